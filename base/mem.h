@@ -1,0 +1,15 @@
+/* Memory of long-lived objects. Never returns NULL: bounded memory is a matter of budgets at admission, and a
+ * failed small allocation ends the process (process_stop). */
+#pragma once
+
+#include <stddef.h>
+
+void *mem_alloc(size_t size) __attribute__((malloc, returns_nonnull));          /* zeroed; size > 0 */
+void *mem_alloc_raw(size_t size) __attribute__((malloc, returns_nonnull));      /* not zeroed */
+void *mem_resize(void *memory, size_t size) __attribute__((returns_nonnull));   /* memory may be NULL */
+void *mem_aligned(size_t alignment, size_t size) __attribute__((returns_nonnull)); /* zeroed */
+char *mem_strdup(const char *text) __attribute__((returns_nonnull));
+void mem_free(void *memory);                                                    /* NULL is allowed */
+
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+#define array_count(array) (sizeof(array) / sizeof((array)[0]))

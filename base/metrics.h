@@ -1,0 +1,57 @@
+/* Counters, gauges and histograms of one shard, declared in one table with name, kind, unit and meaning.
+ *
+ * Runs on: the owning shard writes; any thread reads (relaxed atomics), so a page sums over shards without stopping them.
+ * Histograms are log-linear in microseconds or bytes (8 sub-buckets a power of two; relative error below 13 %). */
+#pragma once
+
+#include "base/dynbuf.h"
+
+/* name, kind, help. Names get the prefix balsa_ and Prometheus suffixes as written. */
+#define METRIC_MAP(X)                                                                                                  \
+    X(WAL_SYNCS, wal_syncs_total, COUNTER, "Durable writes of the write-ahead log (one may cover many partitions)")    \
+    X(WAL_BYTES, wal_written_bytes_total, COUNTER, "Bytes written to the write-ahead log, padding included")           \
+    X(WAL_SYNC_US, wal_sync_microseconds, HISTOGRAM, "Time of one durable write of the write-ahead log")               \
+    X(WAL_CHECKPOINTS, wal_checkpoints_total, COUNTER, "Checkpoints committed")                                        \
+    X(WAL_STALLS, wal_stalls_total, COUNTER, "Times that appends waited for a recycled file")                          \
+    X(SEGMENT_BYTES, segment_appended_bytes_total, COUNTER, "Record batch bytes appended to segments")                 \
+    X(PRODUCE_REQUESTS, produce_requests_total, COUNTER, "Produce requests")                                           \
+    X(PRODUCE_RECORDS, produce_records_total, COUNTER, "Records acknowledged")                                         \
+    X(PRODUCE_BYTES, produce_bytes_total, COUNTER, "Bytes of record batches acknowledged")                             \
+    X(PRODUCE_ERRORS, produce_errors_total, COUNTER, "Partition parts of produce requests answered with an error")     \
+    X(PRODUCE_US, produce_microseconds, HISTOGRAM, "Produce: request read to response queued")                         \
+    X(PRODUCE_DUPLICATES, produce_duplicates_total, COUNTER, "Batches recognised as duplicates of an idempotent producer") \
+    X(FETCH_REQUESTS, fetch_requests_total, COUNTER, "Fetch requests")                                                 \
+    X(FETCH_BYTES, fetch_bytes_total, COUNTER, "Bytes of record batches sent to consumers")                            \
+    X(FETCH_US, fetch_microseconds, HISTOGRAM, "Fetch: request read to response queued, waiting included")             \
+    X(FETCH_ERRORS, fetch_errors_total, COUNTER, "Partition parts of fetch requests answered with an error")           \
+    X(READ_COLD, log_reads_cold_total, COUNTER, "Log reads that were not in the page cache")                           \
+    X(READ_DAMAGED, log_reads_damaged_total, COUNTER, "Log reads refused because a batch failed its check")            \
+    X(CONNECTIONS, connections, GAUGE, "Open client connections")                                                      \
+    X(CONNECTIONS_REFUSED, connections_refused_total, COUNTER, "Connections closed at accept: over a limit")           \
+    X(CONNECTIONS_KILLED, connections_killed_total, COUNTER, "Connections closed for bad framing, slowness or idleness") \
+    X(REQUESTS_REFUSED, requests_refused_total, COUNTER, "Requests that could not be decoded or are not served")       \
+    X(READ_PAUSES, read_pauses_total, COUNTER, "Times that a connection stopped being read: over budget")              \
+    X(MEMORY_REQUESTS, request_memory_bytes, GAUGE, "Bytes held by requests and responses in flight")                  \
+    X(TAIL_BYTES, raft_tail_bytes, GAUGE, "Bytes of log entries held in memory")                                       \
+    X(RAFT_STEPS, raft_steps_total, COUNTER, "raft_step calls")                                                        \
+    X(PROPOSALS_REFUSED, proposals_refused_total, COUNTER, "Proposals refused: not leader, over budget, disk full")    \
+    X(REPLICAS, replicas, GAUGE, "Open replicas")                                                                      \
+    X(REPLICAS_DAMAGED, replicas_damaged, GAUGE, "Replicas out of service because of damage")                          \
+    X(LEADERS, leaders, GAUGE, "Replicas that lead")
+
+enum metric {
+#define METRIC_ENUM(id, name, kind, help) METRIC_##id,
+    METRIC_MAP(METRIC_ENUM)
+#undef METRIC_ENUM
+    METRIC_COUNT
+};
+
+struct metrics; /* of one shard */
+
+struct metrics *metrics_open(void);
+void metrics_close(struct metrics *metrics);
+void metrics_add(struct metrics *metrics, enum metric metric, int64_t delta);     /* counter or gauge */
+void metrics_observe(struct metrics *metrics, enum metric metric, int64_t value); /* histogram */
+int64_t metrics_value(const struct metrics *metrics, enum metric metric);         /* counter or gauge; count of a histogram */
+/* Prometheus text of the sum over `count` shards. ERR_TOO_LARGE when buf is full. */
+MUST_CHECK enum err metrics_print(struct metrics *const *shards, size_t count, struct dynbuf *buf);
