@@ -1,0 +1,49 @@
+/* Every bound of the process in one place, each with its reason, and the relations between them as static_assert.
+ * Sizes are bytes. A bound that a user may change is only the default of an option (broker/options.h). */
+#pragma once
+
+#include <assert.h>
+#undef assert
+#include "base/assert.h"
+#include <stdint.h>
+
+#define KIB(n) ((size_t)(n) << 10)
+#define MIB(n) ((size_t)(n) << 20)
+#define GIB(n) ((size_t)(n) << 30)
+
+/* Shards. One a core by default; more than this many threads would only contend. */
+#define SHARD_COUNT_MAX 64
+
+/* Kafka face. */
+#define REQUEST_SIZE_MAX MIB(100)          /* socket.request.max.bytes, Kafka's default */
+#define RESPONSE_SIZE_MAX MIB(64)          /* a fetch answer is soft-limited to fetch.max.bytes = 55 MiB plus one batch */
+#define REQUEST_ARENA_SIZE_MAX MIB(32)     /* decoded form of one request; 1 M array elements are refused before */
+#define CONNECTION_PIPELINE_MAX 64         /* requests of one connection in work; more stay in the socket */
+#define CLIENT_ID_SIZE_MAX 512
+
+/* The write-ahead log. */
+#define WAL_BLOCK_SIZE KIB(4)              /* alignment of units: O_DIRECT, and the sector a disk writes whole */
+#define WAL_UNIT_SIZE_MAX MIB(20)          /* one group commit: an entry must fit with room for its neighbours */
+#define WAL_FILE_SIZE MIB(64)              /* one file of the log; a unit never spans files */
+#define WAL_FILE_SIZE_FIRST MIB(4)         /* the first file of an empty broker: zero-filled before the first ack */
+#define WAL_FILE_COUNT_MAX 64              /* 4 GiB a shard; appends wait when all are pinned */
+
+/* Raft entries. */
+#define ENTRY_SIZE_MAX MIB(17)             /* payload of one Raft entry */
+#define MESSAGE_MAX_BYTES_LIMIT MIB(16)    /* upper bound of max.message.bytes: one batch must fit in one entry */
+#define ENTRY_BATCH_COUNT_MAX 1024         /* record batches gathered in one entry */
+#define ENTRY_GATHER_SIZE MIB(1)           /* an entry stops gathering beyond this, but always takes one batch */
+#define GROUP_UNCOMMITTED_COUNT_MAX 4096   /* libraft scans them at each ack (reference: R15, R24) */
+#define GROUP_TAIL_SIZE_MAX MIB(32)        /* bytes of one group's entries in memory */
+
+/* Partitions. */
+#define PRODUCER_BATCH_COUNT 5             /* batches remembered per producer, KIP-98 */
+#define PARTITION_PRODUCER_COUNT_MAX 20000 /* idempotent producers remembered per partition; the oldest go first */
+#define TOPIC_NAME_SIZE_MAX 249
+#define TOPIC_PARTITION_COUNT_MAX 10000
+#define CLUSTER_PARTITION_COUNT_MAX 200000
+
+static_assert(WAL_UNIT_SIZE_MAX < WAL_FILE_SIZE, "a unit fits in a file");
+static_assert(ENTRY_SIZE_MAX + MIB(1) <= WAL_UNIT_SIZE_MAX, "an entry fits in a unit, with its frame and header");
+static_assert(MESSAGE_MAX_BYTES_LIMIT < ENTRY_SIZE_MAX, "a batch fits in an entry");
+static_assert(MESSAGE_MAX_BYTES_LIMIT < REQUEST_SIZE_MAX, "a batch fits in a request");
