@@ -9,4 +9,8 @@
 #endif
 #define assert(expr) ((expr) ? (void)0 : assert_fail(#expr, __FILE__, __LINE__, __func__))
 
+#ifndef static_assert
+#define static_assert _Static_assert
+#endif
+
 _Noreturn void assert_fail(const char *expr, const char *file, int line, const char *function);

@@ -2,9 +2,8 @@
  * Sizes are bytes. A bound that a user may change is only the default of an option (broker/options.h). */
 #pragma once
 
-#include <assert.h>
-#undef assert
 #include "base/assert.h"
+#include <stddef.h>
 #include <stdint.h>
 
 #define KIB(n) ((size_t)(n) << 10)

@@ -1,0 +1,105 @@
+/* The committed log of one partition: segment files exactly as Kafka's, read by offset or time.
+ *
+ * Directory `<topic>-<partition>.<group>/` holds `<base offset, 20 digits>.log` (record batches v2 and nothing else),
+ * `.index` (offset -> position) and `.timeindex` (timestamp -> offset) in Kafka's formats. Only committed data is ever
+ * appended, through the page cache, without a sync; durability comes from the write-ahead log until a checkpoint has
+ * synced the files. Indexes are hints: each use is verified against the batch found, a bad index is rebuilt.
+ *
+ * Runs on:  the shard's thread; the sync job of a checkpoint runs in a work job on file handles it is given.
+ * Failure:  a failed append -> process_stop, except ERR_NO_SPACE, which the caller prevents by a reserve and which here
+ *           also ends the process. Damage found below the checkpoint (missing or short file at open, failed CRC at
+ *           read) -> ERR_DAMAGED with text that names file and position; nothing from there is served.
+ * Memory:   closed segments cost one small struct; file handles are opened on demand, bounded per shard (log_files). */
+#pragma once
+
+#include "base/env.h"
+#include "base/shared.h"
+
+struct log;
+struct log_files; /* shard-wide cache of open files, least recently used closed first */
+
+struct log_files *log_files_open(struct env *env, unsigned count_max);
+void log_files_close(struct log_files *files);
+
+struct log_config {                /* may be changed at any time: log_set_config(); takes effect at the next append */
+    uint64_t segment_size_max;     /* segment.bytes */
+    int64_t segment_ms;            /* segment.ms, by append time, so that replicas roll alike */
+    uint32_t index_interval;       /* index.interval.bytes: 4096 */
+};
+
+struct log_segment_state {         /* what a checkpoint remembers of one segment */
+    int64_t base_offset;
+    uint64_t size;                 /* bytes of .log; for the last segment: those covered by the checkpoint */
+    int64_t max_timestamp;
+    int64_t first_append_ms;
+};
+
+struct log_state {                 /* for checkpoints and open */
+    int64_t start_offset;          /* log_start_offset */
+    int64_t end_offset;            /* offset of the next record */
+    struct log_segment_state *segments; /* oldest first; mem_alloc'ed */
+    size_t segment_count;
+};
+void log_state_deinit(struct log_state *state);
+
+/* Opens the log as it was at `state` (NULL: a new one, end offset 0): segments behind it are removed, the last one is
+ * cut back, missing or short files are ERR_DAMAGED. Reads no segment data. Directory is created when missing. */
+MUST_CHECK enum err log_open(struct env *env, struct log_files *files, const char *dir, const struct log_config *config,
+                             const struct log_state *state, struct log **log, struct errmsg *msg);
+void log_close(struct log *log);
+void log_set_config(struct log *log, const struct log_config *config);
+/* Removes all files of a closed log and its directory. Blocks: work jobs only. Idempotent. */
+MUST_CHECK enum err log_remove(struct env *env, const char *dir, struct errmsg *msg);
+
+int64_t log_start_offset(const struct log *log);
+int64_t log_end_offset(const struct log *log);   /* = high watermark: only committed data is here */
+uint64_t log_size(const struct log *log);        /* bytes of all segments */
+const char *log_dir(const struct log *log);
+
+struct log_batch {                 /* One record batch to append. */
+    struct bytes bytes;            /* whole batch; its first 16 bytes are replaced in the file by what follows */
+    int64_t base_offset;           /* must be log_end_offset() */
+    int32_t leader_epoch;
+    int32_t last_offset_delta;
+    int64_t max_timestamp;
+};
+/* Appends, rolling segments as configured. `append_ms` is the entry's time, the same on every replica. */
+void log_append(struct log *log, int64_t append_ms, const struct log_batch *batches, size_t count);
+
+/* Moves the start: whole segments below `offset` are removed (unlinked in the background); never below the current start. */
+void log_trim(struct log *log, int64_t offset);
+
+struct log_read {                  /* Caller's memory until cb. */
+    int64_t offset;                /* in: start_offset <= offset <= end_offset */
+    size_t size_max;               /* in: soft limit; with is_first_whole the first batch is returned whatever its size */
+    bool is_first_whole;           /* in */
+    struct slice slice;            /* out: whole batches, the first one contains `offset`; empty at the end; caller releases */
+    void (*cb)(struct log_read *req, enum err err); /* in: for log_read_async */
+    struct log *log;               /* private */
+    struct errmsg msg;             /* out: on ERR_DAMAGED */
+    struct disk_read disk;         /* private */
+    struct list link;              /* private */
+    uint64_t position;             /* private */
+};
+/* From the page cache, at once. ERR_WOULD_BLOCK: not cached, call log_read_async(). Every batch served has had its CRC checked:
+ * ERR_DAMAGED instead of wrong bytes. */
+MUST_CHECK enum err log_read_now(struct log *log, struct log_read *req);
+/* The same off the loop; always answers by cb, never inside. A log being closed cancels (ERR_CANCELED) first. */
+void log_read_async(struct log *log, struct log_read *req);
+
+/* First record with timestamp >= `timestamp` below end_offset: ListOffsets. Blocks on cold pages for at most a few reads;
+ * decompresses one batch. ERR_NOT_FOUND. */
+MUST_CHECK enum err log_find_time(struct log *log, int64_t timestamp, int64_t *offset, int64_t *found_timestamp, struct errmsg *msg);
+/* Offset and timestamp of the record with the highest timestamp; ERR_NOT_FOUND when empty. */
+MUST_CHECK enum err log_find_max_time(struct log *log, int64_t *offset, int64_t *timestamp, struct errmsg *msg);
+
+/* Retention's view: oldest segments that may go. Returns the offset that log_start_offset could move to (a proposal for
+ * a replicated trim; never beyond the base of the active segment, or the end for time retention after a roll). */
+int64_t log_retention_offset(const struct log *log, int64_t now_ms, int64_t retention_ms, int64_t retention_bytes);
+
+/* Checkpoint. capture: copies the state and takes the dirty file handles (pinned); on the shard's thread. sync: fdatasync of each
+ * and the directory if names changed; in a work job. done: unpins; `is_ok` false makes them dirty again. */
+struct log_capture;
+struct log_capture *log_capture(struct log *log, struct log_state *state);
+MUST_CHECK enum err log_capture_sync(struct log_capture *capture, struct errmsg *msg);
+void log_capture_done(struct log_capture *capture, bool is_ok);

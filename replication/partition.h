@@ -1,0 +1,115 @@
+/* A partition: the deterministic state machine that turns committed entries into Kafka's log.
+ *
+ * Offsets are given out at apply by counting records, so they are dense and the same on every replica. Duplicates of
+ * idempotent producers are recognised at apply, too. Waiting produce requests are answered from apply.
+ *
+ * Command formats (payload of ENTRY_COMMAND): replication/README.md, "Partition commands".
+ * Runs on:  its shard's thread; callbacks never fire inside the call that submitted them. */
+#pragma once
+
+#include "proto/errors.h"
+#include "proto/record_batch.h"
+#include "proto/uuid.h"
+#include "replication/log.h"
+#include "replication/replica.h"
+
+struct partition;
+
+struct partition_config {            /* from the topic's configs; may change at any time */
+    struct log_config log;
+    size_t max_message_bytes;
+    bool is_log_append_time;
+    bool is_compacted;
+    int64_t timestamp_before_max_ms;
+    int64_t timestamp_after_max_ms;
+    int64_t retention_ms;            /* -1: for ever; 0 with retention_bytes -1 and "delete" off: none */
+    int64_t retention_bytes;
+    bool is_deleted_by_retention;    /* cleanup.policy contains delete */
+    int64_t producer_expiration_ms;
+};
+
+/* What a partition is called; goes into the group's description in the local store. */
+struct partition_name {
+    struct bytes topic;
+    int32_t index;
+    struct uuid topic_id;
+};
+void partition_description_encode(const struct partition_name *name, struct dynbuf *buf);
+MUST_CHECK enum err partition_description_decode(struct bytes description, struct partition_name *name); /* borrows */
+
+/* Opens the state machine at `state` (empty: new). Its directory is `<data_dir>/<topic>-<index>.<group>`. */
+MUST_CHECK enum err partition_open(struct env *env, struct log_files *files, const char *data_dir, uint64_t group,
+                                   const struct partition_name *name, const struct partition_config *config, struct bytes state,
+                                   struct partition **partition, struct errmsg *msg);
+struct replica_machine *partition_machine(struct partition *partition);
+struct partition *partition_of_machine(struct replica_machine *machine);
+void partition_name(const struct partition *partition, struct partition_name *name); /* borrowed */
+uint64_t partition_group(const struct partition *partition);
+void partition_set_config(struct partition *partition, const struct partition_config *config);
+void partition_remove_on_close(struct partition *partition);  /* its files go when the machine is closed */
+
+/* ---- Produce ---- */
+struct partition_produce;
+typedef void (*partition_produce_cb)(struct partition_produce *req);
+
+struct partition_produce {           /* Caller's memory until cb. */
+    struct slice batch;              /* in: exactly what the client sent for this partition; reference stays the caller's. The memory
+                                        is patched in place (epoch, timestamps): the frame's block has one owner. */
+    bool is_zstd_allowed;            /* in: Produce v7+ */
+    partition_produce_cb cb;
+    enum kafka_error error;          /* out */
+    const char *error_text;          /* out: static, or NULL */
+    int32_t error_record;            /* out: index of a bad record, -1 */
+    int64_t base_offset;             /* out */
+    int64_t log_append_time_ms;      /* out: -1 with CreateTime */
+    int64_t log_start_offset;        /* out */
+    bool is_duplicate;               /* out */
+    int32_t record_count;            /* out */
+    struct list link;                /* private */
+    uint64_t index;                  /* private: entry it went into */
+    bool is_timed_out;               /* private */
+};
+/* Checks, gathers with the others of this turn into one entry, answers after commit and apply. */
+void partition_produce(struct partition *partition, struct partition_produce *req);
+/* Answers REQUEST_TIMED_OUT at the next opportunity; the batch may still be committed later. */
+void partition_produce_expire(struct partition *partition, struct partition_produce *req);
+
+/* ---- Reading ---- */
+struct partition_offsets {
+    int64_t log_start_offset, last_stable_offset, high_watermark, log_end_offset;
+    int32_t leader_epoch;
+};
+/* KAFKA_NOT_LEADER_OR_FOLLOWER; KAFKA_OFFSET_NOT_AVAILABLE (leader, not ready); KAFKA_KAFKA_STORAGE_ERROR (damaged). */
+enum kafka_error partition_offsets(const struct partition *partition, struct partition_offsets *offsets);
+/* current_leader_epoch check of Fetch, ListOffsets, OffsetForLeaderEpoch: -1 skips. 74, 75 or 0. */
+enum kafka_error partition_check_epoch(const struct partition *partition, int32_t current_leader_epoch);
+struct log *partition_log(struct partition *partition);
+
+/* Woken once when at least `bytes` were appended since it was set, or when leadership changes, or the partition closes. */
+struct partition_watch {
+    void (*cb)(struct partition_watch *watch);
+    int64_t bytes;                   /* in: wanted; counts down */
+    struct list link;                /* private; empty when not set */
+};
+void partition_watch(struct partition *partition, struct partition_watch *watch);
+void partition_unwatch(struct partition_watch *watch);
+
+/* ListOffsets: `timestamp` as in Kafka, -1 latest (read_committed the same without transactions), -2 earliest, -3 max timestamp, -4 earliest
+ * local, -5 latest tiered, >= 0 by time. */
+enum kafka_error partition_list_offset(struct partition *partition, int64_t timestamp, int64_t *offset, int64_t *found_timestamp,
+                                       int32_t *leader_epoch);
+/* OffsetForLeaderEpoch: largest epoch <= `epoch` and its end offset; (-1, -1) when unknown. */
+enum kafka_error partition_epoch_end(const struct partition *partition, int32_t epoch, int32_t *found_epoch, int64_t *end_offset);
+
+/* ---- Trim (retention, DeleteRecords): proposes log_start_offset = min(offset, high watermark); -1 means the high watermark. ---- */
+struct partition_trim {
+    int64_t offset;
+    void (*cb)(struct partition_trim *req);
+    enum kafka_error error;          /* out */
+    int64_t log_start_offset;        /* out */
+    struct list link;                /* private */
+    uint64_t index;                  /* private */
+};
+void partition_trim(struct partition *partition, struct partition_trim *req);
+/* Proposes a trim if retention allows one. Called by the shard now and then. */
+void partition_retention(struct partition *partition);

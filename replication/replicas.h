@@ -1,0 +1,76 @@
+/* All replicas of one shard, and what they share: the write-ahead log, the local checkpoint store, one timer, one flush
+ * per loop turn, checkpoints, recovery.
+ *
+ * Start:  replicas_open() reads the shard's groups from the local store, makes each one's state machine through the
+ *         factory at its checkpoint, then replays the WAL: entries known committed are applied at once, the rest is the
+ *         tail that Raft starts with. A shard count other than last time is a new *layout*: every shard reads all logs of the old
+ *         layout, takes its own groups, and checkpoints them all before the old logs are removed.
+ * Runs on: the shard's thread. */
+#pragma once
+
+#include "base/kv.h"
+#include "replication/replica.h"
+#include "replication/wal.h"
+
+struct replicas;
+
+enum group_type { GROUP_METADATA = 1, GROUP_PARTITION = 2 }; /* on disk */
+
+struct replicas_params {
+    struct env *env;
+    struct kv *local;                /* shared by all shards of the process; written from work jobs */
+    const char *dir;                 /* data directory of the process */
+    unsigned shard_count;
+    unsigned layout;                 /* number of the WAL layout to append to */
+    unsigned old_layout;             /* != layout: read all `old_shard_count` logs of it, filter by group */
+    unsigned old_shard_count;
+    uint64_t server_id;              /* of this broker: replica_server_id() */
+    unsigned heartbeat_ms;           /* 400 */
+    unsigned election_ms;            /* 2000: >= 5 heartbeats (R14) */
+    struct wal_options wal;
+    void *owner;
+    /* Makes the state machine of a group found at start or created. `state` is what capture() wrote, empty for a new
+     * group; `description` what replicas_create() was given. Blocks only on opening files. ERR_DAMAGED: the group stays closed and
+     * is counted; the text says what was found. */
+    enum err (*machine_open)(void *owner, enum group_type type, uint64_t group, struct bytes description, struct bytes state,
+                             struct replica_machine **machine, struct errmsg *msg);
+};
+
+/* Blocks until the WAL is replayed. Elections start when the loop runs. */
+MUST_CHECK enum err replicas_open(const struct replicas_params *params, struct replicas **replicas, struct errmsg *msg);
+
+typedef void (*replicas_close_cb)(void *owner);
+void replicas_close(struct replicas *replicas, replicas_close_cb cb); /* takes a last checkpoint, closes machines, WAL last */
+
+/* The shard that a group lives on. */
+unsigned replicas_shard(uint64_t group, unsigned shard_count);
+
+struct replica_create {              /* Caller's memory until cb. */
+    enum group_type type;
+    uint64_t group;
+    struct bytes description;        /* kept in the local store; opaque here */
+    uint64_t term;                   /* of the bootstrap configuration entry: the same on all members; >= 1 */
+    struct replica_server servers[REPLICA_SERVER_COUNT_MAX]; /* bootstrap configuration, the same on all members */
+    unsigned server_count;
+    void (*cb)(struct replica_create *req, enum err err); /* open and recorded durably; `replica` is set */
+    struct replica *replica;         /* out */
+    struct errmsg msg;               /* out */
+    struct list link;                /* private */
+};
+/* Creates and opens a member of a new group. Creations of a turn share one transaction. ERR_EXISTS. */
+void replicas_create(struct replicas *replicas, struct replica_create *req);
+
+struct replica_remove {              /* Caller's memory until cb. */
+    uint64_t group;
+    void (*cb)(struct replica_remove *req, enum err err);
+    struct list link;                /* private */
+    void *handle;                    /* private */
+};
+/* Forgets a group for good: out of the local store first, then closes its machine (which removes its files). */
+void replicas_remove(struct replicas *replicas, struct replica_remove *req);
+
+struct replica *replicas_find(struct replicas *replicas, uint64_t group);          /* NULL */
+struct replica_machine *replicas_machine(struct replicas *replicas, uint64_t group); /* NULL: not here, or damaged */
+void replicas_each(struct replicas *replicas, void *context, void (*cb)(void *context, struct replica *replica, struct replica_machine *machine));
+unsigned replicas_damaged_count(const struct replicas *replicas);
+void replicas_checkpoint(struct replicas *replicas); /* soon, in the background */
