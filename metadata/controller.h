@@ -1,0 +1,91 @@
+/* The controller: validates a wish against the store, decides (placement is a pure function), proposes, and answers
+ * after the record was applied. It lives where the metadata leader lives.
+ *
+ * Runs on:  shard 0. Every function answers by its callback, never inside the call. */
+#pragma once
+
+#include "metadata/metadata.h"
+#include "metadata/topic_config.h"
+
+struct controller;
+
+struct controller_params {
+    struct env *env;
+    struct metadata *metadata;
+    struct store_reader *reader;
+    struct topic_config_defaults defaults;
+    int32_t partitions_default;          /* num.partitions */
+    int16_t replication_factor_default;  /* default.replication.factor */
+    /* Highest term known of a group, for TopicDeleted.term_floor. */
+    uint64_t (*group_term)(void *owner, uint64_t group);
+    void *owner;
+};
+struct controller *controller_open(const struct controller_params *params);
+void controller_close(struct controller *controller); /* nothing may be in work */
+
+struct controller_topic {                /* one topic of CreateTopics */
+    struct bytes name;
+    int32_t partition_count;             /* -1: default */
+    int16_t replication_factor;          /* -1: default */
+    const int32_t *const *assignments;   /* NULL: placement decides; else [partition_count] arrays */
+    const size_t *assignment_sizes;
+    const struct store_config *configs;
+    size_t config_count;
+};
+struct controller_result {
+    enum kafka_error error;
+    char text[200];
+    struct uuid id;
+    int32_t partition_count;
+    int16_t replication_factor;
+};
+struct controller_create {               /* Caller's memory, inputs too, until cb. */
+    const struct controller_topic *topics;
+    size_t count;
+    bool is_validate_only;
+    struct controller_result *results;   /* [count], out */
+    void (*cb)(struct controller_create *req);
+    size_t pending;                      /* private */
+};
+void controller_create_topics(struct controller *controller, struct controller_create *req);
+
+struct controller_delete {
+    const struct uuid *ids;              /* resolved by the caller */
+    size_t count;
+    struct controller_result *results;   /* [count] */
+    void (*cb)(struct controller_delete *req);
+    size_t pending;                      /* private */
+};
+void controller_delete_topics(struct controller *controller, struct controller_delete *req);
+
+struct controller_add_partitions {
+    struct bytes name;
+    int32_t partition_count;             /* new total */
+    const int32_t *const *assignments;   /* of the new ones; NULL: placement decides */
+    const size_t *assignment_sizes;
+    size_t assignment_count;
+    bool is_validate_only;
+    struct controller_result result;     /* out */
+    void (*cb)(struct controller_add_partitions *req);
+    struct metadata_propose propose;     /* private */
+};
+void controller_create_partitions(struct controller *controller, struct controller_add_partitions *req);
+
+struct controller_producer_ids {
+    int32_t broker;
+    uint64_t count;
+    enum kafka_error error;              /* out */
+    uint64_t first;                      /* out */
+    void (*cb)(struct controller_producer_ids *req);
+    struct metadata_propose propose;     /* private */
+};
+void controller_allocate_producer_ids(struct controller *controller, struct controller_producer_ids *req);
+
+/* Called when this broker is the ready metadata leader: creates the cluster id if there is none, registers the broker. */
+struct controller_register {
+    const struct store_broker *broker;
+    void (*cb)(struct controller_register *req, enum kafka_error error);
+    struct metadata_propose propose;     /* private */
+    struct metadata_propose propose_cluster; /* private */
+};
+void controller_register_broker(struct controller *controller, struct controller_register *req);

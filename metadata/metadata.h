@@ -1,0 +1,55 @@
+/* The metadata group's state machine: records agreed on by Raft, applied to the store by one deterministic function, the
+ * applied index in the same transaction. Applies of a loop turn share one transaction; answers go out after its commit.
+ *
+ * Runs on:  shard 0. Callbacks never fire inside the call that submitted them. */
+#pragma once
+
+#include "metadata/store.h"
+#include "proto/errors.h"
+#include "proto/record.pb-c.h"
+#include "replication/replica.h"
+
+#define METADATA_GROUP 1 /* Raft group id; partitions count from 2 on */
+
+struct metadata;
+
+/* What changed by the applies of one turn, after their commit: the reconciler's and the readers' news. */
+struct metadata_change {
+    enum { METADATA_TOPIC_CREATED, METADATA_TOPIC_DELETED, METADATA_PARTITIONS_ADDED, METADATA_CONFIGS_CHANGED, METADATA_BROKER_CHANGED, METADATA_CLUSTER_CREATED } kind;
+    struct uuid topic;
+    int32_t broker;
+    /* METADATA_TOPIC_DELETED: its groups, since the store has forgotten them */
+    const uint64_t *groups;
+    size_t group_count;
+};
+struct metadata_events {
+    void *owner;
+    void (*changed)(void *owner, const struct metadata_change *changes, size_t count);
+    void (*role_changed)(void *owner, const struct replica_status *status);
+};
+
+MUST_CHECK enum err metadata_open(struct env *env, struct store *store, const struct metadata_events *events, struct metadata **metadata, struct errmsg *msg);
+struct replica_machine *metadata_machine(struct metadata *metadata);
+struct metadata *metadata_of_machine(struct replica_machine *machine);
+
+struct metadata_propose;
+typedef void (*metadata_propose_cb)(struct metadata_propose *req);
+
+struct metadata_propose {            /* Caller's memory until cb. */
+    metadata_propose_cb cb;
+    enum kafka_error error;          /* out: what apply decided; NOT_CONTROLLER when leadership was lost or is elsewhere */
+    char error_text[160];            /* out */
+    uint64_t result;                 /* out: first id of a producer id block; index of the record otherwise */
+    uint64_t index;                  /* private */
+    struct list link;                /* private */
+};
+/* Proposes one record. On success of Raft and apply: committed in the store, visible to every reader from its next turn. */
+void metadata_propose(struct metadata *metadata, const Balsa__Record__Record *record, struct metadata_propose *req);
+bool metadata_is_leader(const struct metadata *metadata); /* and ready */
+
+/* The pure core: applies one record within a write transaction. Returns the decision; appends to `changes`. */
+struct metadata_apply_result {
+    enum kafka_error error;
+    char text[160];
+    uint64_t result;
+};

@@ -1,0 +1,77 @@
+/* The cluster's state in LMDB: tables over base/kv, read by every shard, written by apply alone.
+ *
+ * Tables (first byte of the key; integers big-endian, so that keys sort):
+ *   'v'                          store version, applied index, cluster id, counters
+ *   'b' broker id i32            BrokerRegistered
+ *   't' name                     topic id (16 bytes)
+ *   'i' topic id                 TopicValue
+ *   'p' topic id, index i32      PartitionValue
+ *   'g' group u64                topic id, index i32
+ * Runs on:  a `store` belongs to the process; a `store_reader` to one shard, its snapshot is renewed once a loop turn. What a reader
+ *           returns borrows from the snapshot: valid until the end of the turn. Decoded values live in the arena given. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/env.h"
+#include "base/kv.h"
+#include "proto/uuid.h"
+
+struct store;
+struct store_reader;
+
+MUST_CHECK enum err store_open(const char *path, struct store **store, struct errmsg *msg);
+void store_close(struct store *store);
+struct kv *store_kv(struct store *store);
+
+struct store_reader *store_reader_open(struct store *store, struct env *env);
+void store_reader_close(struct store_reader *reader);
+
+#define CLUSTER_ID_SIZE 22
+
+struct store_config {
+    struct bytes name;
+    struct bytes value;
+};
+struct store_topic {
+    struct uuid id;
+    struct bytes name;
+    int32_t partition_count;
+    struct store_config *configs;
+    size_t config_count;
+};
+struct store_partition {
+    uint64_t group;
+    uint64_t bootstrap_term;
+    int32_t *replicas;
+    size_t replica_count;
+};
+struct store_endpoint {
+    struct bytes listener;
+    struct bytes host;              /* empty: the address the client came in on */
+    uint16_t port;
+};
+struct store_broker {
+    int32_t id;
+    uint64_t server_id;
+    uint8_t incarnation[16];
+    struct bytes rack;
+    struct store_endpoint *endpoints;
+    size_t endpoint_count;
+};
+
+/* All: ERR_NOT_FOUND when absent, ERR_TOO_LARGE when the arena is full. */
+uint64_t store_applied_index(struct store_reader *reader);
+MUST_CHECK enum err store_cluster_id(struct store_reader *reader, struct bytes *id);
+MUST_CHECK enum err store_topic_by_name(struct store_reader *reader, struct arena *arena, struct bytes name, struct store_topic *topic);
+MUST_CHECK enum err store_topic_by_id(struct store_reader *reader, struct arena *arena, const struct uuid *id, struct store_topic *topic);
+MUST_CHECK enum err store_topic_id(struct store_reader *reader, struct bytes name, struct uuid *id); /* cheap: one get */
+MUST_CHECK enum err store_topic_name(struct store_reader *reader, struct arena *arena, const struct uuid *id, struct bytes *name);
+MUST_CHECK enum err store_partition(struct store_reader *reader, struct arena *arena, const struct uuid *id, int32_t index, struct store_partition *partition);
+MUST_CHECK enum err store_partition_group(struct store_reader *reader, const struct uuid *id, int32_t index, uint64_t *group); /* hot path: no decoding */
+MUST_CHECK enum err store_group(struct store_reader *reader, uint64_t group, struct uuid *id, int32_t *index);
+MUST_CHECK enum err store_broker(struct store_reader *reader, struct arena *arena, int32_t id, struct store_broker *broker);
+/* Calls cb for each in key order until it returns false. Values live in `arena`, which the caller may reset inside cb. */
+MUST_CHECK enum err store_topics_each(struct store_reader *reader, struct arena *arena, void *context, bool (*cb)(void *context, const struct store_topic *topic));
+MUST_CHECK enum err store_brokers_each(struct store_reader *reader, struct arena *arena, void *context, bool (*cb)(void *context, const struct store_broker *broker));
+uint64_t store_topic_count(struct store_reader *reader);
+uint64_t store_partition_count(struct store_reader *reader); /* of the whole cluster */
