@@ -15,6 +15,8 @@ struct outbuf {
     struct outbuf_fragment *fragments;
     size_t fragment_count;
     size_t fragment_capacity;
+    struct shared *chunk; /* private: where small fields go; NULL before the first; one reference of its own */
+    size_t chunk_used;    /* private */
     size_t size;      /* total bytes so far */
     size_t size_max;
     enum err err;     /* ERR_TOO_LARGE once over size_max; sticks */
@@ -23,12 +25,14 @@ struct outbuf {
 void outbuf_init(struct outbuf *out, size_t size_max);
 void outbuf_deinit(struct outbuf *out);
 void outbuf_put(struct outbuf *out, struct bytes bytes);     /* copies */
-uint8_t *outbuf_reserve(struct outbuf *out, size_t size);    /* contiguous room, to be filled (or patched later) by the caller; size <= 4096; valid until deinit; NULL on error */
-void outbuf_put_slice(struct outbuf *out, struct slice slice); /* references slice.block if large (>= 512 bytes) and block != NULL, else copies */
+/* Contiguous room, to be filled (or patched later) by the caller; 1..4096 bytes; valid until deinit; NULL on error. */
+uint8_t *outbuf_reserve(struct outbuf *out, size_t size);
+/* References slice.block if the slice is large (>= 512 bytes) and has a block, else copies. The caller keeps its own. */
+void outbuf_put_slice(struct outbuf *out, struct slice slice);
 void outbuf_i8(struct outbuf *out, int8_t value);
 void outbuf_i16(struct outbuf *out, int16_t value);
 void outbuf_i32(struct outbuf *out, int32_t value);
 void outbuf_i64(struct outbuf *out, int64_t value);
 void outbuf_uvarint(struct outbuf *out, uint32_t value);
-/* Copies everything into one block, for tests and small messages. */
+/* Copies everything into one block, for tests and small messages. `err` must be OK; the block is the caller's. */
 struct shared *outbuf_flatten(const struct outbuf *out);
