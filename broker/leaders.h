@@ -1,0 +1,33 @@
+/* Soft state: who leads which Raft group at which term, as this shard knows it. Every shard has its own copy, fed by
+ * messages when a replica of any shard changes its role. Never written to the log, rebuilt at every start.
+ *
+ * Runs on: one shard. */
+#pragma once
+
+#include "base/env.h"
+#include "base/map.h"
+
+struct leader {
+    int32_t broker;          /* -1: none known */
+    int32_t epoch;           /* Raft term; -1 unknown */
+};
+struct leaders;
+struct leaders *leaders_open(struct env *env);
+void leaders_close(struct leaders *leaders);
+void leaders_set(struct leaders *leaders, uint64_t group, int32_t broker, int32_t epoch); /* an older epoch is ignored */
+void leaders_remove(struct leaders *leaders, uint64_t group);
+struct leader leaders_get(const struct leaders *leaders, uint64_t group);                 /* broker -1 when unknown */
+
+/* Calls cb (never inside) when all `groups` are led, or at the time-out. Caller's memory until cb. */
+struct leaders_wait {
+    const uint64_t *groups;
+    size_t count;
+    bool is_complete;        /* out: false at the time-out */
+    void (*cb)(struct leaders_wait *wait);
+    struct timer timer;      /* private */
+    struct task task;        /* private */
+    struct list link;        /* private */
+    struct leaders *leaders; /* private */
+    size_t next;             /* private: groups before it are led */
+};
+void leaders_wait_for(struct leaders *leaders, struct leaders_wait *wait, int64_t timeout_ms);

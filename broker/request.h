@@ -1,0 +1,65 @@
+/* One Kafka request in work: from the frame's last byte to the response's last byte in the socket.
+ *
+ * A handler gets a decoded header and the body's bytes, and must end every request exactly once with request_respond(),
+ * request_respond_none() or request_kill(). It may do so later from any callback on the same shard; the connection may be gone by then:
+ * the calls still work and free the request. Responses leave in the order of the requests, whatever the order of answers.
+ *
+ * Runs on: the shard of its connection. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/outbuf.h"
+#include "broker/shard.h"
+#include "proto/codec.h"
+#include "proto/kafka_api.h"
+#include "proto/kafka_messages.h"
+
+struct conn;
+
+struct request {
+    struct shard *shard;
+    struct conn *conn;
+    int16_t api_key;
+    int16_t api_version;
+    int32_t correlation_id;
+    struct bytes client_id;          /* within the frame */
+    struct shared *frame;            /* the whole frame, one reference; payload slices refer to it */
+    struct reader body;
+    struct arena arena;
+    int64_t received_us;
+    /* private to conn.c */
+    struct list link;                /* on the connection, in order of arrival */
+    struct outbuf response;
+    bool is_answered;
+    bool is_silent;
+    size_t charge;                   /* bytes of the budget held */
+};
+
+/* Decodes the body with the API's request schema for the request's version into `message` (arena). A malformed body kills the
+ * connection, as Kafka does: false is returned and the request is gone. */
+MUST_CHECK bool request_decode(struct request *request, const struct schema *schema, void *message);
+/* Encodes and queues the response. `message` may be freed afterwards; slices in it are acquired. */
+void request_respond(struct request *request, const struct schema *schema, const void *message);
+void request_respond_version(struct request *request, int16_t version, const struct schema *schema, const void *message); /* ApiVersions' fallback */
+void request_respond_none(struct request *request);     /* acks=0 */
+void request_kill(struct request *request, const char *reason); /* closes the connection; static text */
+/* Host text and port that the client used to reach us, and the listener it came in on. */
+void request_local_address(struct request *request, char *host, size_t size, uint16_t *port, const struct option_listener **listener);
+
+typedef void (*request_handler)(struct request *request);
+
+/* api.c: the table of what is served. NULL: not served. */
+request_handler api_handler(int16_t api_key);
+
+void handle_api_versions(struct request *request);
+void handle_metadata(struct request *request);
+void handle_produce(struct request *request);
+void handle_fetch(struct request *request);
+void handle_list_offsets(struct request *request);
+void handle_offset_for_leader_epoch(struct request *request);
+void handle_init_producer_id(struct request *request);
+void handle_create_topics(struct request *request);
+void handle_delete_topics(struct request *request);
+void handle_create_partitions(struct request *request);
+void handle_describe_configs(struct request *request);
+void handle_describe_cluster(struct request *request);
