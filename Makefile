@@ -120,9 +120,10 @@ libs: $(ARCHIVES)
 
 tests: $(UNIT)                   ##> build the unit tests (MODE=debug: ASan and UBSan)
 
-check: tests                     ##> run the unit tests; TEST=name runs one, MODE=release|tsan another build
+CHECKED := $(if $(TEST),$(B)/tests/unit/test_$(TEST:test_%=%),$(UNIT))
+check: $(CHECKED)                ##> run the unit tests; TEST=name runs one, MODE=release|tsan another build
 	$(Q)scripts/lib/run-tests --mode $(MODE) --jobs $(JOBS) $(if $(V),--verbose) \
-	    $(if $(TEST),$(B)/tests/unit/test_$(TEST:test_%=%),$(UNIT))
+	    $(CHECKED)
 
 tsan: check                      ##> the unit tests under ThreadSanitizer
 
@@ -134,6 +135,10 @@ cov: check                       ##> the unit tests with coverage, report in bui
 
 sim: $(SIM)                      ##> the simulator; SEED=n replays one seed, SIM_ARGS= passes more
 	$(Q)$(if $(SIM),$(SIM) $(if $(SEED),--seed $(SEED)) $(SIM_ARGS),echo "no tests/sim/*.c: nothing to simulate")
+
+LINT := lint-tidy lint-format lint-headers lint-clang lint-cppcheck lint-shell
+.PHONY: lint $(LINT)
+lint: $(LINT)                    ##> house rules, layout, clang-tidy, cppcheck, shellcheck; only what changed is done again
 
 FUZZ_SECONDS ?= 60
 fuzzers: $(FUZZERS)
@@ -238,5 +243,51 @@ $(B)/bench_$(patsubst bench_%,%,$(basename $(notdir $(1)))): $(1:%.c=$(B)/obj/%.
 	$(Q)$$(call link) $(LINK) $(LIBS_tests) $(if $(findstring rdkafka,$(shell grep -l 'rdkafka\.h' $(1))),-lrdkafka)
 endef
 $(foreach s,$(bench_src),$(eval $(call bench_rules,$(s))))
+
+# ---------------------------------------------------------------- lint
+# One stamp per file and tool, with the dependencies of a compilation: a second run looks at what changed only.
+L := build/lint
+lint_flags := -std=gnu11 $(CPPFLAGS_ALL)
+CLANG_TIDY := $(firstword $(foreach t,clang-tidy-14 clang-tidy,$(if $(shell command -v $(t) 2>/dev/null),$(t))))
+
+CPPCHECK_FLAGS := --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+    --suppress=missingIncludeSystem --suppress=unmatchedSuppression --suppressions-list=.cppcheck \
+    --cppcheck-build-dir=$(L)/cppcheck -j $(JOBS) -I. -I$(GEN) -D_GNU_SOURCE --library=posix
+
+lint-tidy:
+	@$(call say,TIDY,.)
+	$(Q)scripts/tidy
+lint-format:
+	@$(call say,FORMAT,.)
+	$(Q)scripts/format --check
+
+lint-headers: $(all_hdr:%=$(L)/%.ok)
+$(L)/%.h.ok: %.h | $(GEN_h)
+	@$(call say,HEADER,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(lint_flags) -Wall -Wextra -Werror -fsyntax-only \
+	    -MMD -MP -MF $(@:.ok=.d) -MT $@ -include $< -x c /dev/null
+	@touch $@
+
+lint-clang: $(all_src:%=$(L)/%.ok)
+$(L)/%.c.ok: %.c .clang-tidy | $(GEN_h)
+	@$(call say,CLANG,$<)
+	@mkdir -p $(@D)
+	$(Q)clang $(lint_flags) -MM -MP -MF $(@:.ok=.d) -MT $@ $<
+	$(Q)$(CLANG_TIDY) --quiet $< -- $(lint_flags) -Wall -Wextra $(if $(V),,2>/dev/null)
+	@touch $@
+
+lint-cppcheck: | $(GEN_h)
+	@$(call say,CPPCHK,.)
+	@mkdir -p $(L)/cppcheck
+	$(Q)$(if $(all_src),cppcheck $(CPPCHECK_FLAGS) $(all_src))
+
+lint-shell:
+	@$(call say,SHELL,scripts)
+	$(Q)shellcheck -x -e SC1091 $$(grep -lE '^#!/bin/(ba)?sh' -r scripts .ci tests --include='*' 2>/dev/null)
+
+ifneq ($(filter lint%,$(MAKECMDGOALS)),)
+  -include $(wildcard $(L)/*/*.d $(L)/*/*/*.d)
+endif
 
 -include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d)
