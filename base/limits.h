@@ -35,6 +35,9 @@
 #define GROUP_UNCOMMITTED_COUNT_MAX 4096   /* libraft scans them at each ack (reference: R15, R24) */
 #define GROUP_TAIL_SIZE_MAX MIB(32)        /* bytes of one group's entries in memory */
 
+/* Record batches. */
+#define RECORDS_PLAIN_SIZE_MAX MIB(64)       /* records of one batch decompressed: a bomb stops here, honest batches are far below */
+
 /* Partitions. */
 #define PRODUCER_BATCH_COUNT 5             /* batches remembered per producer, KIP-98 */
 #define PARTITION_PRODUCER_COUNT_MAX 20000 /* idempotent producers remembered per partition; the oldest go first */
@@ -45,4 +48,5 @@
 static_assert(WAL_UNIT_SIZE_MAX < WAL_FILE_SIZE, "a unit fits in a file");
 static_assert(ENTRY_SIZE_MAX + MIB(1) <= WAL_UNIT_SIZE_MAX, "an entry fits in a unit, with its frame and header");
 static_assert(MESSAGE_MAX_BYTES_LIMIT < ENTRY_SIZE_MAX, "a batch fits in an entry");
+static_assert(MESSAGE_MAX_BYTES_LIMIT < RECORDS_PLAIN_SIZE_MAX, "an uncompressed batch is no bomb");
 static_assert(MESSAGE_MAX_BYTES_LIMIT < REQUEST_SIZE_MAX, "a batch fits in a request");

@@ -52,7 +52,9 @@ struct record_batch_fault {
     int32_t record_index;                  /* of the first bad record, -1: the batch as a whole */
     const char *text;                      /* static: cause */
 };
-/* Checks what a client sent: exactly one batch in `bytes`, in the order of kafka-protocol 2.4. KAFKA_NONE, or the fault. */
+/* Checks what a client sent: exactly one batch in `bytes`, in the order that Kafka checks. KAFKA_NONE, or the fault. On KAFKA_NONE
+ * batch->max_timestamp is the one to store: the true maximum where records were read (uncompressed, or a compacted topic), else at least
+ * the base timestamp. If it differs from the field in the bytes, record_batch_set_max_timestamp() is due. */
 enum kafka_error record_batch_check(struct bytes bytes, const struct record_batch_rules *rules, struct record_batch *batch,
                                     struct record_batch_fault *fault);
 
