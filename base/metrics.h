@@ -1,7 +1,9 @@
 /* Counters, gauges and histograms of one shard, declared in one table with name, kind, unit and meaning.
  *
- * Runs on: the owning shard writes; any thread reads (relaxed atomics), so a page sums over shards without stopping them.
- * Histograms are log-linear in microseconds or bytes (8 sub-buckets a power of two; relative error below 13 %). */
+ * Runs on: the owning shard alone writes (plain relaxed loads and stores: a second writer would lose counts); any thread
+ *          reads, so a page sums over shards without stopping them.
+ * Histograms are log-linear in microseconds or bytes: 8 sub-buckets a power of two, relative error below 13 %. The
+ * Prometheus text has two bounds a power of two, up to 2^26, which is enough for alerts and few enough to keep. */
 #pragma once
 
 #include "base/dynbuf.h"
@@ -53,5 +55,8 @@ void metrics_close(struct metrics *metrics);
 void metrics_add(struct metrics *metrics, enum metric metric, int64_t delta);     /* counter or gauge */
 void metrics_observe(struct metrics *metrics, enum metric metric, int64_t value); /* histogram */
 int64_t metrics_value(const struct metrics *metrics, enum metric metric);         /* counter or gauge; count of a histogram */
-/* Prometheus text of the sum over `count` shards. ERR_TOO_LARGE when buf is full. */
+/* Upper bound of the bucket in which the `fraction` (0..1, e.g. 0.99) of all values of a histogram lies, over `count`
+ * shards; 0 if there are none. */
+int64_t metrics_quantile(struct metrics *const *shards, size_t count, enum metric metric, double fraction);
+/* Prometheus text of the sum over `count` shards. ERR_TOO_LARGE when buf is full, which is then as it was. */
 MUST_CHECK enum err metrics_print(struct metrics *const *shards, size_t count, struct dynbuf *buf);
