@@ -1,9 +1,9 @@
-/* A list of chunks, the newest first; only the newest one is allocated from. Chunks double up to CHUNK_SIZE_MAX, so a
- * typical request costs one small allocation and a large one few. An allocation that would waste much of a chunk gets
- * one of its own, put behind the newest.
+/* A list of chunks, the newest first; only the newest one is allocated from. Chunks double up to
+ * CHUNK_SIZE_MAX, so a typical request costs one small allocation and a large one few. An
+ * allocation that would waste much of a chunk gets one of its own, put behind the newest.
  *
- * With AddressSanitizer the memory that was not handed out is poisoned, with a gap behind each allocation, so that an
- * overrun inside the arena is found as it would be on the heap. */
+ * With AddressSanitizer the memory that was not handed out is poisoned, with a gap behind each
+ * allocation, so that an overrun inside the arena is found as it would be on the heap. */
 #include "base/arena.h"
 
 #include <string.h>
@@ -18,16 +18,17 @@
 #include <sanitizer/asan_interface.h>
 enum { GAP_SIZE = 16 };
 #else
-#define ASAN_POISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
+#define ASAN_POISON_MEMORY_REGION(memory, size)   ((void)(memory), (void)(size))
 #define ASAN_UNPOISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
 enum { GAP_SIZE = 0 };
 #endif
 
 enum {
     ALIGNMENT = 16,
-    CHUNK_SIZE_FIRST = 2048,        /* header included: a request with a handful of topics needs no second one */
+    CHUNK_SIZE_FIRST =
+        2048, /* header included: a request with a handful of topics needs no second one */
     CHUNK_SIZE_MAX = 64 * 1024,
-    OWN_CHUNK_SIZE_MIN = 8 * 1024,  /* from here on, what does not fit gets a chunk of its own */
+    OWN_CHUNK_SIZE_MIN = 8 * 1024, /* from here on, what does not fit gets a chunk of its own */
 };
 
 struct arena_chunk {
@@ -103,7 +104,8 @@ static struct arena_chunk *chunk_for(struct arena *arena, size_t size)
         chunk_size = CHUNK_SIZE_MAX;
     }
     chunk_size -= sizeof(struct arena_chunk);
-    /* The first allocation may be a large one: the newest chunk is still a small one then, for what follows. */
+    /* The first allocation may be a large one: the newest chunk is still a small one then, for
+     *                                          what follows. */
     struct arena_chunk *chunk = chunk_new(chunk_size);
     chunk->next = newest;
     arena->chunks = chunk;

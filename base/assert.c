@@ -1,8 +1,10 @@
-/* The two ways in which a process ends at once: a broken invariant (abort, for a core file) and lost storage or memory
- * (exit code 70). Both say why on stderr, then print the trace rings, and run no clean-up: what is on disk is what
- * recovery finds.
+/* The two ways in which a process ends at once: a broken invariant (abort, for a core file) and
+ *                                               lost storage or memory
+ * (exit code 70). Both say why on stderr, then print the trace rings, and run no clean-up: what is
+ * on disk is what recovery finds.
  *
- * Failure: a second thread that fails meanwhile waits, so as not to cut the report of the first one short; a failure
+ * Failure: a second thread that fails meanwhile waits, so as not to cut the report of the first
+ *          one short; a failure
  * inside the report itself ends the process without more words. */
 #include "base/assert.h"
 
@@ -38,8 +40,8 @@ static void end_begin(int code)
 _Noreturn void assert_fail(const char *expr, const char *file, int line, const char *function)
 {
     end_begin(EXIT_STOPPED);
-    trace(ERROR, MAIN, "assertion failed", KV("expression", expr), KV("file", file), KV("line", line),
-          KV("function", function));
+    trace(ERROR, MAIN, "assertion failed", KV("expression", expr), KV("file", file),
+          KV("line", line), KV("function", function));
     trace_print_rings();
     abort();
 }

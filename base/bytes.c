@@ -1,11 +1,13 @@
-/* The parts of the cursors that are not worth a copy at each caller: set-up, failures, long varints. */
+/* The parts of the cursors that are not worth a copy at each caller: set-up, failures, long
+ *                                                                    varints. */
 #include "base/bytes.h"
 
 #include <string.h>
 
 #include "base/assert.h"
 
-/* Odd constants with about as many ones as zeros: digits of the fractional parts of sqrt(2), sqrt(3) and sqrt(5). */
+/* Odd constants with about as many ones as zeros: digits of the fractional parts of sqrt(2),
+ *                                                 sqrt(3) and sqrt(5). */
 #define HASH_SIZE_FACTOR UINT64_C(0x6a09e667f3bcc909)
 #define HASH_WORD_FACTOR UINT64_C(0xbb67ae8584caa73b)
 #define HASH_LAST_FACTOR UINT64_C(0x3c6ef372fe94f82b)
@@ -35,7 +37,8 @@ int bytes_compare(struct bytes a, struct bytes b)
     return a.size == b.size ? 0 : a.size < b.size ? -1 : 1;
 }
 
-/* Folds the 128-bit product of two words: each bit of the inputs reaches about half of the result's bits. */
+/* Folds the 128-bit product of two words: each bit of the inputs reaches about half of the
+ * result's bits. */
 static uint64_t hash_mix(uint64_t a, uint64_t b)
 {
     unsigned __int128 product = (unsigned __int128)a * b;

@@ -1,5 +1,5 @@
-/* isa-l's crc32_iscsi() takes and gives the bare register: the complement before and after, which CRC-32C is defined
- * with, is done here. Its length is an int, so longer input goes in parts. */
+/* isa-l's crc32_iscsi() takes and gives the bare register: the complement before and after, which
+ * CRC-32C is defined with, is done here. Its length is an int, so longer input goes in parts. */
 #include "base/crc32c.h"
 
 #include <isa-l/crc.h>

@@ -1,5 +1,5 @@
-/* Grows by doubling, up to its maximum. The memory is one byte larger than `capacity` says, for the NUL that formatted
- * printing leaves behind the text. */
+/* Grows by doubling, up to its maximum. The memory is one byte larger than `capacity` says, for
+ * the NUL that formatted printing leaves behind the text. */
 #include "base/dynbuf.h"
 
 #include <stdarg.h>

@@ -32,7 +32,8 @@ const char *err_text(enum err err)
     return (size_t)err < array_count(texts) ? texts[err] : "unknown error";
 }
 
-/* `size` is what the whole text would have taken: if that is more than there is room for, the end says so. */
+/* `size` is what the whole text would have taken: if that is more than there is room for, the end
+ * says so. */
 static void mark_cut(struct errmsg *msg, int size)
 {
     static const char mark[] = "...";
@@ -75,21 +76,14 @@ enum err fail_wrap(struct errmsg *msg, enum err err, const char *format, ...)
 enum err err_from_errno(int number)
 {
     switch (number) {
-    case 0:
-        return OK;
+    case 0: return OK;
     case ENOSPC:
-    case EDQUOT:
-        return ERR_NO_SPACE;
-    case EAGAIN:
-        return ERR_WOULD_BLOCK;
-    case ENOENT:
-        return ERR_NOT_FOUND;
-    case EEXIST:
-        return ERR_EXISTS;
+    case EDQUOT: return ERR_NO_SPACE;
+    case EAGAIN: return ERR_WOULD_BLOCK;
+    case ENOENT: return ERR_NOT_FOUND;
+    case EEXIST: return ERR_EXISTS;
     case EACCES:
-    case EPERM:
-        return ERR_DENIED;
-    default:
-        return ERR_IO;
+    case EPERM: return ERR_DENIED;
+    default: return ERR_IO;
     }
 }

@@ -1,7 +1,10 @@
-/* Happy path: one LMDB environment with its one unnamed database; a transaction here is a transaction there.
- * Failure:    the first error that dooms a write transaction is kept in it and is what the commit returns, whatever
- *             LMDB says about later calls. A commit of a doomed transaction aborts it.
- * Close:      kv_close() asserts that no transaction is left, as LMDB would unmap the file under it. */
+/* Happy path: one LMDB environment with its one unnamed database; a transaction here is a
+ *             transaction there.
+ * Failure:    the first error that dooms a write transaction is kept in it and is what the commit
+ *             returns, whatever LMDB says about later calls. A commit of a doomed transaction
+ *             aborts it.
+ * Close:      kv_close() asserts that no transaction is left, as LMDB would unmap the file under
+ *             it. */
 #include "base/kv.h"
 
 #include <errno.h>
@@ -14,14 +17,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/assert.h"
+#include "base/limits.h"
 #include "base/list.h"
 #include "base/mem.h"
 
 enum {
     FILE_MODE = 0640,
     DIRECTORY_MODE = 0750,
-    READER_COUNT_MAX = 256, /* one read transaction a shard, background jobs, copies: four times the most shards */
+    READER_COUNT_MAX = 4 * SHARD_COUNT_MAX, /* one a shard, and background jobs and copies */
 };
 
 struct kv {
@@ -38,17 +41,17 @@ struct kv_txn {
     MDB_txn *txn;
     bool is_write;
     bool is_reset;
-    enum err err;          /* what doomed it; sticks */
+    enum err err; /* what doomed it; sticks */
     uint32_t cursor_count;
-    uint64_t write_count;  /* changes so far: a cursor that saw fewer looks for its place again */
+    uint64_t write_count; /* changes so far: a cursor that saw fewer looks for its place again */
     pthread_t thread;
 };
 
 struct kv_cursor {
     struct kv_txn *txn;
     MDB_cursor *cursor;
-    bool is_placed;         /* `last` is the key returned last; else the key to start from */
-    bool is_there;          /* LMDB's cursor stands at `last`, as of write_count */
+    bool is_placed; /* `last` is the key returned last; else the key to start from */
+    bool is_there;  /* LMDB's cursor stands at `last`, as of write_count */
     uint64_t write_count;
     size_t prefix_size;
     size_t last_size;
@@ -65,63 +68,63 @@ static enum err translate(int code)
         return err_from_errno(code);
     }
     switch (code) {
-    case MDB_NOTFOUND:
-        return ERR_NOT_FOUND;
-    case MDB_KEYEXIST:
-        return ERR_EXISTS;
-    case MDB_MAP_FULL:
-        return ERR_NO_SPACE;
-    case MDB_TXN_FULL:
-        return ERR_TOO_LARGE;
-    case MDB_READERS_FULL:
-        return ERR_BUSY;
-    case MDB_VERSION_MISMATCH:
-        return ERR_UNSUPPORTED;
+    case MDB_NOTFOUND: return ERR_NOT_FOUND;
+    case MDB_KEYEXIST: return ERR_EXISTS;
+    case MDB_MAP_FULL: return ERR_NO_SPACE;
+    case MDB_TXN_FULL: return ERR_TOO_LARGE;
+    case MDB_READERS_FULL: return ERR_BUSY;
+    case MDB_VERSION_MISMATCH: return ERR_UNSUPPORTED;
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
     case MDB_INVALID:
     case MDB_INCOMPATIBLE: /* of a compact copy: the tree and the list of free pages disagree */
         return ERR_CORRUPT;
-    default: /* MDB_PANIC: an earlier commit failed half-way; and codes that our use of the library excludes */
+    default: /* MDB_PANIC: an earlier commit failed half-way; or a code that our use excludes */
         return ERR_IO;
     }
 }
 
-/* ---- Opening and closing ----------------------------------------------------------------------------------------- */
+/* ---- Opening and closing --------------------------------------------------------------------- */
 
-static enum err sync_path(const char *path, struct errmsg *msg)
+/* Makes "path/name" durable. These calls bypass env.h because LMDB does so too: a store is a place
+ * in the real file system, in the simulator as well. */
+static enum err sync_file(const char *path, const char *name, struct errmsg *msg)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return fail(msg, err_from_errno(errno), "open %s: %s", path, strerror(errno));
-    }
+    size_t size = strlen(path) + 1 + strlen(name) + 1;
+    char *file = mem_alloc(size);
+    (void)snprintf(file, size, "%s/%s", path, name);
     enum err err = OK;
-    if (fsync(fd) != 0) {
-        err = fail(msg, err_from_errno(errno), "fsync %s: %s", path, strerror(errno));
+    int fd = open(file, O_RDONLY | O_CLOEXEC); /* tidy: open: see above */
+    if (fd < 0) {
+        err = fail(msg, err_from_errno(errno), "open %s: %s", file, strerror(errno));
+        goto err_after_alloc;
+    }
+    if (fsync(fd) != 0) { /* tidy: fsync: see above */
+        err = fail(msg, err_from_errno(errno), "fsync %s: %s", file, strerror(errno));
     }
     (void)close(fd);
+err_after_alloc:
+    mem_free(file);
     return err;
 }
 
-static enum err sync_parent(const char *path, struct errmsg *msg)
+/* The names in the store's directory and its own name: LMDB syncs only what is in its files. */
+static enum err sync_names(const char *path, struct errmsg *msg)
 {
-    char *parent = mem_alloc(strlen(path) + sizeof "/..");
-    (void)sprintf(parent, "%s/..", path);
-    enum err err = sync_path(parent, msg);
-    mem_free(parent);
-    return err;
+    enum err err = sync_file(path, ".", msg);
+    return err == OK ? sync_file(path, "..", msg) : err;
 }
 
 static enum err make_directory(const char *path, struct errmsg *msg)
 {
-    if (mkdir(path, DIRECTORY_MODE) != 0 && errno != EEXIST) {
+    if (mkdir(path, DIRECTORY_MODE) != 0 && errno != EEXIST) { /* tidy: mkdir: as sync_file() */
         return fail(msg, err_from_errno(errno), "make directory %s: %s", path, strerror(errno));
     }
     return OK;
 }
 
-/* LMDB locks its files by process: a second environment over the same ones, when closed, would take the locks of the
- * first with it. */
+/* LMDB locks its files by process: a second environment over the same ones, when closed, would
+ * take the locks of the first with it. */
 static bool register_store(struct kv *kv)
 {
     bool is_first = true;
@@ -180,14 +183,15 @@ static int open_env(struct kv *kv, const char *path, size_t size_max, enum kv_mo
     return code;
 }
 
-enum err kv_open(const char *path, size_t size_max, enum kv_mode mode, struct kv **kv_out, struct errmsg *msg)
+enum err kv_open(const char *path, size_t size_max, enum kv_mode mode, struct kv **kv_out,
+                 struct errmsg *msg)
 {
     enum err err = make_directory(path, msg);
     if (err != OK) {
         return err;
     }
     struct stat stat_of_path;
-    if (stat(path, &stat_of_path) != 0) {
+    if (stat(path, &stat_of_path) != 0) { /* tidy: stat: as sync_file() */
         return fail(msg, err_from_errno(errno), "stat %s: %s", path, strerror(errno));
     }
     struct kv *kv = mem_alloc(sizeof *kv);
@@ -205,11 +209,7 @@ enum err kv_open(const char *path, size_t size_max, enum kv_mode mode, struct kv
         err = fail(msg, translate(code), "open store %s: %s", path, mdb_strerror(code));
         goto err_after_register;
     }
-    /* Names as well as contents: LMDB syncs only what is in its files. */
-    err = sync_path(path, msg);
-    if (err == OK) {
-        err = sync_parent(path, msg);
-    }
+    err = sync_names(path, msg);
     if (err != OK) {
         goto err_after_env;
     }
@@ -250,18 +250,11 @@ enum err kv_copy(struct kv *kv, const char *path, struct errmsg *msg)
     if (code != 0) {
         return fail(msg, translate(code), "copy store to %s: %s", path, mdb_strerror(code));
     }
-    static const char file_name[] = "/data.mdb";
-    char *file = mem_alloc(strlen(path) + sizeof file_name);
-    (void)sprintf(file, "%s%s", path, file_name);
-    err = sync_path(file, msg);
-    mem_free(file);
-    if (err == OK) {
-        err = sync_path(path, msg);
-    }
-    return err == OK ? sync_parent(path, msg) : err;
+    err = sync_file(path, "data.mdb", msg);
+    return err == OK ? sync_names(path, msg) : err;
 }
 
-/* ---- Transactions ------------------------------------------------------------------------------------------------ */
+/* ---- Transactions ---------------------------------------------------------------------------- */
 
 static enum err begin(struct kv *kv, bool is_write, struct kv_txn **txn_out)
 {
@@ -271,7 +264,8 @@ static enum err begin(struct kv *kv, bool is_write, struct kv_txn **txn_out)
         return translate(code);
     }
     struct kv_txn *txn = mem_alloc(sizeof *txn);
-    *txn = (struct kv_txn){.kv = kv, .txn = mdb_txn, .is_write = is_write, .thread = pthread_self()};
+    *txn =
+        (struct kv_txn){.kv = kv, .txn = mdb_txn, .is_write = is_write, .thread = pthread_self()};
     (void)__atomic_add_fetch(&kv->txn_count, 1, __ATOMIC_RELAXED);
     *txn_out = txn;
     return OK;
@@ -349,7 +343,7 @@ enum err kv_renew(struct kv_txn *txn)
     return OK;
 }
 
-/* ---- Values ------------------------------------------------------------------------------------------------------ */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 static bool is_key(struct bytes key)
 {
@@ -367,7 +361,8 @@ static struct bytes from_val(const MDB_val *val)
     return (struct bytes){val->mv_data, val->mv_size};
 }
 
-/* Result of a call that changes the store: any failure but "no such key" leaves the tree half-changed. */
+/* Result of a call that changes the store. Any failure but "no such key" may leave the tree of the
+ * transaction half-changed. */
 static enum err written(struct kv_txn *txn, int code)
 {
     enum err err = translate(code);
@@ -429,9 +424,10 @@ enum err kv_delete(struct kv_txn *txn, struct bytes key)
     return written(txn, mdb_del(txn->txn, txn->kv->dbi, &key_val, NULL));
 }
 
-/* ---- Cursors ----------------------------------------------------------------------------------------------------- */
+/* ---- Cursors --------------------------------------------------------------------------------- */
 
-enum err kv_cursor_open(struct kv_txn *txn, struct bytes prefix, struct bytes from, struct kv_cursor **cursor_out)
+enum err kv_cursor_open(struct kv_txn *txn, struct bytes prefix, struct bytes from,
+                        struct kv_cursor **cursor_out)
 {
     check_txn(txn);
     if (prefix.size > KV_KEY_SIZE_MAX || from.size > KV_KEY_SIZE_MAX) {
@@ -465,8 +461,9 @@ enum err kv_cursor_open(struct kv_txn *txn, struct bytes prefix, struct bytes fr
     return OK;
 }
 
-/* Moves to the first key >= `last`, or behind it if it was returned already. LMDB keeps cursors in step with changes of
- * their transaction, but what MDB_NEXT means after a delete depends on the pages around: a search does not. */
+/* Moves to the first key >= `last`, or behind it if it was returned already. LMDB keeps cursors in
+ * step with changes of their transaction, but what MDB_NEXT means after a delete depends on the
+ * pages around: a search does not. */
 static int cursor_seek(struct kv_cursor *cursor, MDB_val *key, MDB_val *value)
 {
     struct bytes last = {cursor->last, cursor->last_size};

@@ -1,6 +1,7 @@
-/* Open addressing with linear probing. A slot is free (value NULL), a tombstone, or an entry. Tombstones keep probes
- * going and entries where they are, so removal during iteration is safe; one that ends a run of probes is freed at
- * once, which leaves few of them behind. At most three quarters of the slots are used, so that a probe always ends. */
+/* Open addressing with linear probing. A slot is free (value NULL), a tombstone, or an entry.
+ * Tombstones keep probes going and entries where they are, so removal during iteration is safe;
+ * one that ends a run of probes is freed at once, which leaves few of them behind. At most three
+ * quarters of the slots are used, so that a probe always ends. */
 #include "base/map.h"
 
 #include "base/assert.h"
@@ -16,10 +17,12 @@ struct map_slot {
 static char tombstone_memory;
 #define TOMBSTONE ((void *)&tombstone_memory)
 
-/* Keys are often small and consecutive, or multiples of a power of two: each bit has to reach the low ones. */
+/* Keys are often small and consecutive, or multiples of a power of two: each bit has to reach the
+ * low ones. */
 static size_t slot_first(const struct map *map, uint64_t key)
 {
-    unsigned __int128 product = (unsigned __int128)(key ^ UINT64_C(0x5851f42d4c957f2d)) * UINT64_C(0x9e3779b97f4a7c15);
+    unsigned __int128 product =
+        (unsigned __int128)(key ^ UINT64_C(0x5851f42d4c957f2d)) * UINT64_C(0x9e3779b97f4a7c15);
     uint64_t hash = (uint64_t)product ^ (uint64_t)(product >> 64);
     return (size_t)(hash ^ hash >> 32) & (map->capacity - 1);
 }
@@ -58,7 +61,9 @@ static void insert(struct map *map, uint64_t key, void *value)
 static void rehash(struct map *map)
 {
     struct map old = *map;
-    map->capacity = old.capacity == 0 ? CAPACITY_FIRST : old.count * 2 >= old.capacity ? old.capacity * 2 : old.capacity;
+    map->capacity = old.capacity == 0               ? CAPACITY_FIRST
+                    : old.count * 2 >= old.capacity ? old.capacity * 2
+                                                    : old.capacity;
     assert(map->capacity <= SIZE_MAX / sizeof(struct map_slot));
     map->slots = mem_alloc(map->capacity * sizeof(struct map_slot));
     map->count = 0;

@@ -1,4 +1,5 @@
-/* Memory of long-lived objects. See base/mem.h: no caller has a path for a failed allocation, because there is none. */
+/* Memory of long-lived objects. See base/mem.h: no caller has a path for a failed allocation,
+ * because there is none. */
 #include "base/mem.h"
 
 #include <stdlib.h>

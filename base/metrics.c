@@ -1,6 +1,7 @@
 /* One array of numbers a shard, on cache lines of its own; a histogram has its buckets beside it.
  *
- * Buckets: values below 8 have one each; a value v of 2^k <= v < 2^(k+1) is in one of 8 equal parts of that range. */
+ * Buckets: values below 8 have one each; a value v of 2^k <= v < 2^(k+1) is in one of 8 equal
+ *          parts of that range. */
 #include "base/metrics.h"
 
 #include <stdatomic.h>
@@ -12,8 +13,10 @@
 enum {
     SUB_BUCKET_BITS = 3,
     SUB_BUCKET_COUNT = 1 << SUB_BUCKET_BITS,
-    BUCKET_COUNT = (63 - SUB_BUCKET_BITS + 1) * SUB_BUCKET_COUNT, /* all of int64_t's positive range */
-    PRINTED_BITS_MAX = 26, /* 67 seconds in microseconds, 64 MiB: above every timeout and every size we take */
+    BUCKET_COUNT =
+        (63 - SUB_BUCKET_BITS + 1) * SUB_BUCKET_COUNT, /* all of int64_t's positive range */
+    PRINTED_BITS_MAX =
+        26, /* 67 seconds in microseconds, 64 MiB: above every timeout and every size we take */
 };
 
 enum kind { COUNTER, GAUGE, HISTOGRAM };
@@ -42,7 +45,7 @@ struct histogram {
 };
 
 struct metrics {
-    _Atomic int64_t values[METRIC_COUNT]; /* of a histogram: the count */
+    _Atomic int64_t values[METRIC_COUNT];       /* of a histogram: the count */
     struct histogram *histograms[METRIC_COUNT]; /* into `memory`; NULL for other kinds */
     struct histogram memory[HISTOGRAM_COUNT];
 };
@@ -123,7 +126,8 @@ int64_t metrics_value(const struct metrics *metrics, enum metric metric)
     return load(&metrics->values[metric]);
 }
 
-static int64_t bucket_sum(struct metrics *const *shards, size_t count, enum metric metric, size_t bucket)
+static int64_t bucket_sum(struct metrics *const *shards, size_t count, enum metric metric,
+                          size_t bucket)
 {
     int64_t sum = 0;
     for (size_t i = 0; i < count; i++) {
@@ -132,7 +136,8 @@ static int64_t bucket_sum(struct metrics *const *shards, size_t count, enum metr
     return sum;
 }
 
-int64_t metrics_quantile(struct metrics *const *shards, size_t count, enum metric metric, double fraction)
+int64_t metrics_quantile(struct metrics *const *shards, size_t count, enum metric metric,
+                         double fraction)
 {
     assert(metric < METRIC_COUNT);
     assert(infos[metric].kind == HISTOGRAM);
@@ -153,8 +158,10 @@ int64_t metrics_quantile(struct metrics *const *shards, size_t count, enum metri
     return 0;
 }
 
-/* The count printed is the sum of the buckets read, so that a page agrees with itself while shards go on counting. */
-static enum err histogram_print(struct metrics *const *shards, size_t count, enum metric metric, struct dynbuf *buf)
+/* The count printed is the sum of the buckets read, so that a page agrees with itself while shards
+ * go on counting. */
+static enum err histogram_print(struct metrics *const *shards, size_t count, enum metric metric,
+                                struct dynbuf *buf)
 {
     const char *name = infos[metric].name;
     int64_t total = 0;
@@ -166,7 +173,8 @@ static enum err histogram_print(struct metrics *const *shards, size_t count, enu
         if (!is_half || last >= INT64_C(1) << PRINTED_BITS_MAX) {
             continue;
         }
-        enum err err = dynbuf_printf(buf, "%s_bucket{le=\"%lld\"} %lld\n", name, (long long)last, (long long)total);
+        enum err err = dynbuf_printf(buf, "%s_bucket{le=\"%lld\"} %lld\n", name, (long long)last,
+                                     (long long)total);
         if (err != OK) {
             return err;
         }
@@ -174,15 +182,18 @@ static enum err histogram_print(struct metrics *const *shards, size_t count, enu
     for (size_t i = 0; i < count; i++) {
         sum += load(&shards[i]->histograms[metric]->sum);
     }
-    return dynbuf_printf(buf, "%s_bucket{le=\"+Inf\"} %lld\n%s_sum %lld\n%s_count %lld\n", name, (long long)total, name,
-                         (long long)sum, name, (long long)total);
+    return dynbuf_printf(buf, "%s_bucket{le=\"+Inf\"} %lld\n%s_sum %lld\n%s_count %lld\n", name,
+                         (long long)total, name, (long long)sum, name, (long long)total);
 }
 
-static enum err metric_print(struct metrics *const *shards, size_t count, enum metric metric, struct dynbuf *buf)
+static enum err metric_print(struct metrics *const *shards, size_t count, enum metric metric,
+                             struct dynbuf *buf)
 {
-    static const char *const kinds[] = {[COUNTER] = "counter", [GAUGE] = "gauge", [HISTOGRAM] = "histogram"};
+    static const char *const kinds[] = {
+        [COUNTER] = "counter", [GAUGE] = "gauge", [HISTOGRAM] = "histogram"};
     const struct info *info = &infos[metric];
-    enum err err = dynbuf_printf(buf, "# HELP %s %s\n# TYPE %s %s\n", info->name, info->help, info->name, kinds[info->kind]);
+    enum err err = dynbuf_printf(buf, "# HELP %s %s\n# TYPE %s %s\n", info->name, info->help,
+                                 info->name, kinds[info->kind]);
     if (err != OK) {
         return err;
     }

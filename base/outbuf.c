@@ -1,6 +1,6 @@
-/* Small fields fill chunks of CHUNK_SIZE bytes one after the other; neighbours in a chunk are one fragment. A referenced
- * slice is a fragment of its own, after which the fields go on in the same chunk: a response with few payloads needs
- * one chunk and one array. */
+/* Small fields fill chunks of CHUNK_SIZE bytes one after the other; neighbours in a chunk are one
+ * fragment. A referenced slice is a fragment of its own, after which the fields go on in the same
+ * chunk: a response with few payloads needs one chunk and one array. */
 #include "base/outbuf.h"
 
 #include <string.h>
@@ -9,9 +9,10 @@
 #include "base/mem.h"
 
 enum {
-    CHUNK_SIZE = 4096,           /* also the largest reservation */
+    CHUNK_SIZE = 4096, /* also the largest reservation */
     FRAGMENT_CAPACITY_FIRST = 8,
-    REFERENCE_SIZE_MIN = 512,    /* below, a copy is cheaper than one more element of the gathering write */
+    REFERENCE_SIZE_MIN =
+        512, /* below, a copy is cheaper than one more element of the gathering write */
 };
 
 void outbuf_init(struct outbuf *out, size_t size_max)
@@ -29,7 +30,8 @@ void outbuf_deinit(struct outbuf *out)
     *out = (struct outbuf){.size_max = out->size_max, .err = OK};
 }
 
-/* Counts `size` more bytes. False, with `err` set, when they are too many or something failed before. */
+/* Counts `size` more bytes. False, with `err` set, when they are too many or something failed
+ * before. */
 static bool admit(struct outbuf *out, size_t size)
 {
     if (out->err != OK) {
@@ -48,8 +50,10 @@ static bool admit(struct outbuf *out, size_t size)
 static void fragment_add(struct outbuf *out, struct shared *block, const uint8_t *data, size_t size)
 {
     if (out->fragment_count == out->fragment_capacity) {
-        out->fragment_capacity = out->fragment_capacity == 0 ? FRAGMENT_CAPACITY_FIRST : out->fragment_capacity * 2;
-        out->fragments = mem_resize(out->fragments, out->fragment_capacity * sizeof *out->fragments);
+        out->fragment_capacity =
+            out->fragment_capacity == 0 ? FRAGMENT_CAPACITY_FIRST : out->fragment_capacity * 2;
+        out->fragments =
+            mem_resize(out->fragments, out->fragment_capacity * sizeof *out->fragments);
     }
     out->fragments[out->fragment_count++] = (struct outbuf_fragment){block, data, size};
 }
@@ -66,12 +70,14 @@ static void chunk_renew(struct outbuf *out)
     out->chunk_used = 0;
 }
 
-/* The next `size` bytes of the chunk, which has room for them, as part of the last fragment or as a new one. */
+/* The next `size` bytes of the chunk, which has room for them, as part of the last fragment or as
+ * a new one. */
 static uint8_t *chunk_take(struct outbuf *out, size_t size)
 {
     assert(size <= chunk_room(out));
     uint8_t *data = out->chunk->data + out->chunk_used;
-    struct outbuf_fragment *last = out->fragment_count > 0 ? &out->fragments[out->fragment_count - 1] : NULL;
+    struct outbuf_fragment *last =
+        out->fragment_count > 0 ? &out->fragments[out->fragment_count - 1] : NULL;
     if (last != NULL && last->block == out->chunk && last->data + last->size == data) {
         last->size += size;
     } else {

@@ -1,5 +1,7 @@
-/* The count follows the usual rules: whoever acquires already holds a reference, so the increment needs no order; the
- * decrement releases what its thread did with the block, and the last one acquires all of that before the memory goes. */
+/* The count follows the usual rules: whoever acquires already holds a reference, so the increment
+ *                                    needs no order; the
+ * decrement releases what its thread did with the block, and the last one acquires all of that
+ * before the memory goes. */
 #include "base/shared.h"
 
 #include "base/assert.h"

@@ -1,9 +1,9 @@
-/* Happy path: trace_event() packs the event into the next slot of the calling thread's ring, and if its level is on,
- *             formats it from the arguments and writes one line.
- * Failure:    an event too large for its slot loses its last arguments and says so (cut=true); a line that stderr does
- *             not take is lost.
- * Close:      a thread that ends leaves its ring in the list, for a report, until a new thread takes it over. So there
- *             are never more rings than there were threads at one time. */
+/* Happy path: trace_event() packs the event into the next slot of the calling thread's ring, and
+ *             if its level is on, formats it from the arguments and writes one line.
+ * Failure:    an event too large for its slot loses its last arguments and says so (cut=true); a
+ *             line that stderr does not take is lost.
+ * Close:      a thread that ends leaves its ring in the list, for a report, until a new thread
+ *             takes it over. So there are never more rings than there were threads at one time. */
 #include "base/trace.h"
 
 #include <errno.h>
@@ -23,11 +23,11 @@ enum {
     SLOT_SIZE = 256,
     SLOT_DATA_SIZE = SLOT_SIZE - 48,
     RING_TEXT_SIZE_MAX = 120,
-    LINE_TEXT_SIZE_MAX = 512,     /* a whole errmsg */
-    LINE_SIZE_MAX = 4096,         /* PIPE_BUF: lines of several threads do not mix in a pipe */
-    LINE_TAIL_SIZE = 16,          /* kept free for the end of a line that was cut */
+    LINE_TEXT_SIZE_MAX = 512, /* a whole errmsg */
+    LINE_SIZE_MAX = 4096,     /* PIPE_BUF: lines of several threads do not mix in a pipe */
+    LINE_TAIL_SIZE = 16,      /* kept free for the end of a line that was cut */
     NAME_SIZE = 16,
-    ARG_COUNT_MAX = 32,           /* more than a slot can hold */
+    ARG_COUNT_MAX = 32, /* more than a slot can hold */
     LOCK_TRIES_MAX = 10000,
 };
 
@@ -46,8 +46,8 @@ struct slot {
 };
 _Static_assert(sizeof(struct slot) == SLOT_SIZE, "the ring's memory is what trace.h says");
 
-/* One thread writes, and a report may read at any moment: the lock is held for one slot's copy, so it is nearly always
- * free, and cheaper than a mutex. */
+/* One thread writes, and a report may read at any moment: the lock is held for one slot's copy, so
+ * it is nearly always free, and cheaper than a mutex. */
 struct ring {
     atomic_bool is_locked;
     bool is_owned; /* under registry_lock */
@@ -88,7 +88,7 @@ static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static _Thread_local struct thread self;
 
-/* ---- Rings ------------------------------------------------------------------------------------------------------- */
+/* ---- Rings ----------------------------------------------------------------------------------- */
 
 static bool ring_lock(struct ring *ring)
 {
@@ -149,7 +149,8 @@ static bool slot_put_arg(struct slot *slot, const struct trace_arg *arg)
     bool is_text = arg->kind == TRACE_KIND_TEXT || arg->kind == TRACE_KIND_BYTES;
     size_t text_size = 0;
     if (arg->pointer != NULL && is_text) {
-        text_size = arg->kind == TRACE_KIND_TEXT ? strnlen(arg->pointer, RING_TEXT_SIZE_MAX) : (size_t)arg->number;
+        text_size = arg->kind == TRACE_KIND_TEXT ? strnlen(arg->pointer, RING_TEXT_SIZE_MAX)
+                                                 : (size_t)arg->number;
         text_size = text_size < RING_TEXT_SIZE_MAX ? text_size : RING_TEXT_SIZE_MAX;
     }
     size_t head = sizeof arg->key + 1;
@@ -186,7 +187,8 @@ static size_t slot_args(const struct slot *slot, struct trace_arg args[static AR
         *arg = (struct trace_arg){.key = NULL};
         memcpy(&arg->key, at, sizeof arg->key);
         at += sizeof arg->key;
-        arg->kind = (enum trace_kind)*at++;
+        arg->kind = (enum trace_kind)at[0];
+        at += 1;
         if (arg->kind == TRACE_KIND_BYTES) {
             arg->number = *at++;
             arg->pointer = at;
@@ -199,7 +201,8 @@ static size_t slot_args(const struct slot *slot, struct trace_arg args[static AR
     return count;
 }
 
-static void ring_put(struct ring *ring, const struct slot *head, const struct trace_arg *args, size_t count)
+static void ring_put(struct ring *ring, const struct slot *head, const struct trace_arg *args,
+                     size_t count)
 {
     if (!ring_lock(ring)) {
         return;
@@ -214,7 +217,7 @@ static void ring_put(struct ring *ring, const struct slot *head, const struct tr
     ring_unlock(ring);
 }
 
-/* ---- Lines ------------------------------------------------------------------------------------------------------- */
+/* ---- Lines ----------------------------------------------------------------------------------- */
 
 static void line_put(struct line *line, const char *text, size_t size)
 {
@@ -237,8 +240,8 @@ static bool is_plain(uint8_t byte)
     return byte > ' ' && byte < 0x7f && byte != '"' && byte != '=' && byte != '\\';
 }
 
-/* Quoted when it holds more than plain characters. All but printable ASCII is escaped: what a client sends can neither
- * begin a line of its own nor reach a terminal as a control sequence. */
+/* Quoted when it holds more than plain characters. All but printable ASCII is escaped: what a
+ * client sends can neither begin a line of its own nor reach a terminal as a control sequence. */
 static void line_value(struct line *line, const char *text, size_t size)
 {
     bool is_quoted = size == 0;
@@ -308,7 +311,8 @@ static bool is_leap(int year)
     return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
 }
 
-/* 2026-01-01T00:00:00.123Z. Not by gmtime_r(), which takes a lock of the C library that a dying process may hold. */
+/* 2026-01-01T00:00:00.123Z. Not by gmtime_r(), which takes a lock of the C library that a dying
+ * process may hold. */
 static void line_time(struct line *line, int64_t wall_ms)
 {
     static const int64_t ms_max = INT64_C(253402300799999); /* the end of the year 9999 */
@@ -327,8 +331,9 @@ static void line_time(struct line *line, int64_t wall_ms)
         month++;
     }
     char text[64];
-    (void)snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", year, month + 1, days + 1,
-                   (int)(ms / 3600000), (int)(ms / 60000 % 60), (int)(ms / 1000 % 60), (int)(ms % 1000));
+    (void)snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", year, month + 1,
+                   days + 1, (int)(ms / 3600000), (int)(ms / 60000 % 60), (int)(ms / 1000 % 60),
+                   (int)(ms % 1000));
     line_text(line, text);
 }
 
@@ -337,7 +342,8 @@ static void line_write(const struct line *line)
     const char *at = line->text;
     size_t left = line->size;
     while (left > 0) {
-        ssize_t size = write(STDERR_FILENO, at, left);
+        ssize_t size =
+            write(STDERR_FILENO, at, left); /* tidy: write: the log does not pass the seam */
         if (size < 0 && errno == EINTR) {
             continue;
         }
@@ -384,7 +390,7 @@ static void text_print(const char *text)
     line_write(&line);
 }
 
-/* ---- Public ------------------------------------------------------------------------------------------------------ */
+/* ---- Public ---------------------------------------------------------------------------------- */
 
 static int64_t wall_now_ms(void)
 {
@@ -392,7 +398,7 @@ static int64_t wall_now_ms(void)
         return self.wall_ms(self.context);
     }
     struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
+    (void)clock_gettime(CLOCK_REALTIME, &now); /* tidy: clock_gettime: threads that have no env */
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
@@ -430,7 +436,8 @@ void trace_set_level(enum trace_component component, enum trace_level level)
 bool trace_set_level_text(const char *component, const char *level)
 {
     size_t level_number = 0;
-    while (level_number < array_count(level_names) && strcmp(level, level_names[level_number]) != 0) {
+    while (level_number < array_count(level_names) &&
+           strcmp(level, level_names[level_number]) != 0) {
         level_number++;
     }
     if (level_number == array_count(level_names)) {
