@@ -25,7 +25,6 @@ struct leaders_wait {
     bool is_complete;        /* out: false at the time-out */
     void (*cb)(struct leaders_wait *wait);
     struct timer timer;      /* private */
-    struct task task;        /* private */
     struct list link;        /* private */
     struct leaders *leaders; /* private */
     size_t next;             /* private: groups before it are led */

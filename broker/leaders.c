@@ -1,0 +1,120 @@
+/* Happy path: a role message sets (group, broker, epoch); waits are checked once at the end of the turn, not at each change,
+ * so that creating a topic of a thousand partitions costs one look at each. A wait remembers how far it got: groups before
+ * `next` were led once, which is all that a creator wants to know. */
+
+#include "broker/leaders.h"
+#include "base/assert.h"
+#include "base/mem.h"
+
+struct leaders {
+    struct env *env;
+    struct map map;       /* group -> struct leader */
+    struct list waits;
+    struct task check;    /* queued when something became led */
+};
+
+static void leaders_on_check(struct task *task);
+
+struct leaders *leaders_open(struct env *env)
+{
+    struct leaders *leaders = mem_alloc(sizeof(*leaders));
+    leaders->env = env;
+    map_init(&leaders->map);
+    list_init(&leaders->waits);
+    task_init(&leaders->check, leaders_on_check);
+    return leaders;
+}
+
+void leaders_close(struct leaders *leaders)
+{
+    size_t cursor = 0;
+    uint64_t group;
+    struct leader *leader;
+    assert(list_is_empty(&leaders->waits));
+    leaders->env->tasks->cancel(leaders->env->tasks, &leaders->check);
+    while ((leader = map_next(&leaders->map, &cursor, &group)) != NULL) {
+        mem_free(leader);
+    }
+    map_deinit(&leaders->map);
+    mem_free(leaders);
+}
+
+void leaders_set(struct leaders *leaders, uint64_t group, int32_t broker, int32_t epoch)
+{
+    struct leader *leader = map_get(&leaders->map, group);
+    if (leader == NULL) {
+        leader = mem_alloc(sizeof(*leader));
+        leader->epoch = -1;
+        map_put(&leaders->map, group, leader);
+    }
+    if (epoch < leader->epoch) {
+        return;
+    }
+    leader->broker = broker;
+    leader->epoch = epoch;
+    if (broker >= 0 && !list_is_empty(&leaders->waits)) {
+        env_task(leaders->env, &leaders->check);
+    }
+}
+
+void leaders_remove(struct leaders *leaders, uint64_t group)
+{
+    mem_free(map_remove(&leaders->map, group));
+}
+
+struct leader leaders_get(const struct leaders *leaders, uint64_t group)
+{
+    const struct leader *leader = map_get(&leaders->map, group);
+    return leader != NULL ? *leader : (struct leader){.broker = -1, .epoch = -1};
+}
+
+static bool wait_is_complete(struct leaders *leaders, struct leaders_wait *wait)
+{
+    while (wait->next < wait->count && leaders_get(leaders, wait->groups[wait->next]).broker >= 0) {
+        wait->next++;
+    }
+    return wait->next == wait->count;
+}
+
+static void wait_finish(struct leaders_wait *wait, bool is_complete)
+{
+    struct env *env = wait->leaders->env;
+    list_remove(&wait->link);
+    env_timer_cancel(env, &wait->timer);
+    wait->is_complete = is_complete;
+    wait->cb(wait);
+}
+
+static void leaders_on_check(struct task *task)
+{
+    struct leaders *leaders = container_of(task, struct leaders, check);
+    struct list pending;
+    struct list *link;
+    list_init(&pending);
+    list_move_all(&pending, &leaders->waits);
+    while ((link = list_pop(&pending)) != NULL) {
+        struct leaders_wait *wait = container_of(link, struct leaders_wait, link);
+        list_push(&leaders->waits, &wait->link);
+        if (wait_is_complete(leaders, wait)) {
+            wait_finish(wait, true);
+        }
+    }
+}
+
+static void wait_on_timer(struct timer *timer)
+{
+    struct leaders_wait *wait = container_of(timer, struct leaders_wait, timer);
+    wait_finish(wait, wait_is_complete(wait->leaders, wait));
+}
+
+void leaders_wait_for(struct leaders *leaders, struct leaders_wait *wait, int64_t timeout_ms)
+{
+    wait->leaders = leaders;
+    wait->next = 0;
+    wait->is_complete = false;
+    list_init(&wait->link);
+    list_push(&leaders->waits, &wait->link);
+    timer_init(&wait->timer, wait_on_timer);
+    env_timer(leaders->env, &wait->timer, timeout_ms > 0 ? timeout_ms * 1000 : 0);
+    env_task(leaders->env, &leaders->check);
+}
