@@ -40,16 +40,9 @@ struct metadata_propose {            /* Caller's memory until cb. */
     enum kafka_error error;          /* out: what apply decided; NOT_CONTROLLER when leadership was lost or is elsewhere */
     char error_text[160];            /* out */
     uint64_t result;                 /* out: first id of a producer id block; index of the record otherwise */
-    uint64_t index;                  /* private */
+    const struct entry *entry;       /* private: what was submitted, compared only */
     struct list link;                /* private */
 };
 /* Proposes one record. On success of Raft and apply: committed in the store, visible to every reader from its next turn. */
 void metadata_propose(struct metadata *metadata, const Balsa__Record__Record *record, struct metadata_propose *req);
 bool metadata_is_leader(const struct metadata *metadata); /* and ready */
-
-/* The pure core: applies one record within a write transaction. Returns the decision; appends to `changes`. */
-struct metadata_apply_result {
-    enum kafka_error error;
-    char text[160];
-    uint64_t result;
-};

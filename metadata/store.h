@@ -5,7 +5,7 @@
  *   'b' broker id i32            BrokerRegistered
  *   't' name                     topic id (16 bytes)
  *   'i' topic id                 TopicValue
- *   'p' topic id, index i32      PartitionValue
+ *   'p' topic id, index i32      group u64, bootstrap term u64, replica count u16, broker ids i32
  *   'g' group u64                topic id, index i32
  * Runs on:  a `store` belongs to the process; a `store_reader` to one shard, its snapshot is renewed once a loop turn. What a reader
  *           returns borrows from the snapshot: valid until the end of the turn. Decoded values live in the arena given. */
@@ -24,6 +24,8 @@ void store_close(struct store *store);
 struct kv *store_kv(struct store *store);
 
 struct store_reader *store_reader_open(struct store *store, struct env *env);
+/* The next read of this turn sees the newest commit: for the shard that has just committed. */
+void store_reader_refresh(struct store_reader *reader);
 void store_reader_close(struct store_reader *reader);
 
 #define CLUSTER_ID_SIZE 22
@@ -61,7 +63,7 @@ struct store_broker {
 
 /* All: ERR_NOT_FOUND when absent, ERR_TOO_LARGE when the arena is full. */
 uint64_t store_applied_index(struct store_reader *reader);
-MUST_CHECK enum err store_cluster_id(struct store_reader *reader, struct bytes *id);
+MUST_CHECK enum err store_cluster_id(struct store_reader *reader, char id[CLUSTER_ID_SIZE + 1]); /* NUL-terminated */
 MUST_CHECK enum err store_topic_by_name(struct store_reader *reader, struct arena *arena, struct bytes name, struct store_topic *topic);
 MUST_CHECK enum err store_topic_by_id(struct store_reader *reader, struct arena *arena, const struct uuid *id, struct store_topic *topic);
 MUST_CHECK enum err store_topic_id(struct store_reader *reader, struct bytes name, struct uuid *id); /* cheap: one get */

@@ -1,0 +1,369 @@
+/* Happy path: the first read of a loop turn renews the shard's snapshot; a task at the end of the turn gives it back, so
+ * that the writer can reuse freed pages; what was read borrows from the mapping until then.
+ * Failure: a value that does not decode is damage of the store; LMDB's pages carry no checksum, so it is told apart
+ * from "absent" (ERR_CORRUPT) and callers answer with a server error. */
+
+#include "metadata/store.h"
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "metadata/tables.h"
+#include "proto/record.pb-c.h"
+#include <string.h>
+
+/* Bound of the map file: 200,000 partitions of about 100 bytes in three tables, with room for growth; sparse on disk. */
+#define STORE_SIZE_MAX GIB(4)
+
+struct store {
+    struct kv *kv;
+};
+
+struct store_reader {
+    struct store *store;
+    struct env *env;
+    struct kv_txn *txn;
+    bool is_fresh;    /* renewed in this turn */
+    struct task turn; /* gives the snapshot back */
+};
+
+enum err store_open(const char *path, struct store **out, struct errmsg *msg)
+{
+    struct store *store = mem_alloc(sizeof(*store));
+    enum err err = kv_open(path, STORE_SIZE_MAX, KV_ORDERED, &store->kv, msg);
+    if (err != OK) {
+        mem_free(store);
+        return err;
+    }
+    *out = store;
+    return OK;
+}
+
+void store_close(struct store *store)
+{
+    kv_close(store->kv);
+    mem_free(store);
+}
+
+struct kv *store_kv(struct store *store)
+{
+    return store->kv;
+}
+
+static void reader_on_turn(struct task *task)
+{
+    struct store_reader *reader = container_of(task, struct store_reader, turn);
+    kv_reset(reader->txn);
+    reader->is_fresh = false;
+}
+
+struct store_reader *store_reader_open(struct store *store, struct env *env)
+{
+    struct store_reader *reader = mem_alloc(sizeof(*reader));
+    reader->store = store;
+    reader->env = env;
+    task_init(&reader->turn, reader_on_turn);
+    enum err err = kv_begin_read(store->kv, &reader->txn);
+    if (err != OK) {
+        process_stop("metadata store: no read transaction: %s", err_text(err));
+    }
+    kv_reset(reader->txn);
+    return reader;
+}
+
+void store_reader_close(struct store_reader *reader)
+{
+    reader->env->tasks->cancel(reader->env->tasks, &reader->turn);
+    kv_abort(reader->txn);
+    mem_free(reader);
+}
+
+void store_reader_refresh(struct store_reader *reader)
+{
+    if (reader->is_fresh) {
+        kv_reset(reader->txn);
+        reader->is_fresh = false;
+    }
+}
+
+static struct kv_txn *reader_txn(struct store_reader *reader)
+{
+    if (!reader->is_fresh) {
+        enum err err = kv_renew(reader->txn);
+        if (err != OK) {
+            process_stop("metadata store: cannot renew a read transaction: %s", err_text(err));
+        }
+        reader->is_fresh = true;
+        env_task(reader->env, &reader->turn);
+    }
+    return reader->txn;
+}
+
+static enum err read_value(struct store_reader *reader, struct table_key key, struct bytes *value)
+{
+    return kv_get(reader_txn(reader), table_key_bytes(&key), value);
+}
+
+static struct store_state read_state(struct store_reader *reader)
+{
+    struct store_state state = {0};
+    struct bytes value;
+    if (read_value(reader, key_state(), &value) == OK && store_state_decode(value, &state) != OK) {
+        state = (struct store_state){0};
+    }
+    return state;
+}
+
+uint64_t store_applied_index(struct store_reader *reader)
+{
+    return read_state(reader).applied_index;
+}
+
+uint64_t store_topic_count(struct store_reader *reader)
+{
+    return read_state(reader).topic_count;
+}
+
+uint64_t store_partition_count(struct store_reader *reader)
+{
+    return read_state(reader).partition_count;
+}
+
+enum err store_cluster_id(struct store_reader *reader, char id[CLUSTER_ID_SIZE + 1])
+{
+    struct store_state state = read_state(reader);
+    if (!state.has_cluster_id) {
+        return ERR_NOT_FOUND;
+    }
+    memcpy(id, state.cluster_id, CLUSTER_ID_SIZE);
+    id[CLUSTER_ID_SIZE] = '\0';
+    return OK;
+}
+
+/* protobuf-c allocates through this: decoded values live in the caller's arena and are never freed one by one. */
+static void *arena_pb_alloc(void *arena, size_t size)
+{
+    return arena_alloc(arena, size > 0 ? size : 1);
+}
+
+static void arena_pb_free(void *arena, void *memory)
+{
+    (void)arena;
+    (void)memory;
+}
+
+static ProtobufCAllocator arena_allocator(struct arena *arena)
+{
+    return (ProtobufCAllocator){arena_pb_alloc, arena_pb_free, arena};
+}
+
+static enum err topic_from_value(struct bytes value, struct arena *arena, struct store_topic *topic)
+{
+    ProtobufCAllocator allocator = arena_allocator(arena);
+    Balsa__Record__TopicValue *decoded = balsa__record__topic_value__unpack(&allocator, value.size, value.data);
+    if (decoded == NULL || decoded->id.len != sizeof(topic->id.bytes)) {
+        return ERR_CORRUPT;
+    }
+    memcpy(topic->id.bytes, decoded->id.data, sizeof(topic->id.bytes));
+    topic->name = bytes_from_text(decoded->name);
+    topic->partition_count = (int32_t)decoded->partition_count;
+    topic->config_count = decoded->n_configs;
+    topic->configs = NULL;
+    if (decoded->n_configs > 0) {
+        topic->configs = arena_alloc(arena, decoded->n_configs * sizeof(*topic->configs));
+        if (topic->configs == NULL) {
+            return ERR_TOO_LARGE;
+        }
+    }
+    for (size_t i = 0; i < decoded->n_configs; i++) {
+        topic->configs[i].name = bytes_from_text(decoded->configs[i]->name);
+        topic->configs[i].value = bytes_from_text(decoded->configs[i]->value);
+    }
+    return OK;
+}
+
+enum err store_topic_by_id(struct store_reader *reader, struct arena *arena, const struct uuid *id,
+                           struct store_topic *topic)
+{
+    struct bytes value;
+    enum err err = read_value(reader, key_topic(id), &value);
+    return err == OK ? topic_from_value(value, arena, topic) : err;
+}
+
+enum err store_topic_id(struct store_reader *reader, struct bytes name, struct uuid *id)
+{
+    struct bytes value;
+    if (name.size == 0 || name.size > TOPIC_NAME_SIZE_MAX) {
+        return ERR_NOT_FOUND;
+    }
+    enum err err = read_value(reader, key_topic_name(name), &value);
+    if (err != OK) {
+        return err;
+    }
+    if (value.size != sizeof(id->bytes)) {
+        return ERR_CORRUPT;
+    }
+    memcpy(id->bytes, value.data, sizeof(id->bytes));
+    return OK;
+}
+
+enum err store_topic_by_name(struct store_reader *reader, struct arena *arena, struct bytes name,
+                             struct store_topic *topic)
+{
+    struct uuid id;
+    enum err err = store_topic_id(reader, name, &id);
+    return err == OK ? store_topic_by_id(reader, arena, &id, topic) : err;
+}
+
+enum err store_topic_name(struct store_reader *reader, struct arena *arena, const struct uuid *id, struct bytes *name)
+{
+    struct store_topic topic;
+    enum err err = store_topic_by_id(reader, arena, id, &topic);
+    if (err == OK) {
+        *name = topic.name;
+    }
+    return err;
+}
+
+/* The group stands first in the value, fixed in size, so that the hot path needs no decoding. */
+enum err partition_value_group(struct bytes value, uint64_t *group)
+{
+    if (value.size < PARTITION_VALUE_HEAD_SIZE) {
+        return ERR_CORRUPT;
+    }
+    *group = be64_get(value.data);
+    return OK;
+}
+
+enum err store_partition_group(struct store_reader *reader, const struct uuid *id, int32_t index, uint64_t *group)
+{
+    struct bytes value;
+    enum err err = read_value(reader, key_partition(id, index), &value);
+    return err == OK ? partition_value_group(value, group) : err;
+}
+
+enum err store_partition(struct store_reader *reader, struct arena *arena, const struct uuid *id, int32_t index,
+                         struct store_partition *partition)
+{
+    struct bytes value;
+    struct reader cursor;
+    enum err err = read_value(reader, key_partition(id, index), &value);
+    if (err != OK) {
+        return err;
+    }
+    reader_init(&cursor, value);
+    partition->group = read_u64(&cursor);
+    partition->bootstrap_term = read_u64(&cursor);
+    partition->replica_count = read_u16(&cursor);
+    if (cursor.err != OK || cursor.left != partition->replica_count * sizeof(int32_t)) {
+        return ERR_CORRUPT;
+    }
+    partition->replicas = arena_alloc(arena, cursor.left > 0 ? cursor.left : 1);
+    if (partition->replicas == NULL) {
+        return ERR_TOO_LARGE;
+    }
+    for (size_t i = 0; i < partition->replica_count; i++) {
+        partition->replicas[i] = read_i32(&cursor);
+    }
+    return OK;
+}
+
+enum err store_group(struct store_reader *reader, uint64_t group, struct uuid *id, int32_t *index)
+{
+    struct bytes value;
+    struct reader cursor;
+    enum err err = read_value(reader, key_group(group), &value);
+    if (err != OK) {
+        return err;
+    }
+    reader_init(&cursor, value);
+    struct bytes topic = read_bytes(&cursor, sizeof(id->bytes));
+    *index = read_i32(&cursor);
+    if (cursor.err != OK) {
+        return ERR_CORRUPT;
+    }
+    memcpy(id->bytes, topic.data, sizeof(id->bytes));
+    return OK;
+}
+
+static enum err broker_from_value(struct bytes value, struct arena *arena, struct store_broker *broker)
+{
+    ProtobufCAllocator allocator = arena_allocator(arena);
+    Balsa__Record__BrokerRegistered *decoded =
+        balsa__record__broker_registered__unpack(&allocator, value.size, value.data);
+    if (decoded == NULL || decoded->incarnation.len != sizeof(broker->incarnation)) {
+        return ERR_CORRUPT;
+    }
+    broker->id = decoded->id;
+    broker->server_id = decoded->server_id;
+    memcpy(broker->incarnation, decoded->incarnation.data, sizeof(broker->incarnation));
+    broker->rack = bytes_from_text(decoded->rack);
+    broker->endpoint_count = decoded->n_endpoints;
+    broker->endpoints = arena_alloc(arena, (decoded->n_endpoints + 1) * sizeof(*broker->endpoints));
+    if (broker->endpoints == NULL) {
+        return ERR_TOO_LARGE;
+    }
+    for (size_t i = 0; i < decoded->n_endpoints; i++) {
+        broker->endpoints[i].listener = bytes_from_text(decoded->endpoints[i]->listener);
+        broker->endpoints[i].host = bytes_from_text(decoded->endpoints[i]->host);
+        broker->endpoints[i].port = (uint16_t)decoded->endpoints[i]->port;
+    }
+    return OK;
+}
+
+enum err store_broker(struct store_reader *reader, struct arena *arena, int32_t id, struct store_broker *broker)
+{
+    struct bytes value;
+    enum err err = read_value(reader, key_broker(id), &value);
+    return err == OK ? broker_from_value(value, arena, broker) : err;
+}
+
+enum err store_topics_each(struct store_reader *reader, struct arena *arena, void *context,
+                           bool (*cb)(void *context, const struct store_topic *topic))
+{
+    struct table_key prefix = key_table('t');
+    struct kv_cursor *cursor;
+    struct bytes key;
+    struct bytes value;
+    enum err err = kv_cursor_open(reader_txn(reader), table_key_bytes(&prefix), BYTES_NONE, &cursor);
+    if (err != OK) {
+        return err;
+    }
+    while ((err = kv_cursor_next(cursor, &key, &value)) == OK) {
+        struct store_topic topic;
+        struct uuid id;
+        if (value.size != sizeof(id.bytes)) {
+            err = ERR_CORRUPT;
+            break;
+        }
+        memcpy(id.bytes, value.data, sizeof(id.bytes));
+        err = store_topic_by_id(reader, arena, &id, &topic);
+        err = err == ERR_NOT_FOUND ? ERR_CORRUPT : err; /* a name without a topic */
+        if (err != OK || !cb(context, &topic)) {
+            break;
+        }
+    }
+    kv_cursor_close(cursor);
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
+enum err store_brokers_each(struct store_reader *reader, struct arena *arena, void *context,
+                            bool (*cb)(void *context, const struct store_broker *broker))
+{
+    struct table_key prefix = key_table('b');
+    struct kv_cursor *cursor;
+    struct bytes key;
+    struct bytes value;
+    enum err err = kv_cursor_open(reader_txn(reader), table_key_bytes(&prefix), BYTES_NONE, &cursor);
+    if (err != OK) {
+        return err;
+    }
+    while ((err = kv_cursor_next(cursor, &key, &value)) == OK) {
+        struct store_broker broker;
+        err = broker_from_value(value, arena, &broker);
+        if (err != OK || !cb(context, &broker)) {
+            break;
+        }
+    }
+    kv_cursor_close(cursor);
+    return err == ERR_NOT_FOUND ? OK : err;
+}

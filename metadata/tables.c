@@ -1,0 +1,122 @@
+/* Keys are built by field, never by casting; a table is one letter, so that tables are ranges of one ordered store. */
+
+#include "metadata/tables.h"
+#include "base/assert.h"
+#include "base/limits.h"
+#include <string.h>
+
+static_assert(TOPIC_NAME_SIZE_MAX + 1 <= TABLE_KEY_SIZE_MAX, "a topic name fits in a key");
+
+struct bytes table_key_bytes(const struct table_key *key)
+{
+    return (struct bytes){key->data, key->size};
+}
+
+struct table_key key_table(char table)
+{
+    struct table_key key;
+    key.data[0] = (uint8_t)table;
+    key.size = 1;
+    return key;
+}
+
+static void key_add(struct table_key *key, const void *data, size_t size)
+{
+    assert(size <= sizeof(key->data) - key->size);
+    memcpy(key->data + key->size, data, size);
+    key->size += size;
+}
+
+static void key_add_u32(struct table_key *key, uint32_t value)
+{
+    uint8_t field[4];
+    be32_put(field, value);
+    key_add(key, field, sizeof(field));
+}
+
+struct table_key key_state(void)
+{
+    return key_table('v');
+}
+
+struct table_key key_broker(int32_t id)
+{
+    struct table_key key = key_table('b');
+    key_add_u32(&key, (uint32_t)id);
+    return key;
+}
+
+struct table_key key_topic_name(struct bytes name)
+{
+    struct table_key key = key_table('t');
+    assert(name.size <= TOPIC_NAME_SIZE_MAX);
+    key_add(&key, name.data, name.size);
+    return key;
+}
+
+struct table_key key_topic(const struct uuid *id)
+{
+    struct table_key key = key_table('i');
+    key_add(&key, id->bytes, sizeof(id->bytes));
+    return key;
+}
+
+struct table_key key_partitions(const struct uuid *id)
+{
+    struct table_key key = key_table('p');
+    key_add(&key, id->bytes, sizeof(id->bytes));
+    return key;
+}
+
+struct table_key key_partition(const struct uuid *id, int32_t index)
+{
+    struct table_key key = key_partitions(id);
+    key_add_u32(&key, (uint32_t)index);
+    return key;
+}
+
+struct table_key key_group(uint64_t group)
+{
+    struct table_key key = key_table('g');
+    uint8_t field[8];
+    be64_put(field, group);
+    key_add(&key, field, sizeof(field));
+    return key;
+}
+
+void store_state_encode(const struct store_state *state, uint8_t out[STORE_STATE_SIZE])
+{
+    struct writer writer;
+    writer_init(&writer, out, STORE_STATE_SIZE);
+    write_u8(&writer, STORE_VERSION);
+    write_u64(&writer, state->applied_index);
+    write_u64(&writer, state->next_group);
+    write_u64(&writer, state->next_producer_id);
+    write_u64(&writer, state->term_floor);
+    write_u64(&writer, state->topic_count);
+    write_u64(&writer, state->partition_count);
+    write_u8(&writer, state->has_cluster_id);
+    write_bytes(&writer, (struct bytes){state->cluster_id, sizeof(state->cluster_id)});
+    assert(writer.err == OK);
+    assert(writer_size(&writer) == STORE_STATE_SIZE);
+}
+
+enum err store_state_decode(struct bytes value, struct store_state *state)
+{
+    struct reader reader;
+    reader_init(&reader, value);
+    uint8_t version = read_u8(&reader);
+    state->applied_index = read_u64(&reader);
+    state->next_group = read_u64(&reader);
+    state->next_producer_id = read_u64(&reader);
+    state->term_floor = read_u64(&reader);
+    state->topic_count = read_u64(&reader);
+    state->partition_count = read_u64(&reader);
+    state->has_cluster_id = read_u8(&reader) != 0;
+    struct bytes cluster_id = read_bytes(&reader, sizeof(state->cluster_id));
+    if (reader.err != OK) {
+        return ERR_CORRUPT;
+    }
+    memcpy(state->cluster_id, cluster_id.data, sizeof(state->cluster_id));
+    return version == STORE_VERSION ? OK : ERR_UNSUPPORTED;
+}

@@ -1,0 +1,42 @@
+/* Keys of the store's tables (metadata/store.h lists them), and the counters record. Private to metadata/. */
+#pragma once
+
+#include "base/bytes.h"
+#include "proto/uuid.h"
+
+#define STORE_VERSION 1
+#define TABLE_KEY_SIZE_MAX 300 /* 't' and a topic name of 249 bytes is the longest */
+
+struct table_key {
+    uint8_t data[TABLE_KEY_SIZE_MAX];
+    size_t size;
+};
+
+struct bytes table_key_bytes(const struct table_key *key);
+struct table_key key_state(void);
+struct table_key key_broker(int32_t id);
+struct table_key key_topic_name(struct bytes name); /* name <= TOPIC_NAME_SIZE_MAX: the caller has checked */
+struct table_key key_topic(const struct uuid *id);
+struct table_key key_partition(const struct uuid *id, int32_t index);
+struct table_key key_partitions(const struct uuid *id); /* prefix of all partitions of a topic */
+struct table_key key_group(uint64_t group);
+struct table_key key_table(char table);                 /* prefix of a whole table */
+
+/* A value of table 'p' starts with group and bootstrap term. */
+#define PARTITION_VALUE_HEAD_SIZE 18
+MUST_CHECK enum err partition_value_group(struct bytes value, uint64_t *group);
+
+/* The one value under 'v': applied index and counters. */
+struct store_state {
+    uint64_t applied_index;
+    uint64_t next_group;
+    uint64_t next_producer_id;
+    uint64_t term_floor;      /* bootstrap terms of new groups are above it */
+    uint64_t topic_count;
+    uint64_t partition_count;
+    uint8_t cluster_id[22];
+    bool has_cluster_id;
+};
+#define STORE_STATE_SIZE (1 + 6 * 8 + 1 + 22)
+void store_state_encode(const struct store_state *state, uint8_t out[STORE_STATE_SIZE]);
+MUST_CHECK enum err store_state_decode(struct bytes value, struct store_state *state);
