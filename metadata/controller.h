@@ -67,7 +67,7 @@ struct controller_add_partitions {
     bool is_validate_only;
     struct controller_result result;     /* out */
     void (*cb)(struct controller_add_partitions *req);
-    struct metadata_propose propose;     /* private */
+    size_t pending;                      /* private */
 };
 void controller_create_partitions(struct controller *controller, struct controller_add_partitions *req);
 
@@ -87,5 +87,6 @@ struct controller_register {
     void (*cb)(struct controller_register *req, enum kafka_error error);
     struct metadata_propose propose;     /* private */
     struct metadata_propose propose_cluster; /* private */
+    struct controller *controller;           /* private */
 };
 void controller_register_broker(struct controller *controller, struct controller_register *req);

@@ -1,0 +1,489 @@
+/* Happy path: a wish is checked against the store as of this turn, placement decides, one record is proposed; apply
+ * checks again and decides; the answer goes to the caller from the metadata machine's answers.
+ * Refusals found before proposing are answered from a task at the end of the turn, so callbacks never fire inside. */
+
+#include "metadata/controller.h"
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "metadata/placement.h"
+#include "metadata/topic_name.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CONTROLLER_ARENA_SIZE_MAX MIB(64) /* records of one request while they are packed */
+
+struct controller {
+    struct controller_params params;
+    uint64_t placement_seed; /* moves on, so that small topics spread over the brokers */
+};
+
+/* One item of a request: its own proposal, answered on its own. */
+struct item {
+    struct metadata_propose propose;
+    struct task task;                    /* answers a refusal */
+    struct controller *controller;
+    struct controller_result *result;
+    size_t *pending;
+    void *request;
+    void (*finish)(void *request);
+};
+
+struct controller *controller_open(const struct controller_params *params)
+{
+    struct controller *controller = mem_alloc(sizeof(*controller));
+    controller->params = *params;
+    controller->placement_seed = env_random(params->env);
+    return controller;
+}
+
+void controller_close(struct controller *controller)
+{
+    mem_free(controller);
+}
+
+__attribute__((format(printf, 3, 4))) static void refuse(struct controller_result *result, enum kafka_error error,
+                                                         const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(result->text, sizeof(result->text), format, args);
+    va_end(args);
+    result->error = error;
+}
+
+static void item_finish(struct item *item)
+{
+    size_t *pending = item->pending;
+    void *request = item->request;
+    void (*finish)(void *) = item->finish;
+    mem_free(item);
+    assert(*pending > 0);
+    if (--*pending == 0) {
+        finish(request);
+    }
+}
+
+static void item_on_task(struct task *task)
+{
+    item_finish(container_of(task, struct item, task));
+}
+
+static void item_on_proposed(struct metadata_propose *propose)
+{
+    struct item *item = container_of(propose, struct item, propose);
+    if (propose->error != KAFKA_NONE) {
+        refuse(item->result, propose->error, "%s", propose->error_text);
+    }
+    item_finish(item);
+}
+
+static struct item *item_new(struct controller *controller, struct controller_result *result, size_t *pending,
+                             void *request, void (*finish)(void *))
+{
+    struct item *item = mem_alloc(sizeof(*item));
+    item->controller = controller;
+    item->result = result;
+    item->pending = pending;
+    item->request = request;
+    item->finish = finish;
+    item->propose.cb = item_on_proposed;
+    task_init(&item->task, item_on_task);
+    return item;
+}
+
+/* Proposes `record`, or answers what is already decided (a refusal, or validate_only). */
+static void item_go(struct item *item, const Balsa__Record__Record *record)
+{
+    if (record == NULL || item->result->error != KAFKA_NONE) {
+        env_task(item->controller->params.env, &item->task);
+        return;
+    }
+    metadata_propose(item->controller->params.metadata, record, &item->propose);
+}
+
+/* ---- Choosing replicas ---- */
+
+struct broker_list {
+    struct placement_broker brokers[1024];
+    size_t count;
+};
+
+static bool collect_broker(void *context, const struct store_broker *broker)
+{
+    struct broker_list *list = context;
+    if (list->count < array_count(list->brokers)) {
+        list->brokers[list->count++] = (struct placement_broker){.id = broker->id, .rack = broker->rack};
+    }
+    return true;
+}
+
+static bool broker_exists(const struct broker_list *list, int32_t id)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->brokers[i].id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool assignment_is_valid(const struct broker_list *brokers, const int32_t *replicas, size_t count,
+                                struct controller_result *result)
+{
+    if (count == 0 || count > REPLICA_SERVER_COUNT_MAX) {
+        refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "A partition has 1 to %d replicas, not %zu.",
+               REPLICA_SERVER_COUNT_MAX, count);
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!broker_exists(brokers, replicas[i])) {
+            refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "Broker %d of the assignment does not exist.", replicas[i]);
+            return false;
+        }
+        for (size_t j = 0; j < i; j++) {
+            if (replicas[j] == replicas[i]) {
+                refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "Broker %d stands twice in one assignment.", replicas[i]);
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Builds `count` assignments in the arena: the ones given (arrays may be NULL: placement decides). NULL on refusal. */
+static Balsa__Record__Assignment **assignments_build(struct controller *controller, struct arena *arena, int32_t first,
+                                                     int32_t count, int16_t factor, const int32_t *const *given,
+                                                     const size_t *given_sizes, struct controller_result *result)
+{
+    struct broker_list *brokers = arena_alloc(arena, sizeof(*brokers));
+    Balsa__Record__Assignment **list = arena_alloc(arena, (size_t)count * sizeof(*list));
+    Balsa__Record__Assignment *items = arena_alloc(arena, (size_t)count * sizeof(*items));
+    int32_t *placed = NULL;
+    if (brokers == NULL || list == NULL || items == NULL ||
+        store_brokers_each(controller->params.reader, arena, brokers, collect_broker) != OK) {
+        refuse(result, KAFKA_UNKNOWN_SERVER_ERROR, "The request is too large to be planned.");
+        return NULL;
+    }
+    if (given == NULL) {
+        placed = factor > 0 ? arena_alloc(arena, (size_t)count * (size_t)factor * sizeof(*placed)) : NULL;
+        if (placed == NULL || placement_assign(brokers->brokers, brokers->count, controller->placement_seed, first, count,
+                                               factor, placed) != OK) {
+            refuse(result, KAFKA_INVALID_REPLICATION_FACTOR,
+                   "Replication factor %d: it must be 1 to the number of brokers, which is %zu.", factor, brokers->count);
+            return NULL;
+        }
+    }
+    for (int32_t i = 0; i < count; i++) {
+        balsa__record__assignment__init(&items[i]);
+        items[i].n_replicas = given != NULL ? given_sizes[i] : (size_t)factor;
+        const int32_t *replicas = given != NULL ? given[i] : &placed[(size_t)i * (size_t)factor];
+        if (!assignment_is_valid(brokers, replicas, items[i].n_replicas, result)) {
+            return NULL;
+        }
+        items[i].replicas = (int32_t *)(uintptr_t)replicas; /* packed only */
+        list[i] = &items[i];
+    }
+    return list;
+}
+
+/* ---- CreateTopics ---- */
+
+static void create_finish(void *request)
+{
+    struct controller_create *req = request;
+    req->cb(req);
+}
+
+static Balsa__Record__Config **configs_build(struct arena *arena, const struct controller_topic *topic,
+                                             struct controller_result *result)
+{
+    Balsa__Record__Config **list = arena_alloc(arena, (topic->config_count + 1) * sizeof(*list));
+    Balsa__Record__Config *items = arena_alloc(arena, (topic->config_count + 1) * sizeof(*items));
+    char text[160];
+    for (size_t i = 0; list != NULL && items != NULL && i < topic->config_count; i++) {
+        const struct store_config *config = &topic->configs[i];
+        enum kafka_error error = topic_config_check(config->name, config->value, text, sizeof(text));
+        if (error != KAFKA_NONE) {
+            refuse(result, error, "%s", text);
+            return NULL;
+        }
+        balsa__record__config__init(&items[i]);
+        items[i].name = arena_text(arena, config->name);
+        items[i].value = arena_text(arena, config->value);
+        list[i] = &items[i];
+        if (items[i].name == NULL || items[i].value == NULL) {
+            return NULL;
+        }
+    }
+    return items != NULL ? list : NULL;
+}
+
+/* Counts after defaults; false with the refusal in `result`. */
+static bool create_resolve(struct controller *controller, const struct controller_topic *topic, int32_t *count,
+                           int16_t *factor, struct controller_result *result)
+{
+    struct uuid existing;
+    const char *cause = topic_name_fault(topic->name);
+    *count = topic->partition_count == -1 ? controller->params.partitions_default : topic->partition_count;
+    *factor = topic->replication_factor == -1 ? controller->params.replication_factor_default : topic->replication_factor;
+    if (cause != NULL) {
+        refuse(result, KAFKA_INVALID_TOPIC_EXCEPTION, "Topic name is invalid: %s", cause);
+    } else if (store_topic_id(controller->params.reader, topic->name, &existing) == OK) {
+        refuse(result, KAFKA_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
+               (int)(topic->name.size < 120 ? topic->name.size : 120), (const char *)topic->name.data);
+    } else if (*count < 1 || *count > TOPIC_PARTITION_COUNT_MAX) {
+        refuse(result, KAFKA_INVALID_PARTITIONS, "Number of partitions was set to %d, it must be 1 to %d.", *count,
+               TOPIC_PARTITION_COUNT_MAX);
+    } else if (topic->assignments == NULL && (*factor < 1 || *factor > REPLICA_SERVER_COUNT_MAX)) {
+        refuse(result, KAFKA_INVALID_REPLICATION_FACTOR, "Replication factor was set to %d, it must be 1 to %d.", *factor,
+               REPLICA_SERVER_COUNT_MAX);
+    }
+    return result->error == KAFKA_NONE;
+}
+
+static void create_topic(struct controller *controller, struct controller_create *req, size_t i, struct arena *arena)
+{
+    const struct controller_topic *topic = &req->topics[i];
+    struct controller_result *result = &req->results[i];
+    struct item *item = item_new(controller, result, &req->pending, req, create_finish);
+    Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
+    Balsa__Record__TopicCreated created = BALSA__RECORD__TOPIC_CREATED__INIT;
+    int32_t count;
+    int16_t factor;
+
+    if (!create_resolve(controller, topic, &count, &factor, result)) {
+        item_go(item, NULL);
+        return;
+    }
+    for (size_t n = 0; n < sizeof(result->id.bytes); n += 8) {
+        be64_put(result->id.bytes + n, env_random(controller->params.env));
+    }
+    created.name = arena_text(arena, topic->name);
+    created.id = (ProtobufCBinaryData){sizeof(result->id.bytes), result->id.bytes};
+    created.assignments = assignments_build(controller, arena, 0, count, factor, topic->assignments,
+                                            topic->assignment_sizes, result);
+    created.n_assignments = (size_t)count;
+    created.configs = result->error == KAFKA_NONE ? configs_build(arena, topic, result) : NULL;
+    created.n_configs = topic->config_count;
+    if (result->error == KAFKA_NONE && (created.name == NULL || created.configs == NULL)) {
+        refuse(result, KAFKA_INVALID_REQUEST, "The request is too large.");
+    }
+    if (result->error == KAFKA_NONE) {
+        result->partition_count = count;
+        result->replication_factor = (int16_t)created.assignments[0]->n_replicas;
+        controller->placement_seed += (uint64_t)count;
+    }
+    record.kind_case = BALSA__RECORD__RECORD__KIND_TOPIC_CREATED;
+    record.topic_created = &created;
+    item_go(item, req->is_validate_only ? NULL : &record);
+}
+
+void controller_create_topics(struct controller *controller, struct controller_create *req)
+{
+    assert(req->count > 0);
+    req->pending = req->count;
+    for (size_t i = 0; i < req->count; i++) {
+        struct arena arena;
+        arena_init(&arena, CONTROLLER_ARENA_SIZE_MAX);
+        req->results[i] = (struct controller_result){.error = KAFKA_NONE};
+        create_topic(controller, req, i, &arena);
+        arena_deinit(&arena);
+    }
+}
+
+/* ---- DeleteTopics ---- */
+
+static void delete_finish(void *request)
+{
+    struct controller_delete *req = request;
+    req->cb(req);
+}
+
+/* Highest term that a partition of the topic is known to have had; later topics start above it. */
+static uint64_t topic_term(struct controller *controller, const struct uuid *id)
+{
+    uint64_t term = 0;
+    for (int32_t index = 0; index < TOPIC_PARTITION_COUNT_MAX; index++) {
+        uint64_t group;
+        if (store_partition_group(controller->params.reader, id, index, &group) != OK) {
+            break;
+        }
+        uint64_t known = controller->params.group_term(controller->params.owner, group);
+        term = known > term ? known : term;
+    }
+    return term;
+}
+
+void controller_delete_topics(struct controller *controller, struct controller_delete *req)
+{
+    assert(req->count > 0);
+    req->pending = req->count;
+    for (size_t i = 0; i < req->count; i++) {
+        Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
+        Balsa__Record__TopicDeleted deleted = BALSA__RECORD__TOPIC_DELETED__INIT;
+        req->results[i] = (struct controller_result){.error = KAFKA_NONE, .id = req->ids[i]};
+        struct item *item = item_new(controller, &req->results[i], &req->pending, req, delete_finish);
+        deleted.id = (ProtobufCBinaryData){sizeof(req->ids[i].bytes), req->results[i].id.bytes};
+        deleted.term_floor = topic_term(controller, &req->ids[i]);
+        record.kind_case = BALSA__RECORD__RECORD__KIND_TOPIC_DELETED;
+        record.topic_deleted = &deleted;
+        item_go(item, &record);
+    }
+}
+
+/* ---- CreatePartitions ---- */
+
+static void add_finish(void *request)
+{
+    struct controller_add_partitions *req = request;
+    req->cb(req);
+}
+
+static bool add_is_valid(const struct controller_add_partitions *req, const struct store_topic *topic,
+                         struct controller_result *result)
+{
+    int32_t added = req->partition_count - topic->partition_count;
+    if (added <= 0) {
+        refuse(result, KAFKA_INVALID_PARTITIONS, "Topic currently has %d partitions, which is %s the requested %d.",
+               topic->partition_count, added == 0 ? "the same as" : "higher than", req->partition_count);
+    } else if (req->partition_count > TOPIC_PARTITION_COUNT_MAX) {
+        refuse(result, KAFKA_INVALID_PARTITIONS, "A topic has at most %d partitions.", TOPIC_PARTITION_COUNT_MAX);
+    } else if (req->assignments != NULL && req->assignment_count != (size_t)added) {
+        refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "%d partitions are added, but %zu assignments were given.", added,
+               req->assignment_count);
+    }
+    return result->error == KAFKA_NONE;
+}
+
+static void add_partitions(struct controller *controller, struct controller_add_partitions *req, struct item *item,
+                           struct arena *arena)
+{
+    struct controller_result *result = &req->result;
+    Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
+    Balsa__Record__PartitionsAdded added = BALSA__RECORD__PARTITIONS_ADDED__INIT;
+    struct store_topic topic;
+    struct store_partition first;
+    enum err err = store_topic_by_name(controller->params.reader, arena, req->name, &topic);
+    err = err == OK ? store_partition(controller->params.reader, arena, &topic.id, 0, &first) : err;
+    if (err != OK) {
+        refuse(result, err == ERR_NOT_FOUND ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION : KAFKA_UNKNOWN_SERVER_ERROR,
+               err == ERR_NOT_FOUND ? "This topic does not exist." : "The topic cannot be read.");
+        item_go(item, NULL);
+        return;
+    }
+    result->id = topic.id;
+    if (!add_is_valid(req, &topic, result)) {
+        item_go(item, NULL);
+        return;
+    }
+    int32_t count = req->partition_count - topic.partition_count;
+    added.id = (ProtobufCBinaryData){sizeof(topic.id.bytes), topic.id.bytes};
+    added.old_count = (uint32_t)topic.partition_count;
+    added.assignments = assignments_build(controller, arena, topic.partition_count, count, (int16_t)first.replica_count,
+                                          req->assignments, req->assignment_sizes, result);
+    added.n_assignments = (size_t)count;
+    result->partition_count = req->partition_count;
+    result->replication_factor = (int16_t)first.replica_count;
+    record.kind_case = BALSA__RECORD__RECORD__KIND_PARTITIONS_ADDED;
+    record.partitions_added = &added;
+    item_go(item, req->is_validate_only ? NULL : &record);
+}
+
+void controller_create_partitions(struct controller *controller, struct controller_add_partitions *req)
+{
+    struct arena arena;
+    req->result = (struct controller_result){.error = KAFKA_NONE};
+    req->pending = 1;
+    struct item *item = item_new(controller, &req->result, &req->pending, req, add_finish);
+    arena_init(&arena, CONTROLLER_ARENA_SIZE_MAX);
+    add_partitions(controller, req, item, &arena);
+    arena_deinit(&arena);
+}
+
+/* ---- Producer ids ---- */
+
+static void producer_ids_on_proposed(struct metadata_propose *propose)
+{
+    struct controller_producer_ids *req = container_of(propose, struct controller_producer_ids, propose);
+    req->error = propose->error;
+    req->first = propose->result;
+    req->cb(req);
+}
+
+void controller_allocate_producer_ids(struct controller *controller, struct controller_producer_ids *req)
+{
+    Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
+    Balsa__Record__ProducerIdsAllocated allocated = BALSA__RECORD__PRODUCER_IDS_ALLOCATED__INIT;
+    allocated.broker = req->broker;
+    allocated.count = req->count;
+    record.kind_case = BALSA__RECORD__RECORD__KIND_PRODUCER_IDS_ALLOCATED;
+    record.producer_ids_allocated = &allocated;
+    req->propose.cb = producer_ids_on_proposed;
+    metadata_propose(controller->params.metadata, &record, &req->propose);
+}
+
+/* ---- Registration ---- */
+
+static void register_on_proposed(struct metadata_propose *propose)
+{
+    struct controller_register *req = container_of(propose, struct controller_register, propose);
+    req->cb(req, propose->error);
+}
+
+static void register_broker(struct controller *controller, struct controller_register *req)
+{
+    const struct store_broker *broker = req->broker;
+    Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
+    Balsa__Record__BrokerRegistered registered = BALSA__RECORD__BROKER_REGISTERED__INIT;
+    struct arena arena;
+    arena_init(&arena, MIB(1));
+    Balsa__Record__Endpoint *endpoints = arena_alloc(&arena, (broker->endpoint_count + 1) * sizeof(*endpoints));
+    registered.endpoints = arena_alloc(&arena, (broker->endpoint_count + 1) * sizeof(*registered.endpoints));
+    registered.n_endpoints = broker->endpoint_count;
+    for (size_t i = 0; i < broker->endpoint_count; i++) {
+        balsa__record__endpoint__init(&endpoints[i]);
+        endpoints[i].listener = arena_text(&arena, broker->endpoints[i].listener);
+        endpoints[i].host = arena_text(&arena, broker->endpoints[i].host);
+        endpoints[i].port = broker->endpoints[i].port;
+        registered.endpoints[i] = &endpoints[i];
+    }
+    registered.id = broker->id;
+    registered.server_id = broker->server_id;
+    registered.incarnation = (ProtobufCBinaryData){sizeof(broker->incarnation), (uint8_t *)(uintptr_t)broker->incarnation};
+    registered.rack = arena_text(&arena, broker->rack);
+    record.kind_case = BALSA__RECORD__RECORD__KIND_BROKER_REGISTERED;
+    record.broker_registered = &registered;
+    req->propose.cb = register_on_proposed;
+    metadata_propose(controller->params.metadata, &record, &req->propose);
+    arena_deinit(&arena);
+}
+
+static void cluster_on_proposed(struct metadata_propose *propose)
+{
+    struct controller_register *req = container_of(propose, struct controller_register, propose_cluster);
+    if (propose->error != KAFKA_NONE) {
+        req->cb(req, propose->error);
+        return;
+    }
+    register_broker(req->controller, req);
+}
+
+void controller_register_broker(struct controller *controller, struct controller_register *req)
+{
+    Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
+    Balsa__Record__ClusterCreated created = BALSA__RECORD__CLUSTER_CREATED__INIT;
+    struct uuid id;
+    char text[UUID_TEXT_SIZE];
+    req->controller = controller;
+    for (size_t n = 0; n < sizeof(id.bytes); n += 8) {
+        be64_put(id.bytes + n, env_random(controller->params.env));
+    }
+    uuid_to_text(&id, text);
+    created.cluster_id = text;
+    record.kind_case = BALSA__RECORD__RECORD__KIND_CLUSTER_CREATED;
+    record.cluster_created = &created;
+    req->propose_cluster.cb = cluster_on_proposed;
+    metadata_propose(controller->params.metadata, &record, &req->propose_cluster);
+}
