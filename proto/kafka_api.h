@@ -1,0 +1,67 @@
+/* The Kafka APIs that are served, and in which versions: what ApiVersions tells clients, and how a request is read.
+ *
+ * An API that is not in this table does not exist for clients. The ranges are data, chosen API by API, not derived from
+ * a Kafka release; proto/README.md has the reasons and the rules that hold between them. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/kafka_messages.h"
+
+/* X(constant, key, "Name", message prefix, accepted from, to, advertised from, first flexible version).
+ * Advertised and accepted end at the same version. Produce 0-2 is advertised and refused: librdkafka before 2.12 turns
+ * compression off when it does not see them (KAFKA-18659). */
+/* clang-format off */
+#define KAFKA_API_MAP(X)                                                                           \
+    X(PRODUCE, 0, "Produce", kafka_produce, 3, 13, 0, 9)                                           \
+    X(FETCH, 1, "Fetch", kafka_fetch, 4, 17, 4, 12)                                                \
+    X(LIST_OFFSETS, 2, "ListOffsets", kafka_list_offsets, 1, 10, 1, 6)                             \
+    X(METADATA, 3, "Metadata", kafka_metadata, 0, 13, 0, 9)                                        \
+    X(API_VERSIONS, 18, "ApiVersions", kafka_api_versions, 0, 4, 0, 3)                             \
+    X(CREATE_TOPICS, 19, "CreateTopics", kafka_create_topics, 0, 7, 0, 5)                          \
+    X(DELETE_TOPICS, 20, "DeleteTopics", kafka_delete_topics, 0, 6, 0, 4)                          \
+    X(INIT_PRODUCER_ID, 22, "InitProducerId", kafka_init_producer_id, 0, 5, 0, 2)                  \
+    X(OFFSET_FOR_LEADER_EPOCH, 23, "OffsetForLeaderEpoch", kafka_offset_for_leader_epoch, 2, 4, 2, 4)\
+    X(DESCRIBE_CONFIGS, 32, "DescribeConfigs", kafka_describe_configs, 0, 4, 0, 4)                 \
+    X(CREATE_PARTITIONS, 37, "CreatePartitions", kafka_create_partitions, 0, 3, 0, 2)              \
+    X(DESCRIBE_CLUSTER, 60, "DescribeCluster", kafka_describe_cluster, 0, 1, 0, 0)
+/* clang-format on */
+
+/* Wire keys: KAFKA_API_PRODUCE = 0, ... */
+enum kafka_api_key {
+#define KAFKA_API_ENUM(name, key, ...) KAFKA_API_##name = (key),
+    KAFKA_API_MAP(KAFKA_API_ENUM)
+#undef KAFKA_API_ENUM
+};
+
+struct kafka_api {
+    int16_t key;
+    int16_t version_min;            /* accepted, both ends included */
+    int16_t version_max;            /* accepted and advertised */
+    int16_t version_min_advertised; /* <= version_min; versions between are refused */
+    int16_t flexible_min;           /* first version with flexible headers */
+    const char *name;               /* Kafka's: "OffsetForLeaderEpoch" */
+    const struct schema *request;
+    const struct schema *response;
+};
+
+/* Ascending by key. */
+#define KAFKA_API_ONE(...) +1
+enum { KAFKA_API_COUNT = KAFKA_API_MAP(KAFKA_API_ONE) };
+#undef KAFKA_API_ONE
+extern const struct kafka_api kafka_apis[KAFKA_API_COUNT];
+
+/* NULL if the API is not served. */
+const struct kafka_api *kafka_api_find(int16_t key);
+
+/* Whether requests of this version are answered, beyond an error code. */
+bool kafka_api_accepts(const struct kafka_api *api, int16_t version);
+
+/* Version of kafka_request_header (1, 2) that a request carries. Right for versions that are not accepted as well, so that
+ * the header of an ApiVersions request from the future can be read (KIP-511). */
+int16_t kafka_api_request_header(const struct kafka_api *api, int16_t version);
+
+/* Version of kafka_response_header (0, 1) for an answer in this version. ApiVersions always has 0: its client does not
+ * know yet what the broker speaks. */
+int16_t kafka_api_response_header(const struct kafka_api *api, int16_t version);
