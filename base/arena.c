@@ -18,15 +18,14 @@
 #include <sanitizer/asan_interface.h>
 enum { GAP_SIZE = 16 };
 #else
-#define ASAN_POISON_MEMORY_REGION(memory, size)   ((void)(memory), (void)(size))
+#define ASAN_POISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
 #define ASAN_UNPOISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
 enum { GAP_SIZE = 0 };
 #endif
 
 enum {
     ALIGNMENT = 16,
-    CHUNK_SIZE_FIRST =
-        2048, /* header included: a request with a handful of topics needs no second one */
+    CHUNK_SIZE_FIRST = 2048, /* header included: a request with a handful of topics needs no second one */
     CHUNK_SIZE_MAX = 64 * 1024,
     OWN_CHUNK_SIZE_MIN = 8 * 1024, /* from here on, what does not fit gets a chunk of its own */
 };

@@ -40,8 +40,8 @@ static void end_begin(int code)
 _Noreturn void assert_fail(const char *expr, const char *file, int line, const char *function)
 {
     end_begin(EXIT_STOPPED);
-    trace(ERROR, MAIN, "assertion failed", KV("expression", expr), KV("file", file),
-          KV("line", line), KV("function", function));
+    trace(ERROR, MAIN, "assertion failed", KV("expression", expr), KV("file", file), KV("line", line),
+          KV("function", function));
     trace_print_rings();
     abort();
 }

@@ -76,14 +76,21 @@ enum err fail_wrap(struct errmsg *msg, enum err err, const char *format, ...)
 enum err err_from_errno(int number)
 {
     switch (number) {
-    case 0: return OK;
+    case 0:
+        return OK;
     case ENOSPC:
-    case EDQUOT: return ERR_NO_SPACE;
-    case EAGAIN: return ERR_WOULD_BLOCK;
-    case ENOENT: return ERR_NOT_FOUND;
-    case EEXIST: return ERR_EXISTS;
+    case EDQUOT:
+        return ERR_NO_SPACE;
+    case EAGAIN:
+        return ERR_WOULD_BLOCK;
+    case ENOENT:
+        return ERR_NOT_FOUND;
+    case EEXIST:
+        return ERR_EXISTS;
     case EACCES:
-    case EPERM: return ERR_DENIED;
-    default: return ERR_IO;
+    case EPERM:
+        return ERR_DENIED;
+    default:
+        return ERR_IO;
     }
 }

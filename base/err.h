@@ -36,7 +36,8 @@ enum err {
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define ERRMSG_SIZE 512
 
-/* Text of a failure, owned by the caller; always NUL-terminated; msg pointers may be NULL everywhere (no text wanted). */
+/* Text of a failure, owned by the caller; NUL-terminated, cut with "..." when too long. Pointers to one may be NULL
+ * everywhere: no text wanted. */
 struct errmsg {
     char text[ERRMSG_SIZE];
 };
@@ -49,7 +50,8 @@ const char *err_text(enum err err);
 enum err fail(struct errmsg *msg, enum err err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Puts "context: " in front of the text that is there and returns `err`. */
 enum err fail_wrap(struct errmsg *msg, enum err err, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* errno -> enum err (ENOSPC, EDQUOT -> ERR_NO_SPACE; EAGAIN -> ERR_WOULD_BLOCK; ENOENT -> ERR_NOT_FOUND; EEXIST; EACCES, EPERM; else ERR_IO). */
+/* errno -> enum err: ENOSPC, EDQUOT -> ERR_NO_SPACE; EAGAIN -> ERR_WOULD_BLOCK; ENOENT -> ERR_NOT_FOUND;
+ * EEXIST -> ERR_EXISTS; EACCES, EPERM -> ERR_DENIED; 0 -> OK; else ERR_IO. */
 enum err err_from_errno(int number);
 
 /* Durable storage or memory is lost: says so on stderr, prints the trace ring, ends the process at once (exit code 70)

@@ -68,12 +68,18 @@ static enum err translate(int code)
         return err_from_errno(code);
     }
     switch (code) {
-    case MDB_NOTFOUND: return ERR_NOT_FOUND;
-    case MDB_KEYEXIST: return ERR_EXISTS;
-    case MDB_MAP_FULL: return ERR_NO_SPACE;
-    case MDB_TXN_FULL: return ERR_TOO_LARGE;
-    case MDB_READERS_FULL: return ERR_BUSY;
-    case MDB_VERSION_MISMATCH: return ERR_UNSUPPORTED;
+    case MDB_NOTFOUND:
+        return ERR_NOT_FOUND;
+    case MDB_KEYEXIST:
+        return ERR_EXISTS;
+    case MDB_MAP_FULL:
+        return ERR_NO_SPACE;
+    case MDB_TXN_FULL:
+        return ERR_TOO_LARGE;
+    case MDB_READERS_FULL:
+        return ERR_BUSY;
+    case MDB_VERSION_MISMATCH:
+        return ERR_UNSUPPORTED;
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
     case MDB_INVALID:
@@ -183,8 +189,7 @@ static int open_env(struct kv *kv, const char *path, size_t size_max, enum kv_mo
     return code;
 }
 
-enum err kv_open(const char *path, size_t size_max, enum kv_mode mode, struct kv **kv_out,
-                 struct errmsg *msg)
+enum err kv_open(const char *path, size_t size_max, enum kv_mode mode, struct kv **kv_out, struct errmsg *msg)
 {
     enum err err = make_directory(path, msg);
     if (err != OK) {
@@ -264,8 +269,7 @@ static enum err begin(struct kv *kv, bool is_write, struct kv_txn **txn_out)
         return translate(code);
     }
     struct kv_txn *txn = mem_alloc(sizeof *txn);
-    *txn =
-        (struct kv_txn){.kv = kv, .txn = mdb_txn, .is_write = is_write, .thread = pthread_self()};
+    *txn = (struct kv_txn){.kv = kv, .txn = mdb_txn, .is_write = is_write, .thread = pthread_self()};
     (void)__atomic_add_fetch(&kv->txn_count, 1, __ATOMIC_RELAXED);
     *txn_out = txn;
     return OK;
@@ -426,8 +430,7 @@ enum err kv_delete(struct kv_txn *txn, struct bytes key)
 
 /* ---- Cursors --------------------------------------------------------------------------------- */
 
-enum err kv_cursor_open(struct kv_txn *txn, struct bytes prefix, struct bytes from,
-                        struct kv_cursor **cursor_out)
+enum err kv_cursor_open(struct kv_txn *txn, struct bytes prefix, struct bytes from, struct kv_cursor **cursor_out)
 {
     check_txn(txn);
     if (prefix.size > KV_KEY_SIZE_MAX || from.size > KV_KEY_SIZE_MAX) {

@@ -26,7 +26,7 @@ enum kv_mode {
 
 /* Opens or creates the store in directory `path` (created if missing, its parent must be there; both are durable
  * afterwards). size_max bounds the file; a file that is larger already keeps its size. ERR_NOT_FOUND, ERR_DENIED,
- * ERR_CORRUPT (not a store, or damaged), ERR_UNSUPPORTED (another format version), ERR_EXISTS (open in this process). */
+ * ERR_CORRUPT (not a store, or damaged), ERR_UNSUPPORTED (another format), ERR_EXISTS (open in this process). */
 MUST_CHECK enum err kv_open(const char *path, size_t size_max, enum kv_mode mode, struct kv **kv, struct errmsg *msg);
 void kv_close(struct kv *kv); /* no transaction is open */
 MUST_CHECK enum err kv_sync(struct kv *kv, struct errmsg *msg); /* all commits so far durable, in either mode */
@@ -53,7 +53,8 @@ MUST_CHECK enum err kv_delete(struct kv_txn *txn, struct bytes key);            
 /* Walks keys that start with `prefix` (empty: all), from the first >= `from` (empty: the prefix itself), in order. The
  * transaction may write meanwhile: the walk goes on behind the last key returned. `prefix` is copied. */
 struct kv_cursor;
-MUST_CHECK enum err kv_cursor_open(struct kv_txn *txn, struct bytes prefix, struct bytes from, struct kv_cursor **cursor);
+MUST_CHECK enum err kv_cursor_open(struct kv_txn *txn, struct bytes prefix, struct bytes from,
+                                   struct kv_cursor **cursor);
 /* ERR_NOT_FOUND at the end. Key and value live as long as those of kv_get(). Deleting the pair just returned
  * (kv_cursor_delete, ERR_NOT_FOUND if it is gone) is allowed in a write transaction. */
 MUST_CHECK enum err kv_cursor_next(struct kv_cursor *cursor, struct bytes *key, struct bytes *value);

@@ -21,8 +21,7 @@ static char tombstone_memory;
  * low ones. */
 static size_t slot_first(const struct map *map, uint64_t key)
 {
-    unsigned __int128 product =
-        (unsigned __int128)(key ^ UINT64_C(0x5851f42d4c957f2d)) * UINT64_C(0x9e3779b97f4a7c15);
+    unsigned __int128 product = (unsigned __int128)(key ^ UINT64_C(0x5851f42d4c957f2d)) * UINT64_C(0x9e3779b97f4a7c15);
     uint64_t hash = (uint64_t)product ^ (uint64_t)(product >> 64);
     return (size_t)(hash ^ hash >> 32) & (map->capacity - 1);
 }

@@ -13,10 +13,8 @@
 enum {
     SUB_BUCKET_BITS = 3,
     SUB_BUCKET_COUNT = 1 << SUB_BUCKET_BITS,
-    BUCKET_COUNT =
-        (63 - SUB_BUCKET_BITS + 1) * SUB_BUCKET_COUNT, /* all of int64_t's positive range */
-    PRINTED_BITS_MAX =
-        26, /* 67 seconds in microseconds, 64 MiB: above every timeout and every size we take */
+    BUCKET_COUNT = (63 - SUB_BUCKET_BITS + 1) * SUB_BUCKET_COUNT, /* all of int64_t's positive range */
+    PRINTED_BITS_MAX = 26, /* 67 seconds in microseconds, 64 MiB: above every timeout and every size we take */
 };
 
 enum kind { COUNTER, GAUGE, HISTOGRAM };
@@ -126,8 +124,7 @@ int64_t metrics_value(const struct metrics *metrics, enum metric metric)
     return load(&metrics->values[metric]);
 }
 
-static int64_t bucket_sum(struct metrics *const *shards, size_t count, enum metric metric,
-                          size_t bucket)
+static int64_t bucket_sum(struct metrics *const *shards, size_t count, enum metric metric, size_t bucket)
 {
     int64_t sum = 0;
     for (size_t i = 0; i < count; i++) {
@@ -136,8 +133,7 @@ static int64_t bucket_sum(struct metrics *const *shards, size_t count, enum metr
     return sum;
 }
 
-int64_t metrics_quantile(struct metrics *const *shards, size_t count, enum metric metric,
-                         double fraction)
+int64_t metrics_quantile(struct metrics *const *shards, size_t count, enum metric metric, double fraction)
 {
     assert(metric < METRIC_COUNT);
     assert(infos[metric].kind == HISTOGRAM);
@@ -160,8 +156,7 @@ int64_t metrics_quantile(struct metrics *const *shards, size_t count, enum metri
 
 /* The count printed is the sum of the buckets read, so that a page agrees with itself while shards
  * go on counting. */
-static enum err histogram_print(struct metrics *const *shards, size_t count, enum metric metric,
-                                struct dynbuf *buf)
+static enum err histogram_print(struct metrics *const *shards, size_t count, enum metric metric, struct dynbuf *buf)
 {
     const char *name = infos[metric].name;
     int64_t total = 0;
@@ -173,8 +168,7 @@ static enum err histogram_print(struct metrics *const *shards, size_t count, enu
         if (!is_half || last >= INT64_C(1) << PRINTED_BITS_MAX) {
             continue;
         }
-        enum err err = dynbuf_printf(buf, "%s_bucket{le=\"%lld\"} %lld\n", name, (long long)last,
-                                     (long long)total);
+        enum err err = dynbuf_printf(buf, "%s_bucket{le=\"%lld\"} %lld\n", name, (long long)last, (long long)total);
         if (err != OK) {
             return err;
         }
@@ -182,18 +176,16 @@ static enum err histogram_print(struct metrics *const *shards, size_t count, enu
     for (size_t i = 0; i < count; i++) {
         sum += load(&shards[i]->histograms[metric]->sum);
     }
-    return dynbuf_printf(buf, "%s_bucket{le=\"+Inf\"} %lld\n%s_sum %lld\n%s_count %lld\n", name,
-                         (long long)total, name, (long long)sum, name, (long long)total);
+    return dynbuf_printf(buf, "%s_bucket{le=\"+Inf\"} %lld\n%s_sum %lld\n%s_count %lld\n", name, (long long)total, name,
+                         (long long)sum, name, (long long)total);
 }
 
-static enum err metric_print(struct metrics *const *shards, size_t count, enum metric metric,
-                             struct dynbuf *buf)
+static enum err metric_print(struct metrics *const *shards, size_t count, enum metric metric, struct dynbuf *buf)
 {
-    static const char *const kinds[] = {
-        [COUNTER] = "counter", [GAUGE] = "gauge", [HISTOGRAM] = "histogram"};
+    static const char *const kinds[] = {[COUNTER] = "counter", [GAUGE] = "gauge", [HISTOGRAM] = "histogram"};
     const struct info *info = &infos[metric];
-    enum err err = dynbuf_printf(buf, "# HELP %s %s\n# TYPE %s %s\n", info->name, info->help,
-                                 info->name, kinds[info->kind]);
+    enum err err =
+        dynbuf_printf(buf, "# HELP %s %s\n# TYPE %s %s\n", info->name, info->help, info->name, kinds[info->kind]);
     if (err != OK) {
         return err;
     }

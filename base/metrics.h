@@ -1,6 +1,6 @@
 /* Counters, gauges and histograms of one shard, declared in one table with name, kind, unit and meaning.
  *
- * Runs on: the owning shard alone writes (plain relaxed loads and stores: a second writer would lose counts); any thread
+ * Runs on: the owning shard alone writes (relaxed loads and stores: a second writer would lose counts); any thread
  *          reads, so a page sums over shards without stopping them.
  * Histograms are log-linear in microseconds or bytes: 8 sub-buckets a power of two, relative error below 13 %. The
  * Prometheus text has two bounds a power of two, up to 2^26, which is enough for alerts and few enough to keep. */
@@ -21,7 +21,7 @@
     X(PRODUCE_BYTES, produce_bytes_total, COUNTER, "Bytes of record batches acknowledged")                             \
     X(PRODUCE_ERRORS, produce_errors_total, COUNTER, "Partition parts of produce requests answered with an error")     \
     X(PRODUCE_US, produce_microseconds, HISTOGRAM, "Produce: request read to response queued")                         \
-    X(PRODUCE_DUPLICATES, produce_duplicates_total, COUNTER, "Batches recognised as duplicates of an idempotent producer") \
+    X(PRODUCE_DUPLICATES, produce_duplicates_total, COUNTER, "Batches recognised as duplicates") \
     X(FETCH_REQUESTS, fetch_requests_total, COUNTER, "Fetch requests")                                                 \
     X(FETCH_BYTES, fetch_bytes_total, COUNTER, "Bytes of record batches sent to consumers")                            \
     X(FETCH_US, fetch_microseconds, HISTOGRAM, "Fetch: request read to response queued, waiting included")             \
@@ -30,7 +30,7 @@
     X(READ_DAMAGED, log_reads_damaged_total, COUNTER, "Log reads refused because a batch failed its check")            \
     X(CONNECTIONS, connections, GAUGE, "Open client connections")                                                      \
     X(CONNECTIONS_REFUSED, connections_refused_total, COUNTER, "Connections closed at accept: over a limit")           \
-    X(CONNECTIONS_KILLED, connections_killed_total, COUNTER, "Connections closed for bad framing, slowness or idleness") \
+    X(CONNECTIONS_KILLED, connections_killed_total, COUNTER, "Connections closed for bad framing or slowness") \
     X(REQUESTS_REFUSED, requests_refused_total, COUNTER, "Requests that could not be decoded or are not served")       \
     X(READ_PAUSES, read_pauses_total, COUNTER, "Times that a connection stopped being read: over budget")              \
     X(MEMORY_REQUESTS, request_memory_bytes, GAUGE, "Bytes held by requests and responses in flight")                  \
@@ -54,7 +54,8 @@ struct metrics *metrics_open(void);
 void metrics_close(struct metrics *metrics);
 void metrics_add(struct metrics *metrics, enum metric metric, int64_t delta);     /* counter or gauge */
 void metrics_observe(struct metrics *metrics, enum metric metric, int64_t value); /* histogram */
-int64_t metrics_value(const struct metrics *metrics, enum metric metric);         /* counter or gauge; count of a histogram */
+/* Value of a counter or gauge, number of values of a histogram. */
+int64_t metrics_value(const struct metrics *metrics, enum metric metric);
 /* Upper bound of the bucket in which the `fraction` (0..1, e.g. 0.99) of all values of a histogram lies, over `count`
  * shards; 0 if there are none. */
 int64_t metrics_quantile(struct metrics *const *shards, size_t count, enum metric metric, double fraction);

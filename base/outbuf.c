@@ -11,8 +11,7 @@
 enum {
     CHUNK_SIZE = 4096, /* also the largest reservation */
     FRAGMENT_CAPACITY_FIRST = 8,
-    REFERENCE_SIZE_MIN =
-        512, /* below, a copy is cheaper than one more element of the gathering write */
+    REFERENCE_SIZE_MIN = 512, /* below, a copy is cheaper than one more element of the gathering write */
 };
 
 void outbuf_init(struct outbuf *out, size_t size_max)
@@ -50,10 +49,8 @@ static bool admit(struct outbuf *out, size_t size)
 static void fragment_add(struct outbuf *out, struct shared *block, const uint8_t *data, size_t size)
 {
     if (out->fragment_count == out->fragment_capacity) {
-        out->fragment_capacity =
-            out->fragment_capacity == 0 ? FRAGMENT_CAPACITY_FIRST : out->fragment_capacity * 2;
-        out->fragments =
-            mem_resize(out->fragments, out->fragment_capacity * sizeof *out->fragments);
+        out->fragment_capacity = out->fragment_capacity == 0 ? FRAGMENT_CAPACITY_FIRST : out->fragment_capacity * 2;
+        out->fragments = mem_resize(out->fragments, out->fragment_capacity * sizeof *out->fragments);
     }
     out->fragments[out->fragment_count++] = (struct outbuf_fragment){block, data, size};
 }
@@ -76,8 +73,7 @@ static uint8_t *chunk_take(struct outbuf *out, size_t size)
 {
     assert(size <= chunk_room(out));
     uint8_t *data = out->chunk->data + out->chunk_used;
-    struct outbuf_fragment *last =
-        out->fragment_count > 0 ? &out->fragments[out->fragment_count - 1] : NULL;
+    struct outbuf_fragment *last = out->fragment_count > 0 ? &out->fragments[out->fragment_count - 1] : NULL;
     if (last != NULL && last->block == out->chunk && last->data + last->size == data) {
         last->size += size;
     } else {

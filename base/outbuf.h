@@ -27,7 +27,8 @@ void outbuf_deinit(struct outbuf *out);
 void outbuf_put(struct outbuf *out, struct bytes bytes);     /* copies */
 /* Contiguous room, to be filled (or patched later) by the caller; 1..4096 bytes; valid until deinit; NULL on error. */
 uint8_t *outbuf_reserve(struct outbuf *out, size_t size);
-/* References slice.block if the slice is large (>= 512 bytes) and has a block, else copies. The caller keeps its own. */
+/* References slice.block if the slice is large (>= 512 bytes) and has a block, else copies. The caller's reference
+ * stays the caller's. */
 void outbuf_put_slice(struct outbuf *out, struct slice slice);
 void outbuf_i8(struct outbuf *out, int8_t value);
 void outbuf_i16(struct outbuf *out, int16_t value);

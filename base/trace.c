@@ -149,8 +149,7 @@ static bool slot_put_arg(struct slot *slot, const struct trace_arg *arg)
     bool is_text = arg->kind == TRACE_KIND_TEXT || arg->kind == TRACE_KIND_BYTES;
     size_t text_size = 0;
     if (arg->pointer != NULL && is_text) {
-        text_size = arg->kind == TRACE_KIND_TEXT ? strnlen(arg->pointer, RING_TEXT_SIZE_MAX)
-                                                 : (size_t)arg->number;
+        text_size = arg->kind == TRACE_KIND_TEXT ? strnlen(arg->pointer, RING_TEXT_SIZE_MAX) : (size_t)arg->number;
         text_size = text_size < RING_TEXT_SIZE_MAX ? text_size : RING_TEXT_SIZE_MAX;
     }
     size_t head = sizeof arg->key + 1;
@@ -201,8 +200,7 @@ static size_t slot_args(const struct slot *slot, struct trace_arg args[static AR
     return count;
 }
 
-static void ring_put(struct ring *ring, const struct slot *head, const struct trace_arg *args,
-                     size_t count)
+static void ring_put(struct ring *ring, const struct slot *head, const struct trace_arg *args, size_t count)
 {
     if (!ring_lock(ring)) {
         return;
@@ -331,9 +329,8 @@ static void line_time(struct line *line, int64_t wall_ms)
         month++;
     }
     char text[64];
-    (void)snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", year, month + 1,
-                   days + 1, (int)(ms / 3600000), (int)(ms / 60000 % 60), (int)(ms / 1000 % 60),
-                   (int)(ms % 1000));
+    (void)snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", year, month + 1, days + 1,
+                   (int)(ms / 3600000), (int)(ms / 60000 % 60), (int)(ms / 1000 % 60), (int)(ms % 1000));
     line_text(line, text);
 }
 
@@ -342,8 +339,7 @@ static void line_write(const struct line *line)
     const char *at = line->text;
     size_t left = line->size;
     while (left > 0) {
-        ssize_t size =
-            write(STDERR_FILENO, at, left); /* tidy: write: the log does not pass the seam */
+        ssize_t size = write(STDERR_FILENO, at, left); /* tidy: write: the log does not pass the seam */
         if (size < 0 && errno == EINTR) {
             continue;
         }
@@ -436,8 +432,7 @@ void trace_set_level(enum trace_component component, enum trace_level level)
 bool trace_set_level_text(const char *component, const char *level)
 {
     size_t level_number = 0;
-    while (level_number < array_count(level_names) &&
-           strcmp(level, level_names[level_number]) != 0) {
+    while (level_number < array_count(level_names) && strcmp(level, level_names[level_number]) != 0) {
         level_number++;
     }
     if (level_number == array_count(level_names)) {

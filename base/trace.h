@@ -3,8 +3,8 @@
  *     trace(INFO, REPLICA, "became leader", KV("partition", id), KV("term", term));
  *
  * Every event goes to the calling thread's ring (fixed memory: 256 events of 256 bytes); lines at or above the
- * component's level (INFO at first) go to stderr, each with one write(). assert_fail() and process_stop() print the rings.
- * Event and keys are static text. Payload and secrets are never traced.
+ * component's level (INFO at first) go to stderr, each with one write(). assert_fail() and process_stop() print the
+ * rings. Event and keys are static text. Payload and secrets are never traced.
  * Runs on: any thread; levels may be changed at run time (relaxed atomics). */
 #pragma once
 
