@@ -34,6 +34,9 @@
 #define ENTRY_GATHER_SIZE MIB(1)           /* an entry stops gathering beyond this, but always takes one batch */
 #define GROUP_UNCOMMITTED_COUNT_MAX 4096   /* libraft scans them at each ack (reference: R15, R24) */
 #define GROUP_TAIL_SIZE_MAX MIB(32)        /* bytes of one group's entries in memory */
+#define GROUP_RETAIN_SIZE MIB(1)           /* applied entries kept for followers that are a little behind */
+#define SHARD_TAIL_SIZE_MAX MIB(512)       /* bytes of all groups' entries in memory; proposals are refused beyond */
+#define SHARD_RETAIN_SIZE_MAX MIB(128)     /* beyond this no applied entry is retained */
 
 /* Record batches. */
 #define RECORDS_PLAIN_SIZE_MAX MIB(64)       /* records of one batch decompressed: a bomb stops here, honest batches are far below */
@@ -50,3 +53,5 @@ static_assert(ENTRY_SIZE_MAX + MIB(1) <= WAL_UNIT_SIZE_MAX, "an entry fits in a 
 static_assert(MESSAGE_MAX_BYTES_LIMIT < ENTRY_SIZE_MAX, "a batch fits in an entry");
 static_assert(MESSAGE_MAX_BYTES_LIMIT < RECORDS_PLAIN_SIZE_MAX, "an uncompressed batch is no bomb");
 static_assert(MESSAGE_MAX_BYTES_LIMIT < REQUEST_SIZE_MAX, "a batch fits in a request");
+static_assert(ENTRY_SIZE_MAX < GROUP_TAIL_SIZE_MAX, "one entry fits in a group's tail");
+static_assert(SHARD_RETAIN_SIZE_MAX < SHARD_TAIL_SIZE_MAX, "retained entries alone never refuse a proposal");

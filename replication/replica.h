@@ -8,19 +8,15 @@
  * Source:   reference for every rule R1..R24: replication/README.md, "Raft". */
 #pragma once
 
+#include "base/dynbuf.h"
 #include "base/env.h"
 #include "replication/entry.h"
+#include "replication/membership.h"
 
 struct replica;
 struct replicas;
 
 enum replica_role { REPLICA_FOLLOWER, REPLICA_CANDIDATE, REPLICA_LEADER };
-
-struct replica_server {                    /* member of a configuration */
-    uint64_t id;                           /* broker and incarnation: replica_server_id() */
-    bool is_voter;                         /* else standby */
-};
-#define REPLICA_SERVER_COUNT_MAX 15
 
 struct replica_status {
     enum replica_role role;
@@ -28,8 +24,9 @@ struct replica_status {
     uint64_t term;
     uint64_t leader;                       /* server id, 0: unknown */
     uint64_t first_index, last_index, durable_index, commit_index, applied_index;
-    struct replica_server servers[REPLICA_SERVER_COUNT_MAX];
-    unsigned server_count;
+    struct membership membership;          /* the latest in the log, committed or not */
+    uint64_t membership_index;
+    bool is_membership_committed;
 };
 
 /* The state machine above. It is deterministic: a function of the entries applied and nothing else. */
@@ -48,6 +45,9 @@ struct replica_machine_ops {
     void *(*capture)(struct replica_machine *machine, struct dynbuf *state);
     enum err (*capture_sync)(void *capture, struct errmsg *msg);
     void (*capture_done)(struct replica_machine *machine, void *capture, bool is_ok);
+    /* The staged state takes the place of the machine's own, which was behind: applied_index is now `index` (R12). NULL: the
+     * machine cannot be caught up in this way. */
+    void (*install)(struct replica_machine *machine, uint64_t index);
     /* Closes the machine: cancels waiters and reads, then calls replica_machine_closed(machine). */
     void (*close)(struct replica_machine *machine);
 };
@@ -66,5 +66,19 @@ void replica_status(const struct replica *replica, struct replica_status *status
 uint64_t replica_group(const struct replica *replica);
 bool replica_is_ready_leader(const struct replica *replica);
 uint64_t replica_term(const struct replica *replica);
+
+/* ---- Membership and leadership: leader only, at most one change at a time ---- */
+
+/* Proposes `next` as membership: one server added as standby, one removed or one role changed against the latest one
+ * (membership_is_one_step; R9). Done when status.membership_index is past it and is_membership_committed. ERR_NOT_LEADER;
+ * ERR_NOT_READY: no entry of this term is committed yet; ERR_BUSY: the change before is not committed; ERR_INVALID: more than one
+ * step, the leader itself demoted or removed, or a standby promoted that does not have all of the log yet. */
+MUST_CHECK enum err replica_change(struct replica *replica, const struct membership *next);
+/* Hands leadership to voter `server`: proposals are refused (ERR_NOT_READY) until it leads or an election timeout has passed;
+ * the request goes out when the target has the whole log (R13). ERR_NOT_LEADER, ERR_BUSY, ERR_INVALID. */
+MUST_CHECK enum err replica_transfer(struct replica *replica, uint64_t server);
+/* Highest index that `server` is known to hold durably; leader only, else 0. */
+uint64_t replica_match_index(const struct replica *replica, uint64_t server);
+
 /* Asks the replica to take itself out of service: damage was found below its checkpoint. */
 void replica_damaged(struct replica *replica, const char *cause);

@@ -50,8 +50,7 @@ struct replica_create {              /* Caller's memory until cb. */
     uint64_t group;
     struct bytes description;        /* kept in the local store; opaque here */
     uint64_t term;                   /* of the bootstrap configuration entry: the same on all members; >= 1 */
-    struct replica_server servers[REPLICA_SERVER_COUNT_MAX]; /* bootstrap configuration, the same on all members */
-    unsigned server_count;
+    struct membership membership;    /* bootstrap configuration, the same on all members */
     void (*cb)(struct replica_create *req, enum err err); /* open and recorded durably; `replica` is set */
     struct replica *replica;         /* out */
     struct errmsg msg;               /* out */

@@ -1,0 +1,123 @@
+/* The replicas of one shard, for those who drive them: replicas.c (recovery, checkpoints) and the peer links.
+ * State machines see replica.h only.
+ *
+ * What happens when: replica_receive(), replica_submit(), timers and durable_lsn only note what there is to do; one task
+ * at the end of the loop turn then does, for each replica that has something,
+ *   1. one PERSISTED step for all that became durable, 2. one SUBMIT step for all proposals of the turn,
+ *   3. apply up to min(commit, durable), 4. messages whose LSN has been reached go to `send`.
+ * (Received messages are stepped at once, in order; their outputs wait for the task.) What the steps append to the WAL goes
+ * into the unit that is gathered in this turn.
+ *
+ * Replay rules that the frames of a replica are written for (recovery of a group at checkpoint index C):
+ *   - WAL_HARD_STATE: the last one counts, and the checkpoint's if there is none. Terms never go back.
+ *   - WAL_ENTRY at index i, last index L (C when there is no tail); `value` is the entry_kind, with REPLICA_ENTRY_COPY for a copy:
+ *       i >  L + 1: ignored; it lies before entries that were written again later, or before the checkpoint.
+ *       i == L + 1: appended.
+ *       i <= L:     cuts the log from i on (i <= C: the whole tail), then appended if i > C. But a copy cuts nothing: it
+ *                   takes the place of entry i, which has the same term (another one is damage), or is ignored if i <= C.
+ *   - WAL_COMMIT at index i: everything up to min(i, L) is committed: may be applied at once.
+ *   - WAL_INSTALL at index i > applied: the log is empty, applied = i, membership from the payload (membership_encode).
+ *
+ * Runs on: the shard's thread. */
+#pragma once
+
+#include "replication/replica.h"
+#include "replication/replica_message.h"
+#include "replication/wal.h"
+
+#define REPLICA_ENTRY_COPY 0x100       /* WAL_ENTRY written again by replica_copy_forward() */
+
+struct replica_wal {                   /* the log below, by function table so that tests can put their own under it */
+    struct wal *wal;
+    uint64_t (*append)(struct wal *wal, const struct wal_frame *frame); /* wal_append */
+    uint64_t (*end_lsn)(const struct wal *wal);                         /* wal_end_lsn */
+    bool (*is_stalled)(const struct wal *wal);                          /* wal_is_stalled */
+};
+
+struct replica_shard_params {
+    struct env *env;
+    struct replica_wal wal;
+    uint64_t server_id;                /* of this broker, in every group */
+    unsigned heartbeat_ms;
+    unsigned election_ms;              /* >= 5 heartbeats (R14) */
+    size_t retain_size;                /* applied entries kept in memory per group with other members: 0 means GROUP_RETAIN_SIZE */
+    void *owner;
+    /* A message may leave. Borrowed for the call. An APPEND's entries are filled in. REPLICA_INSTALL: `peer` needs a catch-up
+     * from this leader; repeated with each heartbeat until it had one. NULL: there are no links, messages are dropped. */
+    void (*send)(void *owner, struct replica *replica, const struct replica_message *message);
+    /* The replica took itself out of service (libraft refused to go on, or replica_damaged()). It is stopped; never called
+     * inside a call of the machine. The owner closes the machine and the replica. */
+    void (*on_damaged)(void *owner, struct replica *replica, const char *cause);
+};
+
+struct replica_shard;
+struct replica_shard *replica_shard_open(const struct replica_shard_params *params);
+void replica_shard_close(struct replica_shard *shard);           /* all replicas are closed */
+/* Elections and heartbeats run from now on; before, nothing is due. */
+void replica_shard_start(struct replica_shard *shard);
+/* From wal_handlers.on_durable. */
+void replica_shard_on_durable(struct replica_shard *shard, uint64_t durable_lsn);
+/* Bytes of entries in memory, all groups. */
+size_t replica_shard_tail_size(const struct replica_shard *shard);
+
+/* ---- One replica ---- */
+
+struct replica_tail_entry {
+    struct entry *entry;
+    uint64_t lsn;                      /* where it is in the WAL: wal_record.lsn; 0 for the bootstrap entry */
+};
+
+struct replica_params {
+    uint64_t group;
+    struct replica_machine *machine;   /* at applied_index; machine->replica is set */
+    uint64_t term, vote;               /* recovered hard state; term >= that of every entry. 0, 0: nothing stored */
+    uint64_t applied_index;            /* what the machine holds: checkpoint plus what replay applied; 0: nothing */
+    uint64_t applied_term;
+    struct membership membership;      /* the last one at or below applied_index */
+    uint64_t membership_index;         /* its entry; 1 is the bootstrap one */
+    const struct replica_tail_entry *tail; /* indexes applied_index + 1 ..., without a gap; references are acquired */
+    size_t tail_count;
+};
+/* A new group: term = that of the bootstrap, vote 0, applied_index 0, and as only tail entry replica_bootstrap_entry(). It is
+ * never in the WAL: until a checkpoint >= 2 exists it is made again from what the local store knows. With
+ * applied_index 1 after a replay the same is done inside (no snapshot ever stands at index 1: R11).
+ * A member that joins later starts with term 0 and nothing.
+ *
+ * Sole voter (R9d): appends WAL_HARD_STATE with the next term, becomes leader, appends its barrier; serves when both are
+ * durable. ERR_CORRUPT: an ENTRY_CHANGE that is none; ERR_INVALID: gap, or a term above the hard state's. Nothing is kept then. */
+MUST_CHECK enum err replica_open(struct replica_shard *shard, const struct replica_params *params, struct replica **replica,
+                                 struct errmsg *msg);
+/* The entry at index 1; one reference. */
+struct entry *replica_bootstrap_entry(const struct membership *membership, uint64_t term);
+
+/* No more steps, callbacks, messages or WAL frames; proposals not yet stepped are released. Then the machine may be closed, then
+ * replica_close(). */
+void replica_stop(struct replica *replica);
+void replica_close(struct replica *replica);   /* frees; stopped before or not */
+
+/* A message of `message->peer` for this group. Checked as hostile. REPLICA_INSTALL is ignored here: the peer link
+ * starts a catch-up from it and ends that with replica_install(). */
+void replica_receive(struct replica *replica, const struct replica_message *message);
+
+/* What a checkpoint of this replica must hold, as of now (applied_index, not durable before the WAL is: take the mark and
+ * the machine's capture in one turn). */
+struct replica_mark {
+    uint64_t index, term;              /* applied */
+    struct membership membership;      /* the last one at or below `index` */
+    uint64_t membership_index;
+    uint64_t hard_term, hard_vote;
+    uint64_t lsn;                      /* frames of this group below it are not needed with this checkpoint */
+};
+void replica_mark(const struct replica *replica, struct replica_mark *mark);
+/* A checkpoint at `index` (or above) is durable in the local store (R11). */
+void replica_checkpointed(struct replica *replica, uint64_t index);
+/* The entries that are not applied yet go into the WAL once more, so that the old frames can be released: for a group
+ * that cannot commit. replica_mark().lsn is then the new place. */
+void replica_copy_forward(struct replica *replica);
+/* A WAL_COMMIT mark for what is applied, if the last one is behind: before the WAL is closed. */
+void replica_mark_commit(struct replica *replica);
+
+/* Catch-up, last step: state up to `message->install.last_index` is staged (R12). Asks the core; when it wants it, appends
+ * WAL_INSTALL, and when that is durable calls ops->install of the machine and goes on behind it. ERR_BUSY: one is under way;
+ * ERR_INVALID: not newer than what is here, or its term is old. */
+MUST_CHECK enum err replica_install(struct replica *replica, const struct replica_message *message);
