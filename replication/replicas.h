@@ -9,12 +9,11 @@
 #pragma once
 
 #include "base/kv.h"
+#include "replication/checkpoint.h"
 #include "replication/replica.h"
 #include "replication/wal.h"
 
 struct replicas;
-
-enum group_type { GROUP_METADATA = 1, GROUP_PARTITION = 2 }; /* on disk */
 
 struct replicas_params {
     struct env *env;

@@ -1,0 +1,44 @@
+/* The local store's records: which Raft groups this broker is a member of, and where each one's replay starts.
+ *
+ * Tables in the process's local store (base/kv.h, KV_DURABLE); formats byte by byte in replication/README.md:
+ *   'G' group u64    what it is: type and description, written when the group is created
+ *   'C' group u64    its checkpoint: Raft state and the machine's state at one applied index
+ * Values end in a CRC-32C: LMDB's pages carry none.
+ * Runs on: reading at start; writing in work jobs (one write transaction at a time in the process). */
+#pragma once
+
+#include "base/dynbuf.h"
+#include "base/kv.h"
+#include "replication/replica.h"
+
+enum group_type { GROUP_METADATA = 1, GROUP_PARTITION = 2 }; /* on disk */
+
+/* Raft's part. index 0: only created, the log starts with the bootstrap configuration at index 1, term `term`. */
+struct checkpoint_raft {
+    uint64_t index;               /* applied and in the machine's state; never 1 (R11) */
+    uint64_t term;                /* of the entry at index */
+    uint64_t configuration_index;
+    struct replica_server servers[REPLICA_SERVER_COUNT_MAX];
+    unsigned server_count;
+    uint64_t hard_term;           /* current term and vote when it was taken */
+    uint64_t vote;                /* server id, 0: none */
+};
+
+struct checkpoint_group {         /* One group as found in the store. */
+    uint64_t group;
+    enum group_type type;
+    struct bytes description;
+    struct checkpoint_raft raft;
+    struct bytes state;           /* the machine's */
+};
+
+/* Adds a new group at index 0. ERR_EXISTS. */
+MUST_CHECK enum err checkpoint_create(struct kv_txn *txn, uint64_t group, enum group_type type, struct bytes description,
+                                      const struct checkpoint_raft *raft);
+/* Replaces the checkpoint of a group; ERR_NOT_FOUND when it was removed meanwhile. */
+MUST_CHECK enum err checkpoint_put(struct kv_txn *txn, uint64_t group, const struct checkpoint_raft *raft, struct bytes state);
+MUST_CHECK enum err checkpoint_remove(struct kv_txn *txn, uint64_t group); /* OK when absent */
+/* Calls cb for each group in the store, in order of ids; borrowed until it returns. An unreadable record comes with `err`
+ * (ERR_CORRUPT) and only its id. Stops at the first error that cb returns. */
+MUST_CHECK enum err checkpoint_each(struct kv_txn *txn, void *context,
+                                    enum err (*cb)(void *context, const struct checkpoint_group *group, enum err err));
