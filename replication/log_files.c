@@ -1,0 +1,118 @@
+/* Happy path: acquire() opens or finds the handle and takes it off the idle list; release() of the last pin puts it at the
+ * young end of that list and closes the oldest idle files while there are too many.
+ * Close: log_files_close() may come while reads in flight still pin handles; the last release then frees the cache. */
+#include "replication/log_files.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+
+struct log_files {
+    struct env *env;
+    unsigned count_max;
+    unsigned count;   /* open files, idle and pinned */
+    struct list idle; /* log_file.link, least recently used first */
+    bool is_closing;
+};
+
+struct log_files *log_files_open(struct env *env, unsigned count_max)
+{
+    assert(count_max > 0);
+    struct log_files *files = mem_alloc(sizeof(*files));
+    files->env = env;
+    files->count_max = count_max;
+    list_init(&files->idle);
+    return files;
+}
+
+static void log_file_close(struct log_files *files, struct log_file *file)
+{
+    assert(file->pin_count == 0);
+    assert(files->count > 0);
+    list_remove(&file->link);
+    if (file->slot != NULL) {
+        *file->slot = NULL;
+    }
+    files->env->disk->close(files->env->disk, file->file);
+    files->count--;
+    mem_free(file);
+}
+
+void log_files_close(struct log_files *files)
+{
+    assert(!files->is_closing);
+    struct list *link;
+    while ((link = list_pop(&files->idle)) != NULL) {
+        log_file_close(files, container_of(link, struct log_file, link));
+    }
+    files->is_closing = true;
+    if (files->count == 0) {
+        mem_free(files);
+    }
+}
+
+enum err log_files_acquire(struct log_files *files, struct log_file **slot, const char *path, unsigned flags,
+                           struct errmsg *msg)
+{
+    assert(!files->is_closing);
+    struct log_file *file = *slot;
+    if (file == NULL) {
+        int number;
+        enum err err = files->env->disk->open(files->env->disk, path, flags, &number, msg);
+        if (err != OK) {
+            return err;
+        }
+        file = mem_alloc(sizeof(*file));
+        file->file = number;
+        file->slot = slot;
+        list_init(&file->link);
+        files->count++;
+        *slot = file;
+    }
+    assert(file->slot == slot);
+    log_files_pin(file);
+    return OK;
+}
+
+void log_files_pin(struct log_file *file)
+{
+    list_remove(&file->link);
+    file->pin_count++;
+}
+
+void log_files_release(struct log_files *files, struct log_file *file)
+{
+    assert(file->pin_count > 0);
+    file->pin_count--;
+    if (file->pin_count > 0) {
+        return;
+    }
+    if (file->slot == NULL) {
+        log_file_close(files, file);
+    } else {
+        list_push(&files->idle, &file->link);
+    }
+    while (files->count > files->count_max && !list_is_empty(&files->idle)) {
+        log_file_close(files, container_of(files->idle.next, struct log_file, link));
+    }
+    if (files->is_closing && files->count == 0) {
+        mem_free(files);
+    }
+}
+
+void log_files_forget(struct log_files *files, struct log_file **slot)
+{
+    struct log_file *file = *slot;
+    if (file == NULL) {
+        return;
+    }
+    *slot = NULL;
+    file->slot = NULL;
+    if (file->pin_count == 0) {
+        log_file_close(files, file);
+    }
+}
+
+unsigned log_files_count(const struct log_files *files)
+{
+    return files->count;
+}
