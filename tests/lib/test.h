@@ -6,8 +6,8 @@
  *     TEST_MAIN(segment_suite)
  *
  * Runs on:  the test's own thread. Under a sanitizer `make check` sets CK_FORK=no, so all cases share one process and
- *           one leak check at its end; without it Check forks per case, and a case that dies does not take the others along.
- * Options:  the binary takes no arguments; CK_RUN_CASE and CK_RUN_SUITE choose, CK_VERBOSITY=verbose names every case. */
+ *           one leak check at its end; without it Check forks per case, and a case that dies leaves the others alone.
+ * Options:  the binary takes no arguments; CK_RUN_CASE and CK_RUN_SUITE choose, CK_VERBOSITY=verbose names cases. */
 #ifndef TESTS_LIB_TEST_H
 #define TESTS_LIB_TEST_H
 
