@@ -46,20 +46,42 @@ static void default_value(const struct schema_field *field, void *at)
         text = bytes_from_text(field->default_text);
     }
     switch ((enum schema_type)field->type) {
-    case SCHEMA_BOOL: *(bool *)at = field->default_integer != 0; break;
-    case SCHEMA_INT8: *(int8_t *)at = (int8_t)field->default_integer; break;
+    case SCHEMA_BOOL:
+        *(bool *)at = field->default_integer != 0;
+        break;
+    case SCHEMA_INT8:
+        *(int8_t *)at = (int8_t)field->default_integer;
+        break;
     case SCHEMA_INT16:
-    case SCHEMA_UINT16: *(uint16_t *)at = (uint16_t)field->default_integer; break;
+    case SCHEMA_UINT16:
+        *(uint16_t *)at = (uint16_t)field->default_integer;
+        break;
     case SCHEMA_INT32:
-    case SCHEMA_UINT32: *(uint32_t *)at = (uint32_t)field->default_integer; break;
-    case SCHEMA_INT64: *(int64_t *)at = field->default_integer; break;
-    case SCHEMA_FLOAT64: *(double *)at = field->default_real; break;
-    case SCHEMA_UUID: *(struct uuid *)at = UUID_ZERO; break;
+    case SCHEMA_UINT32:
+        *(uint32_t *)at = (uint32_t)field->default_integer;
+        break;
+    case SCHEMA_INT64:
+        *(int64_t *)at = field->default_integer;
+        break;
+    case SCHEMA_FLOAT64:
+        *(double *)at = field->default_real;
+        break;
+    case SCHEMA_UUID:
+        *(struct uuid *)at = UUID_ZERO;
+        break;
     case SCHEMA_STRING:
-    case SCHEMA_BYTES: *(struct bytes *)at = text; break;
-    case SCHEMA_RECORDS: *(struct slice *)at = (struct slice){NULL, text}; break;
-    case SCHEMA_STRUCT: codec_init_defaults(field->schema, at); break;
-    case SCHEMA_POINTER: *(void **)at = NULL; break;
+    case SCHEMA_BYTES:
+        *(struct bytes *)at = text;
+        break;
+    case SCHEMA_RECORDS:
+        *(struct slice *)at = (struct slice){NULL, text};
+        break;
+    case SCHEMA_STRUCT:
+        codec_init_defaults(field->schema, at);
+        break;
+    case SCHEMA_POINTER:
+        *(void **)at = NULL;
+        break;
     }
 }
 
@@ -99,8 +121,7 @@ void *codec_new(const struct schema *schema, size_t count, struct arena *arena)
 static void decode_struct(struct decoder *decoder, const struct schema *schema, uint8_t *message);
 
 /* Size of a string, bytes or records, or count of an array; -1: null. Never more than is left, and 0 after a failure. */
-static int32_t decode_size(struct decoder *decoder, const struct schema_field *field, bool is_short,
-                           bool is_nullable)
+static int32_t decode_size(struct decoder *decoder, const struct schema_field *field, bool is_short, bool is_nullable)
 {
     struct reader *reader = decoder->reader;
     int64_t size;
@@ -124,8 +145,7 @@ static int32_t decode_size(struct decoder *decoder, const struct schema_field *f
 }
 
 /* Null is NULL, empty is not. */
-static struct bytes decode_bytes(struct decoder *decoder, const struct schema_field *field,
-                                 bool is_nullable)
+static struct bytes decode_bytes(struct decoder *decoder, const struct schema_field *field, bool is_nullable)
 {
     int32_t size = decode_size(decoder, field, field->type == SCHEMA_STRING, is_nullable);
     if (size <= 0) {
@@ -172,37 +192,54 @@ static double decode_real(struct reader *reader)
     return value;
 }
 
-static void decode_value(struct decoder *decoder, const struct schema_field *field,
-                         bool is_nullable, void *at)
+static void decode_value(struct decoder *decoder, const struct schema_field *field, bool is_nullable, void *at)
 {
     struct reader *reader = decoder->reader;
     switch ((enum schema_type)field->type) {
-    case SCHEMA_BOOL: *(bool *)at = read_u8(reader) != 0; break;
-    case SCHEMA_INT8: *(int8_t *)at = read_i8(reader); break;
+    case SCHEMA_BOOL:
+        *(bool *)at = read_u8(reader) != 0;
+        break;
+    case SCHEMA_INT8:
+        *(int8_t *)at = read_i8(reader);
+        break;
     case SCHEMA_INT16:
-    case SCHEMA_UINT16: *(uint16_t *)at = read_u16(reader); break;
+    case SCHEMA_UINT16:
+        *(uint16_t *)at = read_u16(reader);
+        break;
     case SCHEMA_INT32:
-    case SCHEMA_UINT32: *(uint32_t *)at = read_u32(reader); break;
-    case SCHEMA_INT64: *(int64_t *)at = read_i64(reader); break;
-    case SCHEMA_FLOAT64: *(double *)at = decode_real(reader); break;
-    case SCHEMA_UUID: decode_uuid(reader, at); break;
+    case SCHEMA_UINT32:
+        *(uint32_t *)at = read_u32(reader);
+        break;
+    case SCHEMA_INT64:
+        *(int64_t *)at = read_i64(reader);
+        break;
+    case SCHEMA_FLOAT64:
+        *(double *)at = decode_real(reader);
+        break;
+    case SCHEMA_UUID:
+        decode_uuid(reader, at);
+        break;
     case SCHEMA_STRING:
-    case SCHEMA_BYTES: *(struct bytes *)at = decode_bytes(decoder, field, is_nullable); break;
+    case SCHEMA_BYTES:
+        *(struct bytes *)at = decode_bytes(decoder, field, is_nullable);
+        break;
     case SCHEMA_RECORDS:
         *(struct slice *)at = (struct slice){NULL, decode_bytes(decoder, field, is_nullable)};
         break;
-    case SCHEMA_STRUCT: decode_struct(decoder, field->schema, at); break;
-    case SCHEMA_POINTER: decode_pointer(decoder, field, at); break;
+    case SCHEMA_STRUCT:
+        decode_struct(decoder, field->schema, at);
+        break;
+    case SCHEMA_POINTER:
+        decode_pointer(decoder, field, at);
+        break;
     }
 }
 
 /* Elements are never null: no Kafka message allows it. */
-static void decode_array(struct decoder *decoder, const struct schema_field *field,
-                         uint8_t *message)
+static void decode_array(struct decoder *decoder, const struct schema_field *field, uint8_t *message)
 {
     struct reader *reader = decoder->reader;
-    int32_t count =
-        decode_size(decoder, field, false, schema_field_is_nullable(field, decoder->version));
+    int32_t count = decode_size(decoder, field, false, schema_field_is_nullable(field, decoder->version));
     *(void **)(void *)(message + field->offset) = NULL;
     *(int32_t *)(void *)(message + field->count_offset) = count;
     if (count <= 0) {
@@ -226,20 +263,17 @@ static void decode_array(struct decoder *decoder, const struct schema_field *fie
     *(void **)(void *)(message + field->offset) = items;
 }
 
-static void decode_field(struct decoder *decoder, const struct schema_field *field,
-                         uint8_t *message)
+static void decode_field(struct decoder *decoder, const struct schema_field *field, uint8_t *message)
 {
     if (field->is_array) {
         decode_array(decoder, field, message);
     } else {
-        decode_value(decoder, field, schema_field_is_nullable(field, decoder->version),
-                     message + field->offset);
+        decode_value(decoder, field, schema_field_is_nullable(field, decoder->version), message + field->offset);
     }
 }
 
 /* The field of a tag in this version; NULL: unknown, to be skipped. */
-static const struct schema_field *find_tag(const struct schema *schema, int16_t version,
-                                           uint32_t tag)
+static const struct schema_field *find_tag(const struct schema *schema, int16_t version, uint32_t tag)
 {
     for (size_t i = schema->plain_count; i < schema->field_count; i++) {
         const struct schema_field *field = &schema->fields[i];
@@ -251,8 +285,7 @@ static const struct schema_field *find_tag(const struct schema *schema, int16_t 
 }
 
 /* One tagged field, which must fill its declared size exactly: reading goes through a reader of that size. */
-static void decode_tag(struct decoder *decoder, const struct schema_field *field,
-                       struct bytes bytes, uint8_t *message)
+static void decode_tag(struct decoder *decoder, const struct schema_field *field, struct bytes bytes, uint8_t *message)
 {
     struct reader *outer = decoder->reader;
     struct reader inner;
@@ -309,8 +342,8 @@ static void decode_struct(struct decoder *decoder, const struct schema *schema, 
     }
 }
 
-enum err codec_decode(const struct schema *schema, int16_t version, struct reader *reader,
-                      struct arena *arena, void *message)
+enum err codec_decode(const struct schema *schema, int16_t version, struct reader *reader, struct arena *arena,
+                      void *message)
 {
     memset(message, 0, schema->size);
     if (version < schema->version_min || version > schema->version_max) {

@@ -22,14 +22,13 @@
  * Errors: ERR_SHORT, ERR_CORRUPT (null where there may be none, negative sizes, a tag twice or of the wrong size),
  * ERR_TOO_LARGE (the arena's limit), ERR_UNSUPPORTED (version out of the schema's range); they stick in the reader. On
  * failure the struct holds no sense. */
-MUST_CHECK enum err codec_decode(const struct schema *schema, int16_t version,
-                                 struct reader *reader, struct arena *arena, void *message);
+MUST_CHECK enum err codec_decode(const struct schema *schema, int16_t version, struct reader *reader,
+                                 struct arena *arena, void *message);
 
 /* Appends the message to `out`. Records are referenced when they have a block, all else is copied; the message may go at
  * once. A null where the version has none is written as empty. `version` must be in the schema's range.
  * Errors stick in out->err: ERR_TOO_LARGE, also for a string over 32,767 bytes in a version that cannot carry it. */
-void codec_encode(const struct schema *schema, int16_t version, const void *message,
-                  struct outbuf *out);
+void codec_encode(const struct schema *schema, int16_t version, const void *message, struct outbuf *out);
 
 /* Bytes that codec_encode() would append. */
 size_t codec_size(const struct schema *schema, int16_t version, const void *message);
@@ -42,5 +41,4 @@ void *codec_new(const struct schema *schema, size_t count, struct arena *arena);
 
 /* Appends the message as text, one line: {name: value, ...}, only fields that the version has. Payload and opaque bytes
  * appear as their size. Errors: ERR_TOO_LARGE. */
-MUST_CHECK enum err codec_print(const struct schema *schema, int16_t version, const void *message,
-                                struct dynbuf *text);
+MUST_CHECK enum err codec_print(const struct schema *schema, int16_t version, const void *message, struct dynbuf *text);

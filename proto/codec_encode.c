@@ -7,9 +7,9 @@
 #include "proto/codec.h"
 #include "proto/uuid.h"
 
-#define STAGE_SIZE      1024
-#define STAGE_FIXED_MAX 16  /* largest fixed-size value: a uuid */
-#define STAGE_COPY_MAX  256 /* longer bytes go to the outbuf directly */
+#define STAGE_SIZE 1024
+#define STAGE_FIXED_MAX 16 /* largest fixed-size value: a uuid */
+#define STAGE_COPY_MAX 256 /* longer bytes go to the outbuf directly */
 
 struct encoder {
     struct outbuf *out; /* NULL: count only */
@@ -20,13 +20,10 @@ struct encoder {
     uint8_t stage[STAGE_SIZE];
 };
 
-static void encode_struct(struct encoder *encoder, const struct schema *schema,
-                          const uint8_t *message);
-static void encode_field(struct encoder *encoder, const struct schema_field *field,
-                         const uint8_t *message);
+static void encode_struct(struct encoder *encoder, const struct schema *schema, const uint8_t *message);
+static void encode_field(struct encoder *encoder, const struct schema_field *field, const uint8_t *message);
 
-static void encoder_init(struct encoder *encoder, struct outbuf *out, int16_t version,
-                         bool is_flexible)
+static void encoder_init(struct encoder *encoder, struct outbuf *out, int16_t version, bool is_flexible)
 {
     encoder->out = out;
     encoder->flushed = 0;
@@ -73,8 +70,7 @@ static void encode_too_large(struct encoder *encoder)
 }
 
 /* Size of a string, bytes or records, or count of an array; -1: null. False: it does not fit, the value is left out. */
-static bool encode_size(struct encoder *encoder, const struct schema_field *field, bool is_short,
-                        int64_t size)
+static bool encode_size(struct encoder *encoder, const struct schema_field *field, bool is_short, int64_t size)
 {
     assert(size >= -1);
     bool is_compact = encoder->is_flexible && !field->is_classic;
@@ -93,15 +89,14 @@ static bool encode_size(struct encoder *encoder, const struct schema_field *fiel
 }
 
 /* `slice` without a block is copied; with one it is referenced when that pays (outbuf_put_slice). */
-static void encode_bytes(struct encoder *encoder, const struct schema_field *field,
-                         bool is_nullable, struct slice slice)
+static void encode_bytes(struct encoder *encoder, const struct schema_field *field, bool is_nullable,
+                         struct slice slice)
 {
     struct bytes bytes = slice.bytes;
     bool is_null = bytes.data == NULL && is_nullable;
     assert(bytes.data != NULL || bytes.size == 0);
     assert(bytes.size <= INT64_MAX);
-    if (!encode_size(encoder, field, field->type == SCHEMA_STRING,
-                     is_null ? -1 : (int64_t)bytes.size) ||
+    if (!encode_size(encoder, field, field->type == SCHEMA_STRING, is_null ? -1 : (int64_t)bytes.size) ||
         bytes.size == 0) {
         return;
     }
@@ -116,8 +111,7 @@ static void encode_bytes(struct encoder *encoder, const struct schema_field *fie
     }
 }
 
-static void encode_pointer(struct encoder *encoder, const struct schema_field *field,
-                           const void *value)
+static void encode_pointer(struct encoder *encoder, const struct schema_field *field, const void *value)
 {
     *encoder_room(encoder, 1) = (uint8_t)(value == NULL ? -1 : 1);
     if (value != NULL) {
@@ -125,24 +119,35 @@ static void encode_pointer(struct encoder *encoder, const struct schema_field *f
     }
 }
 
-static void encode_value(struct encoder *encoder, const struct schema_field *field,
-                         bool is_nullable, const void *at)
+static void encode_value(struct encoder *encoder, const struct schema_field *field, bool is_nullable, const void *at)
 {
     switch ((enum schema_type)field->type) {
-    case SCHEMA_BOOL: *encoder_room(encoder, 1) = *(const bool *)at ? 1 : 0; break;
-    case SCHEMA_INT8: *encoder_room(encoder, 1) = *(const uint8_t *)at; break;
+    case SCHEMA_BOOL:
+        *encoder_room(encoder, 1) = *(const bool *)at ? 1 : 0;
+        break;
+    case SCHEMA_INT8:
+        *encoder_room(encoder, 1) = *(const uint8_t *)at;
+        break;
     case SCHEMA_INT16:
-    case SCHEMA_UINT16: be16_put(encoder_room(encoder, 2), *(const uint16_t *)at); break;
+    case SCHEMA_UINT16:
+        be16_put(encoder_room(encoder, 2), *(const uint16_t *)at);
+        break;
     case SCHEMA_INT32:
-    case SCHEMA_UINT32: be32_put(encoder_room(encoder, 4), *(const uint32_t *)at); break;
-    case SCHEMA_INT64: be64_put(encoder_room(encoder, 8), *(const uint64_t *)at); break;
+    case SCHEMA_UINT32:
+        be32_put(encoder_room(encoder, 4), *(const uint32_t *)at);
+        break;
+    case SCHEMA_INT64:
+        be64_put(encoder_room(encoder, 8), *(const uint64_t *)at);
+        break;
     case SCHEMA_FLOAT64: {
         uint64_t bits;
         memcpy(&bits, at, sizeof(bits));
         be64_put(encoder_room(encoder, 8), bits);
         break;
     }
-    case SCHEMA_UUID: memcpy(encoder_room(encoder, UUID_SIZE), at, UUID_SIZE); break;
+    case SCHEMA_UUID:
+        memcpy(encoder_room(encoder, UUID_SIZE), at, UUID_SIZE);
+        break;
     case SCHEMA_STRING:
     case SCHEMA_BYTES:
         encode_bytes(encoder, field, is_nullable, (struct slice){NULL, *(const struct bytes *)at});
@@ -150,13 +155,16 @@ static void encode_value(struct encoder *encoder, const struct schema_field *fie
     case SCHEMA_RECORDS:
         encode_bytes(encoder, field, is_nullable, *(const struct slice *)at);
         break;
-    case SCHEMA_STRUCT: encode_struct(encoder, field->schema, at); break;
-    case SCHEMA_POINTER: encode_pointer(encoder, field, *(void *const *)at); break;
+    case SCHEMA_STRUCT:
+        encode_struct(encoder, field->schema, at);
+        break;
+    case SCHEMA_POINTER:
+        encode_pointer(encoder, field, *(void *const *)at);
+        break;
     }
 }
 
-static void encode_array(struct encoder *encoder, const struct schema_field *field,
-                         const uint8_t *message)
+static void encode_array(struct encoder *encoder, const struct schema_field *field, const uint8_t *message)
 {
     const uint8_t *items = *(void *const *)(const void *)(message + field->offset);
     int32_t count = *(const int32_t *)(const void *)(message + field->count_offset);
@@ -172,14 +180,12 @@ static void encode_array(struct encoder *encoder, const struct schema_field *fie
     }
 }
 
-static void encode_field(struct encoder *encoder, const struct schema_field *field,
-                         const uint8_t *message)
+static void encode_field(struct encoder *encoder, const struct schema_field *field, const uint8_t *message)
 {
     if (field->is_array) {
         encode_array(encoder, field, message);
     } else {
-        encode_value(encoder, field, schema_field_is_nullable(field, encoder->version),
-                     message + field->offset);
+        encode_value(encoder, field, schema_field_is_nullable(field, encoder->version), message + field->offset);
     }
 }
 
@@ -192,33 +198,44 @@ static bool is_default_text(const struct schema_field *field, int16_t version, s
     if (bytes.data == NULL && schema_field_is_nullable(field, version)) {
         return field->is_default_null;
     }
-    return !field->is_default_null &&
-           bytes_equal_text(bytes, field->default_text == NULL ? "" : field->default_text);
+    return !field->is_default_null && bytes_equal_text(bytes, field->default_text == NULL ? "" : field->default_text);
 }
 
 static bool is_default_value(const struct schema_field *field, int16_t version, const void *at)
 {
     switch ((enum schema_type)field->type) {
-    case SCHEMA_BOOL: return *(const bool *)at == (field->default_integer != 0);
-    case SCHEMA_INT8: return *(const int8_t *)at == field->default_integer;
-    case SCHEMA_INT16: return *(const int16_t *)at == field->default_integer;
-    case SCHEMA_UINT16: return *(const uint16_t *)at == field->default_integer;
-    case SCHEMA_INT32: return *(const int32_t *)at == field->default_integer;
-    case SCHEMA_UINT32: return *(const uint32_t *)at == field->default_integer;
-    case SCHEMA_INT64: return *(const int64_t *)at == field->default_integer;
-    case SCHEMA_FLOAT64: return memcmp(at, &field->default_real, sizeof(double)) == 0;
-    case SCHEMA_UUID: return uuid_is_zero(at);
+    case SCHEMA_BOOL:
+        return *(const bool *)at == (field->default_integer != 0);
+    case SCHEMA_INT8:
+        return *(const int8_t *)at == field->default_integer;
+    case SCHEMA_INT16:
+        return *(const int16_t *)at == field->default_integer;
+    case SCHEMA_UINT16:
+        return *(const uint16_t *)at == field->default_integer;
+    case SCHEMA_INT32:
+        return *(const int32_t *)at == field->default_integer;
+    case SCHEMA_UINT32:
+        return *(const uint32_t *)at == field->default_integer;
+    case SCHEMA_INT64:
+        return *(const int64_t *)at == field->default_integer;
+    case SCHEMA_FLOAT64:
+        return memcmp(at, &field->default_real, sizeof(double)) == 0;
+    case SCHEMA_UUID:
+        return uuid_is_zero(at);
     case SCHEMA_STRING:
-    case SCHEMA_BYTES: return is_default_text(field, version, *(const struct bytes *)at);
-    case SCHEMA_RECORDS: return is_default_text(field, version, ((const struct slice *)at)->bytes);
-    case SCHEMA_STRUCT: return is_default_struct(field->schema, version, at);
-    case SCHEMA_POINTER: return *(void *const *)at == NULL;
+    case SCHEMA_BYTES:
+        return is_default_text(field, version, *(const struct bytes *)at);
+    case SCHEMA_RECORDS:
+        return is_default_text(field, version, ((const struct slice *)at)->bytes);
+    case SCHEMA_STRUCT:
+        return is_default_struct(field->schema, version, at);
+    case SCHEMA_POINTER:
+        return *(void *const *)at == NULL;
     }
     return false;
 }
 
-static bool is_default_field(const struct schema_field *field, int16_t version,
-                             const uint8_t *message)
+static bool is_default_field(const struct schema_field *field, int16_t version, const uint8_t *message)
 {
     if (!field->is_array) {
         return is_default_value(field, version, message + field->offset);
@@ -241,15 +258,13 @@ static bool is_default_struct(const struct schema *schema, int16_t version, cons
     return true;
 }
 
-static bool is_tag_written(const struct schema_field *field, int16_t version,
-                           const uint8_t *message)
+static bool is_tag_written(const struct schema_field *field, int16_t version, const uint8_t *message)
 {
     return schema_field_in(field, version) && !is_default_field(field, version, message);
 }
 
 /* A tagged field's size stands before it: it is encoded twice, the first time to be counted. They are few and small. */
-static void encode_tag(struct encoder *encoder, const struct schema_field *field,
-                       const uint8_t *message)
+static void encode_tag(struct encoder *encoder, const struct schema_field *field, const uint8_t *message)
 {
     struct encoder counter;
     encoder_init(&counter, NULL, encoder->version, encoder->is_flexible);
@@ -264,8 +279,7 @@ static void encode_tag(struct encoder *encoder, const struct schema_field *field
     encode_field(encoder, field, message);
 }
 
-static void encode_tags(struct encoder *encoder, const struct schema *schema,
-                        const uint8_t *message)
+static void encode_tags(struct encoder *encoder, const struct schema *schema, const uint8_t *message)
 {
     uint64_t written = 0;
     uint32_t count = 0;
@@ -284,8 +298,7 @@ static void encode_tags(struct encoder *encoder, const struct schema *schema,
     }
 }
 
-static void encode_struct(struct encoder *encoder, const struct schema *schema,
-                          const uint8_t *message)
+static void encode_struct(struct encoder *encoder, const struct schema *schema, const uint8_t *message)
 {
     for (size_t i = 0; i < schema->plain_count; i++) {
         const struct schema_field *field = &schema->fields[i];
@@ -298,8 +311,7 @@ static void encode_struct(struct encoder *encoder, const struct schema *schema,
     }
 }
 
-static size_t encode_message(const struct schema *schema, int16_t version, const void *message,
-                             struct outbuf *out)
+static size_t encode_message(const struct schema *schema, int16_t version, const void *message, struct outbuf *out)
 {
     assert(version >= schema->version_min);
     assert(version <= schema->version_max);
@@ -310,8 +322,7 @@ static size_t encode_message(const struct schema *schema, int16_t version, const
     return encoder.flushed;
 }
 
-void codec_encode(const struct schema *schema, int16_t version, const void *message,
-                  struct outbuf *out)
+void codec_encode(const struct schema *schema, int16_t version, const void *message, struct outbuf *out)
 {
     assert(out != NULL);
     encode_message(schema, version, message, out);

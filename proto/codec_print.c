@@ -15,8 +15,7 @@ struct printer {
     enum err err;
 };
 
-static void print_struct(struct printer *printer, const struct schema *schema,
-                         const uint8_t *message);
+static void print_struct(struct printer *printer, const struct schema *schema, const uint8_t *message);
 
 static void print_bytes(struct printer *printer, struct bytes bytes)
 {
@@ -86,19 +85,45 @@ static void print_uuid(struct printer *printer, const struct uuid *uuid)
 static void print_value(struct printer *printer, const struct schema_field *field, const void *at)
 {
     switch ((enum schema_type)field->type) {
-    case SCHEMA_BOOL: print_text(printer, *(const bool *)at ? "true" : "false"); break;
-    case SCHEMA_INT8: print_number(printer, *(const int8_t *)at); break;
-    case SCHEMA_INT16: print_number(printer, *(const int16_t *)at); break;
-    case SCHEMA_UINT16: print_number(printer, *(const uint16_t *)at); break;
-    case SCHEMA_INT32: print_number(printer, *(const int32_t *)at); break;
-    case SCHEMA_UINT32: print_number(printer, *(const uint32_t *)at); break;
-    case SCHEMA_INT64: print_number(printer, *(const int64_t *)at); break;
-    case SCHEMA_FLOAT64: print_real(printer, *(const double *)at); break;
-    case SCHEMA_UUID: print_uuid(printer, at); break;
-    case SCHEMA_STRING: print_string(printer, *(const struct bytes *)at); break;
-    case SCHEMA_BYTES: print_opaque(printer, *(const struct bytes *)at); break;
-    case SCHEMA_RECORDS: print_opaque(printer, ((const struct slice *)at)->bytes); break;
-    case SCHEMA_STRUCT: print_struct(printer, field->schema, at); break;
+    case SCHEMA_BOOL:
+        print_text(printer, *(const bool *)at ? "true" : "false");
+        break;
+    case SCHEMA_INT8:
+        print_number(printer, *(const int8_t *)at);
+        break;
+    case SCHEMA_INT16:
+        print_number(printer, *(const int16_t *)at);
+        break;
+    case SCHEMA_UINT16:
+        print_number(printer, *(const uint16_t *)at);
+        break;
+    case SCHEMA_INT32:
+        print_number(printer, *(const int32_t *)at);
+        break;
+    case SCHEMA_UINT32:
+        print_number(printer, *(const uint32_t *)at);
+        break;
+    case SCHEMA_INT64:
+        print_number(printer, *(const int64_t *)at);
+        break;
+    case SCHEMA_FLOAT64:
+        print_real(printer, *(const double *)at);
+        break;
+    case SCHEMA_UUID:
+        print_uuid(printer, at);
+        break;
+    case SCHEMA_STRING:
+        print_string(printer, *(const struct bytes *)at);
+        break;
+    case SCHEMA_BYTES:
+        print_opaque(printer, *(const struct bytes *)at);
+        break;
+    case SCHEMA_RECORDS:
+        print_opaque(printer, ((const struct slice *)at)->bytes);
+        break;
+    case SCHEMA_STRUCT:
+        print_struct(printer, field->schema, at);
+        break;
     case SCHEMA_POINTER:
         if (*(void *const *)at == NULL) {
             print_text(printer, "null");
@@ -109,8 +134,7 @@ static void print_value(struct printer *printer, const struct schema_field *fiel
     }
 }
 
-static void print_array(struct printer *printer, const struct schema_field *field,
-                        const uint8_t *message)
+static void print_array(struct printer *printer, const struct schema_field *field, const uint8_t *message)
 {
     const uint8_t *items = *(void *const *)(const void *)(message + field->offset);
     int32_t count = *(const int32_t *)(const void *)(message + field->count_offset);
@@ -127,8 +151,7 @@ static void print_array(struct printer *printer, const struct schema_field *fiel
     print_text(printer, "]");
 }
 
-static void print_struct(struct printer *printer, const struct schema *schema,
-                         const uint8_t *message)
+static void print_struct(struct printer *printer, const struct schema *schema, const uint8_t *message)
 {
     const char *separator = "";
     print_text(printer, "{");
@@ -150,8 +173,7 @@ static void print_struct(struct printer *printer, const struct schema *schema,
     print_text(printer, "}");
 }
 
-enum err codec_print(const struct schema *schema, int16_t version, const void *message,
-                     struct dynbuf *text)
+enum err codec_print(const struct schema *schema, int16_t version, const void *message, struct dynbuf *text)
 {
     assert(version >= schema->version_min);
     assert(version <= schema->version_max);

@@ -7,14 +7,7 @@
 
 const struct kafka_api kafka_apis[KAFKA_API_COUNT] = {
 #define KAFKA_API_ROW(constant, key, name, prefix, first, last, advertised, flexible) \
-    {key,                                                                             \
-     first,                                                                           \
-     last,                                                                            \
-     advertised,                                                                      \
-     flexible,                                                                        \
-     name,                                                                            \
-     &prefix##_request_schema,                                                        \
-     &prefix##_response_schema},
+    {key, first, last, advertised, flexible, name, &prefix##_request_schema, &prefix##_response_schema},
     KAFKA_API_MAP(KAFKA_API_ROW)
 #undef KAFKA_API_ROW
 };

@@ -26,7 +26,7 @@ enum schema_type {
     SCHEMA_POINTER, /* struct x *, NULL: null; only where the schema allows null */
 };
 
-#define SCHEMA_TAG_NONE       (-1)
+#define SCHEMA_TAG_NONE (-1)
 #define SCHEMA_NEVER_FLEXIBLE INT16_MAX
 
 struct schema;
@@ -36,8 +36,7 @@ struct schema_field {
     const struct schema *schema; /* SCHEMA_STRUCT, SCHEMA_POINTER; else NULL */
     uint8_t type;                /* enum schema_type; of the elements if is_array */
     bool is_array;
-    bool
-        is_classic; /* never in compact form, whatever the message says (client_id of the request header) */
+    bool is_classic; /* never in compact form, whatever the message says (client_id of the request header) */
     bool is_default_null;
     int16_t tag;         /* SCHEMA_TAG_NONE: a plain field */
     int16_t version_min; /* versions that have the field, both ends included */
@@ -52,17 +51,15 @@ struct schema_field {
 };
 
 struct schema {
-    const char *name; /* "kafka_produce_request", as the C struct's tag */
-    const struct schema_field
-        *fields; /* plain ones in wire order, then tagged ones by ascending tag */
+    const char *name;                  /* "kafka_produce_request", as the C struct's tag */
+    const struct schema_field *fields; /* plain ones in wire order, then tagged ones by ascending tag */
     uint16_t plain_count;
     uint16_t field_count;
     int16_t version_min; /* of the message, both ends included */
     int16_t version_max;
-    int16_t flexible_min; /* first version in compact form with tags, or SCHEMA_NEVER_FLEXIBLE */
-    uint32_t size;        /* of the C struct */
-    uint32_t
-        wire_size_min; /* least bytes of one value, over all versions; > 0 for elements of arrays */
+    int16_t flexible_min;   /* first version in compact form with tags, or SCHEMA_NEVER_FLEXIBLE */
+    uint32_t size;          /* of the C struct */
+    uint32_t wire_size_min; /* least bytes of one value, over all versions; > 0 for elements of arrays */
 };
 
 static inline bool schema_field_in(const struct schema_field *field, int16_t version)

@@ -4,7 +4,7 @@
 
 #include "base/bytes.h"
 
-#define UUID_SIZE      16
+#define UUID_SIZE 16
 #define UUID_TEXT_SIZE 23 /* 22 characters and NUL */
 
 struct uuid {

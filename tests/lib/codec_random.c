@@ -26,11 +26,16 @@ static uint64_t random_integer(struct codec_random *random)
 {
     uint64_t value = codec_random_next(random);
     switch (codec_random_next(random) % 5) {
-    case 0: return value % 4;
-    case 1: return UINT64_MAX;
-    case 2: return 1ull << value % 64;
-    case 3: return (1ull << value % 64) - 1;
-    default: return value;
+    case 0:
+        return value % 4;
+    case 1:
+        return UINT64_MAX;
+    case 2:
+        return 1ull << value % 64;
+    case 3:
+        return (1ull << value % 64) - 1;
+    default:
+        return value;
     }
 }
 
@@ -54,36 +59,47 @@ static struct bytes random_bytes(struct codec_random *random, bool is_text)
     return (struct bytes){data, size};
 }
 
-static void random_value(struct codec_random *random, const struct schema_field *field,
-                         int16_t version, bool may_be_null, void *at)
+static void random_value(struct codec_random *random, const struct schema_field *field, int16_t version,
+                         bool may_be_null, void *at)
 {
     bool is_null = may_be_null && one_in(random, 3);
     uint64_t integer = random_integer(random);
     switch ((enum schema_type)field->type) {
-    case SCHEMA_BOOL: *(bool *)at = (integer & 1) != 0; break;
-    case SCHEMA_INT8: *(uint8_t *)at = (uint8_t)integer; break;
+    case SCHEMA_BOOL:
+        *(bool *)at = (integer & 1) != 0;
+        break;
+    case SCHEMA_INT8:
+        *(uint8_t *)at = (uint8_t)integer;
+        break;
     case SCHEMA_INT16:
-    case SCHEMA_UINT16: *(uint16_t *)at = (uint16_t)integer; break;
+    case SCHEMA_UINT16:
+        *(uint16_t *)at = (uint16_t)integer;
+        break;
     case SCHEMA_INT32:
-    case SCHEMA_UINT32: *(uint32_t *)at = (uint32_t)integer; break;
-    case SCHEMA_INT64: *(uint64_t *)at = integer; break;
-    case SCHEMA_FLOAT64: *(double *)at = (double)(int32_t)integer / 16; break;
+    case SCHEMA_UINT32:
+        *(uint32_t *)at = (uint32_t)integer;
+        break;
+    case SCHEMA_INT64:
+        *(uint64_t *)at = integer;
+        break;
+    case SCHEMA_FLOAT64:
+        *(double *)at = (double)(int32_t)integer / 16;
+        break;
     case SCHEMA_UUID:
         for (size_t i = 0; i < UUID_SIZE; i++) {
-            ((struct uuid *)at)->bytes[i] =
-                one_in(random, 4) ? 0 : (uint8_t)codec_random_next(random);
+            ((struct uuid *)at)->bytes[i] = one_in(random, 4) ? 0 : (uint8_t)codec_random_next(random);
         }
         break;
     case SCHEMA_STRING:
     case SCHEMA_BYTES:
-        *(struct bytes *)at =
-            is_null ? BYTES_NONE : random_bytes(random, field->type == SCHEMA_STRING);
+        *(struct bytes *)at = is_null ? BYTES_NONE : random_bytes(random, field->type == SCHEMA_STRING);
         break;
     case SCHEMA_RECORDS:
-        *(struct slice *)at =
-            (struct slice){NULL, is_null ? BYTES_NONE : random_bytes(random, false)};
+        *(struct slice *)at = (struct slice){NULL, is_null ? BYTES_NONE : random_bytes(random, false)};
         break;
-    case SCHEMA_STRUCT: codec_random_message(random, field->schema, version, at); break;
+    case SCHEMA_STRUCT:
+        codec_random_message(random, field->schema, version, at);
+        break;
     case SCHEMA_POINTER:
         *(void **)at = NULL;
         if (!is_null) {
@@ -94,8 +110,8 @@ static void random_value(struct codec_random *random, const struct schema_field 
     }
 }
 
-static void random_field(struct codec_random *random, const struct schema_field *field,
-                         int16_t version, uint8_t *message)
+static void random_field(struct codec_random *random, const struct schema_field *field, int16_t version,
+                         uint8_t *message)
 {
     bool may_be_null = schema_field_is_nullable(field, version);
     if (!field->is_array) {
@@ -118,8 +134,7 @@ static void random_field(struct codec_random *random, const struct schema_field 
     *(int32_t *)(void *)(message + field->count_offset) = count;
 }
 
-void codec_random_message(struct codec_random *random, const struct schema *schema, int16_t version,
-                          void *message)
+void codec_random_message(struct codec_random *random, const struct schema *schema, int16_t version, void *message)
 {
     codec_init_defaults(schema, message);
     for (size_t i = 0; i < schema->field_count; i++) {

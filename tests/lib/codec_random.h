@@ -13,8 +13,7 @@ struct codec_random {
 
 /* Fills the struct: fields of the version at random (extremes, nulls and empty ones more often than by chance), the others
  * with their defaults. */
-void codec_random_message(struct codec_random *random, const struct schema *schema, int16_t version,
-                          void *message);
+void codec_random_message(struct codec_random *random, const struct schema *schema, int16_t version, void *message);
 uint64_t codec_random_next(struct codec_random *random);
 
 #endif
