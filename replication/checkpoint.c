@@ -61,7 +61,7 @@ enum err checkpoint_put(struct kv_txn *txn, uint64_t group, const struct checkpo
     struct dynbuf buf;
     struct bytes known;
     assert(raft->index != 1);
-    assert(raft->server_count <= REPLICA_SERVER_COUNT_MAX);
+    assert(raft->membership.count <= REPLICA_SERVER_COUNT_MAX);
     enum err err = kv_get(txn, key_make(key, 'G', group), &known);
     if (err != OK) {
         return err;
@@ -70,13 +70,13 @@ enum err checkpoint_put(struct kv_txn *txn, uint64_t group, const struct checkpo
     write_u8(&writer, CHECKPOINT_VERSION);
     write_u64(&writer, raft->index);
     write_u64(&writer, raft->term);
-    write_u64(&writer, raft->configuration_index);
+    write_u64(&writer, raft->membership_index);
     write_u64(&writer, raft->hard_term);
     write_u64(&writer, raft->vote);
-    write_u8(&writer, (uint8_t)raft->server_count);
-    for (unsigned i = 0; i < raft->server_count; i++) {
-        write_u64(&writer, raft->servers[i].id);
-        write_u8(&writer, raft->servers[i].is_voter);
+    write_u8(&writer, (uint8_t)raft->membership.count);
+    for (unsigned i = 0; i < raft->membership.count; i++) {
+        write_u64(&writer, raft->membership.servers[i].id);
+        write_u8(&writer, raft->membership.servers[i].is_voter);
     }
     assert(writer.err == OK);
     dynbuf_init(&buf, CHECKPOINT_SIZE_MAX);
@@ -121,16 +121,16 @@ static enum err decode_raft(struct bytes value, struct checkpoint_raft *raft, st
     }
     raft->index = read_u64(&reader);
     raft->term = read_u64(&reader);
-    raft->configuration_index = read_u64(&reader);
+    raft->membership_index = read_u64(&reader);
     raft->hard_term = read_u64(&reader);
     raft->vote = read_u64(&reader);
-    raft->server_count = read_u8(&reader);
-    if (raft->server_count > REPLICA_SERVER_COUNT_MAX) {
+    raft->membership.count = read_u8(&reader);
+    if (raft->membership.count > REPLICA_SERVER_COUNT_MAX) {
         return ERR_CORRUPT;
     }
-    for (unsigned i = 0; i < raft->server_count; i++) {
-        raft->servers[i].id = read_u64(&reader);
-        raft->servers[i].is_voter = read_u8(&reader) != 0;
+    for (unsigned i = 0; i < raft->membership.count; i++) {
+        raft->membership.servers[i].id = read_u64(&reader);
+        raft->membership.servers[i].is_voter = read_u8(&reader) != 0;
     }
     *state = read_bytes(&reader, reader.left);
     return reader.err == OK && raft->index != 1 ? OK : ERR_CORRUPT;

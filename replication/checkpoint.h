@@ -9,17 +9,16 @@
 
 #include "base/dynbuf.h"
 #include "base/kv.h"
-#include "replication/replica.h"
+#include "replication/membership.h"
 
 enum group_type { GROUP_METADATA = 1, GROUP_PARTITION = 2 }; /* on disk */
 
-/* Raft's part. index 0: only created, the log starts with the bootstrap configuration at index 1, term `term`. */
+/* Raft's part. index 0: only created, the log starts with the bootstrap entry at index 1, term `term`. */
 struct checkpoint_raft {
     uint64_t index;               /* applied and in the machine's state; never 1 (R11) */
-    uint64_t term;                /* of the entry at index */
-    uint64_t configuration_index;
-    struct replica_server servers[REPLICA_SERVER_COUNT_MAX];
-    unsigned server_count;
+    uint64_t term;                /* of the entry at index; of the bootstrap entry when index is 0 */
+    uint64_t membership_index; 
+    struct membership membership;
     uint64_t hard_term;           /* current term and vote when it was taken */
     uint64_t vote;                /* server id, 0: none */
 };

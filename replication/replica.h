@@ -55,6 +55,7 @@ struct replica_machine {
     const struct replica_machine_ops *ops;
     struct replica *replica;               /* set when opened */
     void (*closed)(struct replica_machine *machine); /* set by replicas before close */
+    void *owner;                           /* of `closed`: replicas */
 };
 
 /* Proposes one command. Leader only. On success the entry (one reference taken over) will be applied or, if leadership is

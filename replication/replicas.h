@@ -27,7 +27,13 @@ struct replicas_params {
     unsigned heartbeat_ms;           /* 400 */
     unsigned election_ms;            /* 2000: >= 5 heartbeats (R14) */
     struct wal_options wal;
+    int64_t checkpoint_interval_ms;  /* 0: only when the WAL asks for one */
     void *owner;
+    /* layout != old_layout: all groups are checkpointed; the new layout may be committed. Groups do not go on before
+     * replicas_layout_committed(). */
+    void (*layout_ready)(void *owner);
+    /* A group went out of service for damage found while running; its machine is closed. */
+    void (*damaged)(void *owner, uint64_t group);
     /* Makes the state machine of a group found at start or created. `state` is what capture() wrote, empty for a new
      * group; `description` what replicas_create() was given. Blocks only on opening files. ERR_DAMAGED: the group stays closed and
      * is counted; the text says what was found. */
@@ -38,8 +44,11 @@ struct replicas_params {
 /* Blocks until the WAL is replayed. Elections start when the loop runs. */
 MUST_CHECK enum err replicas_open(const struct replicas_params *params, struct replicas **replicas, struct errmsg *msg);
 
+void replicas_layout_committed(struct replicas *replicas);
+
 typedef void (*replicas_close_cb)(void *owner);
-void replicas_close(struct replicas *replicas, replicas_close_cb cb); /* takes a last checkpoint, closes machines, WAL last */
+/* Ends the job in work, closes machines, WAL last. No checkpoint: replaying what is behind the last one is bounded. */
+void replicas_close(struct replicas *replicas, replicas_close_cb cb);
 
 /* The shard that a group lives on. */
 unsigned replicas_shard(uint64_t group, unsigned shard_count);
@@ -52,8 +61,10 @@ struct replica_create {              /* Caller's memory until cb. */
     struct membership membership;    /* bootstrap configuration, the same on all members */
     void (*cb)(struct replica_create *req, enum err err); /* open and recorded durably; `replica` is set */
     struct replica *replica;         /* out */
+    struct replica_machine *machine; /* out */
     struct errmsg msg;               /* out */
     struct list link;                /* private */
+    enum err err;                    /* private */
 };
 /* Creates and opens a member of a new group. Creations of a turn share one transaction. ERR_EXISTS. */
 void replicas_create(struct replicas *replicas, struct replica_create *req);
@@ -62,13 +73,15 @@ struct replica_remove {              /* Caller's memory until cb. */
     uint64_t group;
     void (*cb)(struct replica_remove *req, enum err err);
     struct list link;                /* private */
-    void *handle;                    /* private */
 };
 /* Forgets a group for good: out of the local store first, then closes its machine (which removes its files). */
 void replicas_remove(struct replicas *replicas, struct replica_remove *req);
 
 struct replica *replicas_find(struct replicas *replicas, uint64_t group);          /* NULL */
 struct replica_machine *replicas_machine(struct replicas *replicas, uint64_t group); /* NULL: not here, or damaged */
-void replicas_each(struct replicas *replicas, void *context, void (*cb)(void *context, struct replica *replica, struct replica_machine *machine));
+void replicas_each(struct replicas *replicas, void *context,
+                   void (*cb)(void *context, uint64_t group, struct replica_machine *machine)); /* machine NULL: damaged */
+bool replicas_is_damaged(const struct replicas *replicas, uint64_t group);
 unsigned replicas_damaged_count(const struct replicas *replicas);
 void replicas_checkpoint(struct replicas *replicas); /* soon, in the background */
+size_t replicas_tail_size(const struct replicas *replicas);

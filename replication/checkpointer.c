@@ -1,0 +1,204 @@
+/* One round: for each group whose applied index or hard state moved, take the replica's mark and the machine's capture in one
+ * turn; in a work job sync the captured files, then put all checkpoints in one durable transaction; back on the loop
+ * tell machines and replicas, and let the WAL forget what no group needs any more.
+ * A group that cannot commit would pin the WAL for ever: its few entries are copied forward before its mark is taken.
+ * Failure: a sync or commit that fails ends the process (the page cache may have dropped what could not be written, and a
+ * later sync would lie about it); only a full store (ERR_NO_SPACE) is waited out. */
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "replication/replicas_internal.h"
+
+struct checkpoint_item {
+    struct group *group;
+    struct replica_machine *machine;
+    struct checkpoint_raft raft;
+    struct dynbuf state;
+    void *capture;
+};
+
+#define STATE_SIZE_MAX MIB(48)
+
+static void checkpointer_on_run(struct work *work);
+static void checkpointer_on_done(struct work *work);
+
+static struct replicas *replicas_of(struct checkpointer *checkpointer)
+{
+    return container_of(checkpointer, struct replicas, checkpointer);
+}
+
+static void checkpointer_on_timer(struct timer *timer)
+{
+    struct checkpointer *checkpointer = container_of(timer, struct checkpointer, timer);
+    struct replicas *replicas = replicas_of(checkpointer);
+    checkpointer_run(replicas);
+    checkpointer_start(replicas);
+}
+
+void checkpointer_init(struct replicas *replicas)
+{
+    struct checkpointer *checkpointer = &replicas->checkpointer;
+    timer_init(&checkpointer->timer, checkpointer_on_timer);
+    checkpointer->work.run = checkpointer_on_run;
+    checkpointer->work.done = checkpointer_on_done;
+}
+
+void checkpointer_start(struct replicas *replicas)
+{
+    if (replicas->params.checkpoint_interval_ms > 0 && !replicas->is_closing) {
+        env_timer(replicas->params.env, &replicas->checkpointer.timer, replicas->params.checkpoint_interval_ms * 1000);
+    }
+}
+
+void checkpointer_stop(struct replicas *replicas)
+{
+    env_timer_cancel(replicas->params.env, &replicas->checkpointer.timer);
+}
+
+/* Frames that stay needed for longer than two rounds' worth of log are written again at its end. */
+static bool group_pins_log(const struct replicas *replicas, const struct replica_mark *mark)
+{
+    uint64_t limit = 2 * replicas->params.wal.checkpoint_size;
+    return wal_end_lsn(replicas->wal) > limit && mark->lsn < wal_end_lsn(replicas->wal) - limit;
+}
+
+static void round_add(struct checkpointer *checkpointer, struct group *group, const struct replica_mark *mark)
+{
+    if (checkpointer->count == checkpointer->capacity) {
+        checkpointer->capacity = checkpointer->capacity > 0 ? 2 * checkpointer->capacity : 16;
+        checkpointer->items = mem_resize(checkpointer->items, checkpointer->capacity * sizeof(*checkpointer->items));
+    }
+    struct checkpoint_item *item = &checkpointer->items[checkpointer->count++];
+    *item = (struct checkpoint_item){.group = group, .machine = group->machine};
+    item->raft = (struct checkpoint_raft){.index = mark->index,
+                                          .term = mark->term,
+                                          .membership_index = mark->membership_index,
+                                          .membership = mark->membership,
+                                          .hard_term = mark->hard_term,
+                                          .vote = mark->hard_vote};
+    dynbuf_init(&item->state, STATE_SIZE_MAX);
+    item->capture = group->machine->ops->capture(group->machine, &item->state);
+}
+
+/* Takes a group into the round if its checkpoint is behind. Returns the LSN below which it needs nothing afterwards. */
+static uint64_t round_consider(struct replicas *replicas, struct group *group)
+{
+    struct replica_mark mark;
+    replica_mark(group->replica, &mark);
+    if (group_pins_log(replicas, &mark)) {
+        replica_copy_forward(group->replica);
+        replica_mark(group->replica, &mark);
+    }
+    if (mark.index < 2) {
+        return mark.lsn; /* R11: no checkpoint at index 1; the bootstrap entry comes from the local store */
+    }
+    bool is_same = mark.index == group->saved_index && mark.hard_term == group->saved_term && mark.hard_vote == group->saved_vote;
+    if (!is_same) {
+        round_add(&replicas->checkpointer, group, &mark);
+    }
+    return mark.lsn;
+}
+
+void checkpointer_run(struct replicas *replicas)
+{
+    struct checkpointer *checkpointer = &replicas->checkpointer;
+    if (checkpointer->is_running) {
+        checkpointer->is_wanted = true;
+        return;
+    }
+    if (replicas->is_closing) {
+        return;
+    }
+    checkpointer->is_running = true;
+    checkpointer->is_wanted = false;
+    checkpointer->err = OK;
+    checkpointer->release_lsn = wal_end_lsn(replicas->wal);
+    for (struct list *link = replicas->groups.next; link != &replicas->groups; link = link->next) {
+        struct group *group = container_of(link, struct group, link);
+        if (group->replica != NULL && !group->is_damage_pending) {
+            uint64_t lsn = round_consider(replicas, group);
+            checkpointer->release_lsn = lsn < checkpointer->release_lsn ? lsn : checkpointer->release_lsn;
+        }
+    }
+    replicas->params.env->workers->submit(replicas->params.env->workers, &checkpointer->work);
+}
+
+static enum err put_all(struct checkpointer *checkpointer, struct kv *local)
+{
+    struct kv_txn *txn;
+    enum err err = kv_begin_write(local, &txn);
+    if (err != OK) {
+        return fail(&checkpointer->msg, err, "local store: %s", err_text(err));
+    }
+    for (size_t i = 0; i < checkpointer->count; i++) {
+        struct checkpoint_item *item = &checkpointer->items[i];
+        err = checkpoint_put(txn, item->group->id, &item->raft, dynbuf_bytes(&item->state));
+        if (err != OK && err != ERR_NOT_FOUND) { /* not found: removed while the round was in work */
+            kv_abort(txn);
+            return fail(&checkpointer->msg, err, "local store: checkpoint of group %llu: %s",
+                        (unsigned long long)item->group->id, err_text(err));
+        }
+    }
+    return kv_commit(txn, &checkpointer->msg);
+}
+
+/* On a worker thread: touches only the round's items and what was captured. */
+static void checkpointer_on_run(struct work *work)
+{
+    struct checkpointer *checkpointer = container_of(work, struct checkpointer, work);
+    for (size_t i = 0; i < checkpointer->count && checkpointer->err == OK; i++) {
+        struct checkpoint_item *item = &checkpointer->items[i];
+        if (item->capture != NULL) {
+            checkpointer->err = item->machine->ops->capture_sync(item->capture, &checkpointer->msg);
+        }
+    }
+    if (checkpointer->err == OK && checkpointer->count > 0) {
+        checkpointer->err = put_all(checkpointer, replicas_of(checkpointer)->params.local);
+    }
+}
+
+static void round_finish(struct replicas *replicas, bool is_ok)
+{
+    struct checkpointer *checkpointer = &replicas->checkpointer;
+    for (size_t i = 0; i < checkpointer->count; i++) {
+        struct checkpoint_item *item = &checkpointer->items[i];
+        item->machine->ops->capture_done(item->machine, item->capture, is_ok);
+        dynbuf_deinit(&item->state);
+        if (is_ok) {
+            item->group->saved_index = item->raft.index;
+            item->group->saved_term = item->raft.hard_term;
+            item->group->saved_vote = item->raft.vote;
+            if (item->group->replica != NULL) {
+                replica_checkpointed(item->group->replica, item->raft.index);
+            }
+        }
+    }
+    checkpointer->count = 0;
+}
+
+static void checkpointer_on_done(struct work *work)
+{
+    struct checkpointer *checkpointer = container_of(work, struct checkpointer, work);
+    struct replicas *replicas = replicas_of(checkpointer);
+    if (checkpointer->err != OK && checkpointer->err != ERR_NO_SPACE) {
+        process_stop("checkpoint: %s: %s", err_text(checkpointer->err), checkpointer->msg.text);
+    }
+    bool is_ok = checkpointer->err == OK;
+    if (!is_ok) {
+        trace(WARN, REPLICA, "checkpoint waits for space", KV("cause", (const char *)checkpointer->msg.text));
+    }
+    trace(DEBUG, REPLICA, "checkpoint", KV("groups", (int64_t)checkpointer->count),
+          KV("release_lsn", (int64_t)checkpointer->release_lsn));
+    round_finish(replicas, is_ok);
+    checkpointer->is_running = false;
+    if (is_ok) {
+        metrics_add(replicas->params.env->metrics, METRIC_WAL_CHECKPOINTS, 1);
+        wal_release(replicas->wal, checkpointer->release_lsn);
+    }
+    replicas_round_done(replicas, is_ok);
+    if (checkpointer->is_wanted && is_ok) {
+        checkpointer_run(replicas);
+    }
+}
