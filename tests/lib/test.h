@@ -15,6 +15,8 @@
 #include <stddef.h>
 
 #include <check.h>
+/* Check's old name for ck_abort_msg(), which would hide the one of base/err.h. */
+#undef fail
 
 typedef Suite *(*test_suite_fn)(void);
 

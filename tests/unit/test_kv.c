@@ -211,7 +211,8 @@ START_TEST(large_values_are_kept_whole)
 }
 END_TEST
 
-/* Goal: a full store refuses the transaction as a whole, keeps what it had, and serves again once something was deleted.
+/* Goal: a full store refuses the transaction as a whole, keeps what it had, and serves again once something was
+ * deleted.
  * Method: fill one transaction until a put fails, then look, delete, and write again. */
 START_TEST(full_store_refuses_the_whole_transaction)
 {
