@@ -2,8 +2,9 @@
  * comes through one `struct env`. In production it is libuv and Linux (base/uv_env.h), in the simulator it is virtual.
  *
  * Runs on:  each shard has its own env; all calls and all callbacks are on that shard's thread, except where said.
- * Rules:    callbacks never fire inside the call that submitted them. Request structs and the memory they point to are the
- *           caller's, untouched by it from submission until the callback. Callbacks of one file's writes fire in order. */
+ * Rules:    callbacks never fire inside the call that submitted them. Request structs and the memory they point to are
+ *           the caller's, untouched by it from submission until the callback. Callbacks of one file's writes fire in
+ *           order. */
 #pragma once
 
 #include "base/bytes.h"
@@ -61,9 +62,11 @@ struct tasks {
 enum {
     DISK_CREATE = 1,    /* create if missing */
     DISK_EXCLUSIVE = 2, /* with DISK_CREATE: ERR_EXISTS if there */
-    DISK_DIRECT = 4,    /* O_DIRECT|O_DSYNC where the file system can: buffers, positions and sizes are multiples of 4 KiB; else buffered + fdatasync */
+    DISK_DIRECT = 4,    /* O_DIRECT|O_DSYNC; where the file system cannot, O_DSYNC through the page cache */
     DISK_READ_ONLY = 8,
 };
+
+enum { DISK_ALIGNMENT = 4096 }; /* of memory, position and size in every call on a DISK_DIRECT file, reads included */
 
 struct disk_write;
 typedef void (*disk_write_cb)(struct disk_write *req, enum err err);
@@ -72,7 +75,8 @@ struct disk_write {        /* Durable write of a DISK_DIRECT file, off the loop.
     int file;              /* in */
     uint64_t position;     /* in: first byte */
     struct bytes bytes;    /* in: borrowed until cb; aligned as DISK_DIRECT says */
-    disk_write_cb cb;      /* in: the bytes and all earlier writes of this env are on stable storage (or err) */
+    disk_write_cb cb;      /* in: the bytes and all earlier writes of this env are on stable storage, or err: then this
+                              and every later write of the env fails, so that the promise before holds for each OK */
     struct list link;      /* private */
     enum err err;          /* private */
 };
@@ -104,16 +108,18 @@ struct disk {
     enum err (*pread)(struct disk *disk, int file, uint64_t position, void *data, size_t size, size_t *got);
     /* Only what is in the page cache: ERR_WOULD_BLOCK if the first byte is not; *got may be short of size. */
     enum err (*pread_nowait)(struct disk *disk, int file, uint64_t position, void *data, size_t size, size_t *got);
-    enum err (*sync)(struct disk *disk, int file);                   /* fdatasync; blocks: work jobs and recovery only */
+    enum err (*sync)(struct disk *disk, int file); /* fdatasync; blocks: work jobs and recovery only */
     enum err (*rename)(struct disk *disk, const char *source, const char *target);
     enum err (*unlink)(struct disk *disk, const char *path);         /* file or empty directory */
-    enum err (*mkdir)(struct disk *disk, const char *path);          /* with parents; OK if there */
+    /* With parents; OK if there. As with files, a name is durable only after sync_dir() of the directory it is in. */
+    enum err (*mkdir)(struct disk *disk, const char *path);
     enum err (*sync_dir)(struct disk *disk, const char *path);       /* names in it are durable afterwards; blocks */
+    /* In no particular order; `cb` runs inside the call and may unlink the entry that it was given. */
     enum err (*list)(struct disk *disk, const char *path, disk_list_cb cb, void *context);
     enum err (*free_space)(struct disk *disk, const char *path, uint64_t *size);
 
     /* Asynchronous calls. */
-    void (*write)(struct disk *disk, struct disk_write *req);        /* executed in order, one at a time, by a thread of its own */
+    void (*write)(struct disk *disk, struct disk_write *req); /* in order, one at a time, by a thread of its own */
     void (*read)(struct disk *disk, struct disk_read *req);
 };
 
@@ -134,12 +140,16 @@ struct workers {
 
 /* ---- Network ----------------------------------------------------------------------------------------------------- */
 
+enum { NET_ADDRESS_TEXT_SIZE = 64 };
+
 struct stream; /* one TCP connection; owned by the env from accept/connect until the close callback */
 
 struct stream_handlers {
-    /* Room for the next read: at least one byte. The memory is the owner's and is valid until on_read. */
+    /* Room for the next read: at least one byte. The memory is the owner's and is valid until on_read or the close
+     * callback. It may be asked for again without an on_read between: nothing was there to be read. */
     void (*on_alloc)(void *owner, size_t size_hint, uint8_t **data, size_t *size);
-    /* size > 0: bytes are in the memory given by on_alloc. ERR_CLOSED: the peer finished. Else the error; then close. */
+    /* OK: size > 0 bytes are in the memory given by on_alloc. ERR_CLOSED: the peer finished. Else the error. After any
+     * error nothing more is read; the owner closes. */
     void (*on_read)(void *owner, enum err err, size_t size);
 };
 
@@ -150,7 +160,8 @@ struct stream_write {          /* Caller's memory until cb; so is what iov point
     const struct iovec *iov;
     size_t count;
     stream_write_cb cb;
-    void *handle;              /* private */
+    struct list link;          /* private */
+    enum err err;              /* private */
 };
 
 struct stream_connect;
@@ -176,14 +187,19 @@ struct net {
     /* Makes a stream of an accepted token on this shard. TCP_NODELAY and keep-alive are set. */
     enum err (*adopt)(struct net *net, int accepted, struct stream **stream);
     void (*refuse)(struct net *net, int accepted);
+    /* Tries the addresses of the host in turn; ERR_TIMED_OUT after NET_CONNECT_TIMEOUT_US altogether. On OK the stream
+     * is the caller's to start and close. */
     void (*connect)(struct net *net, struct stream_connect *req);
+    void (*connect_cancel)(struct net *net, struct stream_connect *req); /* before cb only: it gets ERR_CANCELED */
 
-    void (*stream_start)(struct stream *stream, const struct stream_handlers *handlers, void *owner); /* begins reading */
-    void (*stream_pause)(struct stream *stream);                     /* no on_read afterwards, until resumed */
+    void (*stream_start)(struct stream *stream, const struct stream_handlers *handlers, void *owner); /* reads */
+    void (*stream_pause)(struct stream *stream);  /* no on_read afterwards, until resumed */
     void (*stream_resume)(struct stream *stream);
-    void (*stream_write)(struct stream *stream, struct stream_write *req); /* in order */
-    void (*stream_close)(struct stream *stream, stream_close_cb cb); /* cancels writes (ERR_CANCELED) first, then cb(owner), last */
-    /* Numeric text of both ends; the local one tells which address a client came in on. size >= 64. */
+    void (*stream_write)(struct stream *stream, struct stream_write *req);   /* in order */
+    /* Writes that wait are canceled (ERR_CANCELED) first; cb(owner) is the last callback. cb may be NULL. */
+    void (*stream_close)(struct stream *stream, stream_close_cb cb);
+    /* Numeric text of both ends; the local one tells which address a client came in on.
+     * size >= NET_ADDRESS_TEXT_SIZE; empty if the connection is gone. */
     void (*stream_peer)(struct stream *stream, char *text, size_t size, uint16_t *port);
     void (*stream_local)(struct stream *stream, char *text, size_t size, uint16_t *port);
 };
@@ -191,7 +207,7 @@ struct net {
 /* ---- Waking from another thread ---------------------------------------------------------------------------------- */
 
 struct waker {
-    void (*wake)(struct waker *waker);   /* any thread; calls coalesce; `on_wake` runs on the shard's thread soon after */
+    void (*wake)(struct waker *waker);   /* any thread; calls coalesce; then `on_wake` runs on the shard's thread */
     void (*on_wake)(void *context);      /* set by the mailbox */
     void *context;
 };

@@ -20,6 +20,13 @@
 #define CONNECTION_PIPELINE_MAX 64         /* requests of one connection in work; more stay in the socket */
 #define CLIENT_ID_SIZE_MAX 512
 
+/* The loop and its sockets. */
+#define TURN_TASK_COUNT_MAX 10000000       /* tasks run in one loop turn: more is a task that queues itself for ever */
+#define NET_BACKLOG 1024                   /* connections the kernel holds until they are accepted */
+#define NET_ACCEPT_COUNT_MAX 64            /* connections accepted per event, so that those accepted are served between */
+#define NET_CONNECT_TIMEOUT_US 10000000    /* the kernel alone would try for more than two minutes */
+#define NET_ADDRESS_COUNT_MAX 8            /* addresses of one host name that are tried */
+
 /* The write-ahead log. */
 #define WAL_BLOCK_SIZE KIB(4)              /* alignment of units: O_DIRECT, and the sector a disk writes whole */
 #define WAL_UNIT_SIZE_MAX MIB(20)          /* one group commit: an entry must fit with room for its neighbours */
