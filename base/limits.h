@@ -54,6 +54,7 @@
 #define TOPIC_NAME_SIZE_MAX 249
 #define TOPIC_PARTITION_COUNT_MAX 10000
 #define CLUSTER_PARTITION_COUNT_MAX 200000
+#define LOG_FILES_COUNT_MAX 16384          /* open segment and index files of the process; the rest is opened on demand */
 
 static_assert(WAL_UNIT_SIZE_MAX < WAL_FILE_SIZE, "a unit fits in a file");
 static_assert(ENTRY_SIZE_MAX + MIB(1) <= WAL_UNIT_SIZE_MAX, "an entry fits in a unit, with its frame and header");

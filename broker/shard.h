@@ -9,16 +9,19 @@
 #include "broker/leaders.h"
 #include "broker/options.h"
 #include "metadata/controller.h"
+#include "replication/partition.h"
 #include "replication/replicas.h"
 
 struct broker;
 struct conns;
+struct leader_news;
 struct reconciler;
 
 struct shard {
     unsigned number;
     struct broker *broker;              /* process-wide: the array of shards, options, store, local kv */
     const struct options *options;
+    struct uv_env *uv;
     struct env *env;
     struct mailbox *mailbox;
     struct metrics *metrics;
@@ -27,12 +30,18 @@ struct shard {
     struct store_reader *reader;        /* metadata as of this turn */
     struct leaders *leaders;
     struct conns *conns;
+    struct reconciler *reconciler;
     /* Shard 0 only, else NULL. */
     struct metadata *metadata;
     struct controller *controller;
-    struct reconciler *reconciler;
     /* Produce is refused with a retriable error while the disk is below its reserve. */
     bool is_space_low;
+    /* private to shard.c */
+    struct timer space_timer;
+    struct timer retention_timer;
+    struct task news_task;
+    struct leader_news *news;           /* role changes of this turn, for every shard */
+    bool is_stopping;
 };
 
 unsigned shard_count(const struct shard *shard);
@@ -41,3 +50,19 @@ void shard_send(struct shard *shard, unsigned number, struct message *message);
 /* The partition of a group that lives on this shard; NULL: not here, closed or damaged. */
 struct partition *shard_partition(struct shard *shard, uint64_t group);
 bool shard_is_damaged(struct shard *shard, uint64_t group);
+
+/* ---- Life, called by broker.c ---- */
+
+/* Opens everything but connections; blocks until the WAL is replayed. On the shard's thread. */
+MUST_CHECK enum err shard_open(struct shard *shard, struct broker *broker, unsigned number, struct errmsg *msg);
+void shard_run(struct shard *shard);            /* until shard_stop() has run its course */
+void shard_free(struct shard *shard);           /* after all threads have ended */
+
+/* On the shard's thread. */
+void shard_serve(struct shard *shard);          /* the metadata is ready: make replicas what it says */
+void shard_drain(struct shard *shard);          /* closes connections, then tells shard 0 by broker_drained() */
+void shard_stop(struct shard *shard);           /* closes replicas, then ends the loop */
+/* The metadata group's events, on shard 0: shard_metadata.c. */
+void shard_metadata_create(struct shard *shard);
+void shard_metadata_changed(void *owner, const struct metadata_change *changes, size_t count);
+void shard_metadata_role_changed(void *owner, const struct replica_status *status);

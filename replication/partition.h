@@ -41,6 +41,9 @@ MUST_CHECK enum err partition_description_decode(struct bytes description, struc
 MUST_CHECK enum err partition_open(struct env *env, struct log_files *files, const char *data_dir, uint64_t group,
                                    const struct partition_name *name, const struct partition_config *config, struct bytes state,
                                    struct partition **partition, struct errmsg *msg);
+/* cb hears of every change of role, term or readiness, from the replica's own callback: it must only note it. */
+void partition_on_role(struct partition *partition, void *owner,
+                       void (*cb)(void *owner, uint64_t group, const struct replica_status *status));
 struct replica_machine *partition_machine(struct partition *partition);
 struct partition *partition_of_machine(struct replica_machine *machine);
 void partition_name(const struct partition *partition, struct partition_name *name); /* borrowed */

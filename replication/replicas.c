@@ -485,7 +485,8 @@ static void replicas_on_flush(struct task *task)
         replicas->create_work.done = create_on_done;
         workers->submit(workers, &replicas->create_work);
     }
-    if (!replicas->is_removing && !replicas->checkpointer.is_running && !list_is_empty(&replicas->removes)) {
+    bool is_free = !replicas->is_removing && !replicas->is_creating && !replicas->checkpointer.is_running;
+    if (is_free && !list_is_empty(&replicas->removes)) {
         replicas->is_removing = true;
         list_move_all(&replicas->removing, &replicas->removes);
         replicas->remove_work.run = remove_on_run;

@@ -1,0 +1,102 @@
+/* The lock is flock() on a file of the directory: the kernel lets it go when the process ends, however it ends. */
+
+#include "base/mem.h"
+#include "base/process.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PATH_SIZE_MAX 4096
+#define WALK_HANDLES_MAX 16
+
+static enum err make_parents(const char *path, struct errmsg *msg)
+{
+    char partial[PATH_SIZE_MAX];
+    size_t size = strlen(path);
+    if (size == 0 || size >= sizeof(partial)) {
+        return fail(msg, ERR_INVALID, "a path has 1 to %d characters", PATH_SIZE_MAX - 1);
+    }
+    for (size_t i = 1; i <= size; i++) {
+        if (path[i] != '/' && path[i] != '\0') {
+            continue;
+        }
+        memcpy(partial, path, i);
+        partial[i] = '\0';
+        if (mkdir(partial, 0755) != 0 && errno != EEXIST) {
+            return fail(msg, err_from_errno(errno), "%s: %s", partial, strerror(errno));
+        }
+    }
+    return OK;
+}
+
+enum err process_lock_dir(const char *path, struct errmsg *msg)
+{
+    char file[PATH_SIZE_MAX];
+    enum err err = make_parents(path, msg);
+    if (err != OK) {
+        return err;
+    }
+    (void)snprintf(file, sizeof(file), "%s/.lock", path);
+    int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        return fail(msg, err_from_errno(errno), "%s: %s", file, strerror(errno));
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int number = errno;
+        (void)close(fd);
+        return fail(msg, number == EWOULDBLOCK ? ERR_BUSY : err_from_errno(number), "%s: %s", path,
+                    number == EWOULDBLOCK ? "another process uses this data directory" : strerror(number));
+    }
+    return OK; /* the handle stays open for the life of the process: that is the lock */
+}
+
+void process_random(void *target, size_t size)
+{
+    uint8_t *at = target;
+    while (size > 0) {
+        ssize_t got = getrandom(at, size, 0);
+        if (got < 0 && errno != EINTR) {
+            process_stop("getrandom: %s", strerror(errno));
+        }
+        if (got > 0) {
+            at += got;
+            size -= (size_t)got;
+        }
+    }
+}
+
+static int remove_one(const char *path, const struct stat *stat, int type, struct FTW *walk)
+{
+    (void)stat;
+    (void)type;
+    (void)walk;
+    return remove(path);
+}
+
+enum err process_remove_tree(const char *path, struct errmsg *msg)
+{
+    if (nftw(path, remove_one, WALK_HANDLES_MAX, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT) {
+        return fail(msg, err_from_errno(errno), "%s cannot be removed: %s", path, strerror(errno));
+    }
+    return OK;
+}
+
+unsigned process_cores(void)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count > 0 ? (unsigned)count : 1;
+}
+
+int64_t process_monotonic_us(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}

@@ -1,0 +1,341 @@
+/* Happy path: see broker.h. Every shard's thread opens its shard and meets the others at a rendezvous, so that no loop runs
+ * before all mailboxes exist; if one fails, all end and the process says why.
+ * A changed shard count: shards take their groups from the logs of the old layout, checkpoint them, report here; the
+ * new layout is committed, then the old logs are removed and Raft goes on. */
+
+#include "broker/broker.h"
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "base/process.h"
+#include "base/trace.h"
+#include "broker/conn.h"
+#include "broker/identity.h"
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PATH_SIZE_MAX 4096
+#define LOCAL_STORE_SIZE_MAX GIB(16) /* checkpoints of 200,000 partitions; sparse on disk */
+#define METRICS_TEXT_SIZE_MAX MIB(1)
+
+/* ---- Rendezvous ---- */
+
+void broker_shard_opened(struct broker *broker, enum err err, const struct errmsg *msg)
+{
+    pthread_mutex_lock(&broker->mutex);
+    broker->opened++;
+    if (err != OK && broker->failed++ == 0) {
+        broker->failure = *msg;
+    }
+    pthread_cond_broadcast(&broker->cond);
+    while (broker->opened < broker->shard_count) {
+        pthread_cond_wait(&broker->cond, &broker->mutex);
+    }
+    pthread_mutex_unlock(&broker->mutex);
+}
+
+bool broker_start_failed(const struct broker *broker)
+{
+    return broker->failed > 0; /* after the rendezvous: does not change any more */
+}
+
+struct shard_thread {
+    pthread_t thread;
+    struct broker *broker;
+    unsigned number;
+};
+
+static void *shard_main(void *context)
+{
+    const struct shard_thread *self = context;
+    struct broker *broker = self->broker;
+    struct shard *shard = &broker->shards[self->number];
+    struct errmsg msg = {""};
+    broker_shard_opened(broker, shard_open(shard, broker, self->number, &msg), &msg);
+    if (!broker_start_failed(broker)) {
+        shard_run(shard);
+    }
+    return NULL;
+}
+
+/* ---- Calls to every shard ---- */
+
+struct shard_call {
+    struct message message;
+    struct shard *shard;
+    void (*call)(struct shard *shard);
+};
+
+static void on_shard_call(struct message *message)
+{
+    struct shard_call *call = container_of(message, struct shard_call, message);
+    call->call(call->shard);
+    mem_free(call);
+}
+
+static void call_all(struct broker *broker, void (*function)(struct shard *shard))
+{
+    for (unsigned i = 0; i < broker->shard_count; i++) {
+        struct shard_call *call = mem_alloc(sizeof(*call));
+        call->shard = &broker->shards[i];
+        call->call = function;
+        call->message.cb = on_shard_call;
+        shard_send(&broker->shards[0], i, &call->message);
+    }
+}
+
+/* ---- Layout ---- */
+
+static void shard_layout_committed(struct shard *shard)
+{
+    replicas_layout_committed(shard->replicas);
+}
+
+void broker_layout_ready(struct broker *broker)
+{
+    char path[PATH_SIZE_MAX];
+    struct errmsg msg = {""};
+    if (++broker->layouts_ready < broker->shard_count || broker->is_stopping) {
+        return;
+    }
+    enum err err = identity_put_layout(broker->local, broker->layout, broker->shard_count, &msg);
+    if (err != OK) {
+        process_stop("the new shard count cannot be recorded: %s", msg.text);
+    }
+    trace(INFO, SHARD, "shard count changed", KV("from", broker->old_shard_count), KV("to", broker->shard_count));
+    (void)snprintf(path, sizeof(path), "%s/wal/%u", broker->options->log_dirs, broker->old_layout);
+    err = process_remove_tree(path, &msg);
+    if (err != OK) {
+        trace(WARN, SHARD, "old logs stay", KV("cause", (const char *)msg.text));
+    }
+    call_all(broker, shard_layout_committed);
+}
+
+/* ---- Serving ---- */
+
+struct accepted {
+    struct message message;
+    struct shard *shard;
+    const struct option_listener *listener;
+    int token;
+};
+
+static void on_accepted_message(struct message *message)
+{
+    struct accepted *accepted = container_of(message, struct accepted, message);
+    struct shard *shard = accepted->shard;
+    if (shard->conns != NULL) {
+        conns_accept(shard->conns, accepted->token, accepted->listener);
+    } else {
+        shard->env->net->refuse(shard->env->net, accepted->token);
+    }
+    mem_free(accepted);
+}
+
+/* Connections go round the shards, whatever the kernel would do. */
+static void on_accept(void *owner, struct listener *listener, int token)
+{
+    struct broker *broker = owner;
+    struct accepted *accepted = mem_alloc(sizeof(*accepted));
+    unsigned n = 0;
+    while (n + 1 < broker->listener_count && broker->listeners[n] != listener) {
+        n++;
+    }
+    unsigned target = broker->next_shard++ % broker->shard_count;
+    accepted->shard = &broker->shards[target];
+    accepted->listener = &broker->options->listeners[n];
+    accepted->token = token;
+    accepted->message.cb = on_accepted_message;
+    shard_send(&broker->shards[0], target, &accepted->message);
+}
+
+static void open_listeners(struct broker *broker)
+{
+    struct env *env = broker->shards[0].env;
+    for (unsigned i = 0; i < broker->options->listener_count; i++) {
+        const struct option_listener *listener = &broker->options->listeners[i];
+        struct errmsg msg = {""};
+        enum err err = env->net->listen(env->net, listener->host, listener->port, broker, on_accept, &broker->listeners[i], &msg);
+        if (err != OK) {
+            trace(ERROR, NET, "cannot listen", KV("listener", (const char *)listener->name), KV("cause", (const char *)msg.text));
+            (void)fprintf(stderr, "balsad: listeners: %s://%s:%u: %s\n", listener->name, listener->host, listener->port, msg.text);
+            exit(1);
+        }
+        broker->listener_count++;
+        trace(INFO, NET, "listening", KV("listener", (const char *)listener->name), KV("host", (const char *)listener->host),
+              KV("port", env->net->listener_port(broker->listeners[i])));
+    }
+}
+
+void broker_metadata_ready(struct broker *broker)
+{
+    if (broker->is_serving || broker->is_stopping) {
+        return;
+    }
+    broker->is_serving = true;
+    call_all(broker, shard_serve);
+    open_listeners(broker);
+    trace(INFO, MAIN, "serving", KV("node", broker->options->node_id), KV("shards", broker->shard_count),
+          KV("start_us", env_now_us(broker->shards[0].env) - broker->started_us));
+}
+
+/* ---- Stopping ---- */
+
+static void on_listener_closed(void *owner)
+{
+    (void)owner;
+}
+
+static void broker_stop(struct broker *broker)
+{
+    struct net *net = broker->shards[0].env->net;
+    if (broker->is_stopping) {
+        return;
+    }
+    broker->is_stopping = true;
+    trace(INFO, MAIN, "stopping");
+    for (unsigned i = 0; i < broker->listener_count; i++) {
+        net->listener_close(broker->listeners[i], on_listener_closed);
+    }
+    call_all(broker, shard_drain);
+}
+
+void broker_drained(struct broker *broker)
+{
+    if (++broker->drained == broker->shard_count) {
+        call_all(broker, shard_stop);
+    }
+}
+
+static void print_metrics(struct broker *broker)
+{
+    struct dynbuf buf;
+    dynbuf_init(&buf, METRICS_TEXT_SIZE_MAX);
+    if (metrics_print(broker->metrics, broker->shard_count, &buf) == OK) {
+        (void)fwrite(buf.data, 1, buf.size, stderr);
+        (void)fflush(stderr);
+    }
+    dynbuf_deinit(&buf);
+}
+
+void broker_on_signal(void *owner, int number)
+{
+    struct broker *broker = owner;
+    if (number == SIGUSR1) {
+        print_metrics(broker);
+    } else {
+        broker_stop(broker);
+    }
+}
+
+/* ---- Opening and running ---- */
+
+static enum err open_stores(struct broker *broker, struct identity *identity, struct errmsg *msg)
+{
+    char path[PATH_SIZE_MAX];
+    const char *dir = broker->options->log_dirs;
+    enum err err = process_lock_dir(dir, msg);
+    if (err != OK) {
+        return err;
+    }
+    (void)snprintf(path, sizeof(path), "%s/local", dir);
+    err = kv_open(path, LOCAL_STORE_SIZE_MAX, KV_DURABLE, &broker->local, msg);
+    err = err == OK ? identity_open(broker->local, broker->options->node_id, identity, msg) : err;
+    if (err != OK) {
+        return err;
+    }
+    (void)snprintf(path, sizeof(path), "%s/metadata", dir);
+    return store_open(path, &broker->store, msg);
+}
+
+/* Which logs to read and which to write. A first start, or the same shard count: one layout is both. */
+static enum err choose_layout(struct broker *broker, const struct identity *identity, struct errmsg *msg)
+{
+    char path[PATH_SIZE_MAX];
+    broker->server_id = identity->server_id;
+    memcpy(broker->incarnation, identity->incarnation, sizeof(broker->incarnation));
+    broker->layout = identity->layout;
+    broker->old_layout = identity->layout;
+    broker->old_shard_count = identity->shard_count;
+    if (identity->shard_count == broker->shard_count) {
+        return OK;
+    }
+    if (identity->shard_count == 0) {
+        return identity_put_layout(broker->local, broker->layout, broker->shard_count, msg);
+    }
+    broker->layout = identity->layout + 1;
+    (void)snprintf(path, sizeof(path), "%s/wal/%u", broker->options->log_dirs, broker->layout);
+    return process_remove_tree(path, msg); /* of an attempt that did not come to its end */
+}
+
+static enum err run_shards(struct broker *broker, struct errmsg *msg)
+{
+    struct shard_thread *threads = mem_alloc(broker->shard_count * sizeof(*threads));
+    struct shard *first = &broker->shards[0];
+    for (unsigned i = 0; i < broker->shard_count; i++) {
+        threads[i].broker = broker;
+        threads[i].number = i;
+        if (i > 0 && pthread_create(&threads[i].thread, NULL, shard_main, &threads[i]) != 0) {
+            process_stop("no thread for shard %u", i);
+        }
+    }
+    struct errmsg opened = {""};
+    broker_shard_opened(broker, shard_open(first, broker, 0, &opened), &opened);
+    enum err err = OK;
+    if (broker_start_failed(broker)) {
+        err = fail(msg, ERR_IO, "%s", broker->failure.text);
+    } else {
+        uv_env_on_signal(first->uv, broker, broker_on_signal);
+        if (replicas_machine(first->replicas, METADATA_GROUP) == NULL) {
+            shard_metadata_create(first);
+        }
+        shard_run(first);
+    }
+    for (unsigned i = 1; i < broker->shard_count; i++) {
+        pthread_join(threads[i].thread, NULL);
+    }
+    mem_free(threads);
+    return err;
+}
+
+static enum err broker_open_and_run(struct broker *broker, struct errmsg *msg)
+{
+    struct identity identity;
+    enum err err = open_stores(broker, &identity, msg);
+    err = err == OK ? choose_layout(broker, &identity, msg) : err;
+    return err == OK ? run_shards(broker, msg) : err;
+}
+
+int broker_run(const struct options *options)
+{
+    struct broker broker = {.options = options, .shard_count = options->shards};
+    struct errmsg msg = {""};
+    pthread_mutex_init(&broker.mutex, NULL);
+    pthread_cond_init(&broker.cond, NULL);
+    uv_process_prepare(broker.shard_count);
+    broker.started_us = process_monotonic_us();
+    broker.shards = mem_alloc(broker.shard_count * sizeof(*broker.shards));
+    broker.metrics = mem_alloc(broker.shard_count * sizeof(*broker.metrics));
+    for (unsigned i = 0; i < broker.shard_count; i++) {
+        broker.metrics[i] = metrics_open();
+    }
+    (void)snprintf(broker.topics_dir, sizeof(broker.topics_dir), "%s/topics", options->log_dirs);
+    enum err err = broker_open_and_run(&broker, &msg);
+    if (err != OK) {
+        (void)fprintf(stderr, "balsad: cannot start: %s\n", msg.text);
+        return 1; /* half-opened parts end with the process */
+    }
+    for (unsigned i = 0; i < broker.shard_count; i++) {
+        shard_free(&broker.shards[i]);
+        metrics_close(broker.metrics[i]);
+    }
+    store_close(broker.store);
+    kv_close(broker.local);
+    mem_free(broker.shards);
+    mem_free(broker.metrics);
+    pthread_cond_destroy(&broker.cond);
+    pthread_mutex_destroy(&broker.mutex);
+    return 0;
+}

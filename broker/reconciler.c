@@ -1,0 +1,213 @@
+/* Happy path: a topic's partitions are read from this turn's snapshot; a group of ours that is not open is created, one that
+ * is open gets the topic's present configs. Creations and removals answer through replicas' callbacks; the requests
+ * are freed there. A creation that fails (disk full, say) is tried again by the next pass over everything.
+ * Races: a group is removed only when the store, read after the removal was committed, does not know it; group ids are never used again. */
+
+#include "broker/reconciler.h"
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "broker/broker.h"
+
+#define PASS_ARENA_SIZE_MAX MIB(64)
+#define RETRY_US (5 * 1000 * 1000)
+
+struct reconciler {
+    struct shard *shard;
+    struct map creating;   /* group -> struct creation */
+    struct map removing;
+    struct timer retry;
+};
+
+struct creation {
+    struct replica_create create;
+    struct reconciler *reconciler;
+    struct dynbuf description;
+};
+
+struct removal {
+    struct replica_remove remove;
+    struct reconciler *reconciler;
+};
+
+static void reconciler_on_retry(struct timer *timer)
+{
+    reconciler_all(container_of(timer, struct reconciler, retry));
+}
+
+struct reconciler *reconciler_open(struct shard *shard)
+{
+    struct reconciler *reconciler = mem_alloc(sizeof(*reconciler));
+    reconciler->shard = shard;
+    map_init(&reconciler->creating);
+    map_init(&reconciler->removing);
+    timer_init(&reconciler->retry, reconciler_on_retry);
+    return reconciler;
+}
+
+void reconciler_close(struct reconciler *reconciler)
+{
+    assert(reconciler->creating.count == 0);
+    env_timer_cancel(reconciler->shard->env, &reconciler->retry);
+    map_deinit(&reconciler->creating);
+    map_deinit(&reconciler->removing);
+    mem_free(reconciler);
+}
+
+static void on_created(struct replica_create *req, enum err err)
+{
+    struct creation *creation = container_of(req, struct creation, create);
+    struct reconciler *reconciler = creation->reconciler;
+    if (err != OK && err != ERR_CANCELED) {
+        trace(ERROR, REPLICA, "replica not created, tried again", KV("group", (int64_t)req->group),
+              KV("cause", (const char *)(req->msg.text[0] != '\0' ? req->msg.text : err_text(err))));
+        env_timer(reconciler->shard->env, &reconciler->retry, RETRY_US);
+    }
+    (void)map_remove(&reconciler->creating, req->group);
+    dynbuf_deinit(&creation->description);
+    mem_free(creation);
+}
+
+static void create(struct reconciler *reconciler, const struct store_topic *topic, int32_t index,
+                   const struct store_partition *partition)
+{
+    struct creation *creation = mem_alloc(sizeof(*creation));
+    struct partition_name name = {topic->name, index, topic->id};
+    creation->reconciler = reconciler;
+    dynbuf_init(&creation->description, KIB(1));
+    partition_description_encode(&name, &creation->description);
+    creation->create = (struct replica_create){.type = GROUP_PARTITION,
+                                               .group = partition->group,
+                                               .description = dynbuf_bytes(&creation->description),
+                                               .term = partition->bootstrap_term,
+                                               .cb = on_created};
+    creation->create.membership.count = 1;
+    creation->create.membership.servers[0] = (struct replica_server){reconciler->shard->broker->server_id, true};
+    map_put(&reconciler->creating, partition->group, creation);
+    replicas_create(reconciler->shard->replicas, &creation->create);
+}
+
+static bool is_assigned_here(const struct reconciler *reconciler, const struct store_partition *partition)
+{
+    for (size_t i = 0; i < partition->replica_count; i++) {
+        if (partition->replicas[i] == reconciler->shard->options->node_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void reconcile_topic(struct reconciler *reconciler, struct arena *arena, const struct store_topic *topic)
+{
+    struct shard *shard = reconciler->shard;
+    struct topic_config_defaults defaults = options_topic_defaults(shard->options);
+    struct partition_config config;
+    topic_config_partition(topic, &defaults, &config);
+    for (int32_t index = 0; index < topic->partition_count; index++) {
+        struct store_partition partition;
+        uint64_t group;
+        if (store_partition_group(shard->reader, &topic->id, index, &group) != OK ||
+            replicas_shard(group, shard_count(shard)) != shard->number) {
+            continue;
+        }
+        struct partition *open = shard_partition(shard, group);
+        if (open != NULL) {
+            partition_set_config(open, &config);
+        } else if (replicas_is_damaged(shard->replicas, group) || map_get(&reconciler->creating, group) != NULL) {
+            continue;
+        } else if (store_partition(shard->reader, arena, &topic->id, index, &partition) == OK &&
+                   is_assigned_here(reconciler, &partition)) {
+            create(reconciler, topic, index, &partition);
+        }
+    }
+}
+
+void reconciler_topic(struct reconciler *reconciler, const struct uuid *id)
+{
+    struct arena arena;
+    struct store_topic topic;
+    arena_init(&arena, PASS_ARENA_SIZE_MAX);
+    if (store_topic_by_id(reconciler->shard->reader, &arena, id, &topic) == OK) {
+        reconcile_topic(reconciler, &arena, &topic);
+    }
+    arena_deinit(&arena);
+}
+
+struct pass {
+    struct reconciler *reconciler;
+    struct arena *arena;
+    uint64_t *stale;
+    size_t stale_count;
+    size_t stale_capacity;
+};
+
+static bool pass_topic(void *context, const struct store_topic *topic)
+{
+    struct pass *pass = context;
+    struct arena arena;
+    arena_init(&arena, PASS_ARENA_SIZE_MAX);
+    reconcile_topic(pass->reconciler, &arena, topic);
+    arena_deinit(&arena);
+    return true;
+}
+
+static void pass_group(void *context, uint64_t group, struct replica_machine *machine)
+{
+    struct pass *pass = context;
+    struct uuid id;
+    int32_t index;
+    (void)machine;
+    if (group == METADATA_GROUP || store_group(pass->reconciler->shard->reader, group, &id, &index) != ERR_NOT_FOUND) {
+        return;
+    }
+    if (pass->stale_count == pass->stale_capacity) {
+        pass->stale_capacity = pass->stale_capacity > 0 ? 2 * pass->stale_capacity : 16;
+        pass->stale = mem_resize(pass->stale, pass->stale_capacity * sizeof(*pass->stale));
+    }
+    pass->stale[pass->stale_count++] = group;
+}
+
+void reconciler_all(struct reconciler *reconciler)
+{
+    struct arena arena;
+    struct pass pass = {.reconciler = reconciler, .arena = &arena};
+    arena_init(&arena, PASS_ARENA_SIZE_MAX);
+    enum err err = store_topics_each(reconciler->shard->reader, &arena, &pass, pass_topic);
+    if (err != OK) {
+        trace(ERROR, METADATA, "pass over all topics ended early", KV("cause", err_text(err)));
+    }
+    replicas_each(reconciler->shard->replicas, &pass, pass_group);
+    reconciler_remove(reconciler, pass.stale, pass.stale_count);
+    mem_free(pass.stale);
+    arena_deinit(&arena);
+}
+
+static void on_removed(struct replica_remove *req, enum err err)
+{
+    struct removal *removal = container_of(req, struct removal, remove);
+    trace(DEBUG, REPLICA, "replica removed", KV("group", (int64_t)req->group), KV("result", err_name(err)));
+    (void)map_remove(&removal->reconciler->removing, req->group);
+    mem_free(removal);
+}
+
+void reconciler_remove(struct reconciler *reconciler, const uint64_t *groups, size_t count)
+{
+    struct shard *shard = reconciler->shard;
+    for (size_t i = 0; i < count; i++) {
+        leaders_remove(shard->leaders, groups[i]);
+        if (replicas_shard(groups[i], shard_count(shard)) != shard->number ||
+            map_get(&reconciler->removing, groups[i]) != NULL) {
+            continue;
+        }
+        struct partition *partition = shard_partition(shard, groups[i]);
+        if (partition != NULL) {
+            partition_remove_on_close(partition);
+        }
+        struct removal *removal = mem_alloc(sizeof(*removal));
+        removal->reconciler = reconciler;
+        removal->remove = (struct replica_remove){.group = groups[i], .cb = on_removed};
+        map_put(&reconciler->removing, groups[i], removal);
+        replicas_remove(shard->replicas, &removal->remove);
+    }
+}

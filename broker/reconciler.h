@@ -1,0 +1,14 @@
+/* Makes a shard's replicas what the metadata says they should be: creates, reconfigures, removes.
+ *
+ * Runs on: its shard. Every shard looks at the store itself and takes the groups that are its own. */
+#pragma once
+
+#include "broker/shard.h"
+
+struct reconciler;
+struct reconciler *reconciler_open(struct shard *shard);
+void reconciler_close(struct reconciler *reconciler);  /* nothing is in work: replicas are closed */
+
+void reconciler_all(struct reconciler *reconciler);    /* every topic, and groups that the store does not know any more */
+void reconciler_topic(struct reconciler *reconciler, const struct uuid *topic); /* created, grown or reconfigured */
+void reconciler_remove(struct reconciler *reconciler, const uint64_t *groups, size_t count);

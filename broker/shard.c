@@ -1,0 +1,346 @@
+/* Happy path: shard_open() builds the layers from the bottom up; machines of groups come from shard_machine_open(); role changes
+ * of a turn are gathered and sent to every shard as one message each.
+ * Close, told by shard 0 in two phases so that no shard's connection waits for a shard that is gone: first all connections
+ * (shard_drain), then replicas (shard_stop), then the loop ends; memory that other shards may point to is freed when
+ * all threads have ended (shard_free). */
+
+#include "broker/shard.h"
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "broker/broker.h"
+#include "broker/conn.h"
+#include "broker/reconciler.h"
+#include <stdio.h>
+#include <string.h>
+
+#define SPACE_CHECK_US (1000 * 1000)
+#define DRAIN_GRACE_MS 2000
+
+unsigned shard_count(const struct shard *shard)
+{
+    return shard->broker->shard_count;
+}
+
+void shard_send(struct shard *shard, unsigned number, struct message *message)
+{
+    assert(number < shard->broker->shard_count);
+    mailbox_send(shard->broker->shards[number].mailbox, message);
+}
+
+struct partition *shard_partition(struct shard *shard, uint64_t group)
+{
+    if (group == METADATA_GROUP) {
+        return NULL;
+    }
+    struct replica_machine *machine = replicas_machine(shard->replicas, group);
+    return machine != NULL ? partition_of_machine(machine) : NULL;
+}
+
+bool shard_is_damaged(struct shard *shard, uint64_t group)
+{
+    return replicas_is_damaged(shard->replicas, group);
+}
+
+/* ---- Who leads what ---- */
+
+struct leader_role {
+    uint64_t group;
+    int32_t broker;
+    int32_t epoch;
+};
+
+struct leader_news {
+    struct message message;
+    struct shard *target;
+    size_t count;
+    size_t capacity;
+    struct leader_role *roles;
+};
+
+static void news_on_message(struct message *message)
+{
+    struct leader_news *news = container_of(message, struct leader_news, message);
+    for (size_t i = 0; i < news->count; i++) {
+        leaders_set(news->target->leaders, news->roles[i].group, news->roles[i].broker, news->roles[i].epoch);
+    }
+    mem_free(news->roles);
+    mem_free(news);
+}
+
+static struct leader_news *news_copy(const struct leader_news *news)
+{
+    struct leader_news *copy = mem_alloc(sizeof(*copy));
+    *copy = *news;
+    copy->roles = mem_alloc(news->count * sizeof(*copy->roles));
+    memcpy(copy->roles, news->roles, news->count * sizeof(*copy->roles));
+    return copy;
+}
+
+static void news_on_task(struct task *task)
+{
+    struct shard *shard = container_of(task, struct shard, news_task);
+    struct leader_news *news = shard->news;
+    shard->news = NULL;
+    for (unsigned i = 0; i < shard->broker->shard_count; i++) {
+        bool is_last = i + 1 == shard->broker->shard_count;
+        struct leader_news *sent = is_last ? news : news_copy(news);
+        sent->target = &shard->broker->shards[i];
+        sent->message.cb = news_on_message;
+        shard_send(shard, i, &sent->message);
+    }
+}
+
+static void shard_on_role(void *owner, uint64_t group, const struct replica_status *status)
+{
+    struct shard *shard = owner;
+    bool is_leader = status->role == REPLICA_LEADER && status->is_ready;
+    if (shard->is_stopping) {
+        return;
+    }
+    if (shard->news == NULL) {
+        shard->news = mem_alloc(sizeof(*shard->news));
+        env_task(shard->env, &shard->news_task);
+    }
+    struct leader_news *news = shard->news;
+    if (news->count == news->capacity) {
+        news->capacity = news->capacity > 0 ? 2 * news->capacity : 8;
+        news->roles = mem_resize(news->roles, news->capacity * sizeof(*news->roles));
+    }
+    news->roles[news->count++] = (struct leader_role){group, is_leader ? shard->options->node_id : -1, (int32_t)status->term};
+}
+
+/* ---- Machines of groups ---- */
+
+static enum err open_metadata_machine(struct shard *shard, struct replica_machine **machine, struct errmsg *msg)
+{
+    struct metadata_events events = {shard, shard_metadata_changed, shard_metadata_role_changed};
+    assert(shard->number == 0);
+    enum err err = metadata_open(shard->env, shard->broker->store, &events, &shard->metadata, msg);
+    if (err == OK) {
+        *machine = metadata_machine(shard->metadata);
+    }
+    return err;
+}
+
+static enum err open_partition_machine(struct shard *shard, uint64_t group, struct bytes description, struct bytes state,
+                                       struct replica_machine **machine, struct errmsg *msg)
+{
+    struct topic_config_defaults defaults = options_topic_defaults(shard->options);
+    struct partition_config config;
+    struct partition_name name;
+    struct partition *partition;
+    struct store_topic topic;
+    struct arena arena;
+    enum err err = partition_description_decode(description, &name);
+    if (err != OK) {
+        return fail(msg, ERR_DAMAGED, "local store: the description of group %llu does not decode", (unsigned long long)group);
+    }
+    arena_init(&arena, MIB(1));
+    bool is_known = store_topic_by_id(shard->reader, &arena, &name.topic_id, &topic) == OK;
+    topic_config_partition(is_known ? &topic : NULL, &defaults, &config);
+    err = partition_open(shard->env, shard->files, shard->broker->topics_dir, group, &name, &config, state, &partition, msg);
+    arena_deinit(&arena);
+    if (err == OK) {
+        partition_on_role(partition, shard, shard_on_role);
+        *machine = partition_machine(partition);
+    }
+    return err;
+}
+
+static enum err shard_machine_open(void *owner, enum group_type type, uint64_t group, struct bytes description,
+                                   struct bytes state, struct replica_machine **machine, struct errmsg *msg)
+{
+    struct shard *shard = owner;
+    switch (type) {
+    case GROUP_METADATA:
+        return open_metadata_machine(shard, machine, msg);
+    case GROUP_PARTITION:
+        return open_partition_machine(shard, group, description, state, machine, msg);
+    default:
+        return fail(msg, ERR_UNSUPPORTED, "group %llu is of unknown type %d", (unsigned long long)group, (int)type);
+    }
+}
+
+struct to_shard_0 {
+    struct message message;
+    struct broker *broker;
+};
+
+static void send_to_shard_0(struct shard *shard, message_cb cb)
+{
+    struct to_shard_0 *sent = mem_alloc(sizeof(*sent));
+    sent->broker = shard->broker;
+    sent->message.cb = cb;
+    shard_send(shard, 0, &sent->message);
+}
+
+static void on_layout_ready(struct message *message)
+{
+    struct to_shard_0 *sent = container_of(message, struct to_shard_0, message);
+    broker_layout_ready(sent->broker);
+    mem_free(sent);
+}
+
+static void shard_layout_ready(void *owner)
+{
+    send_to_shard_0(owner, on_layout_ready);
+}
+
+static void shard_damaged(void *owner, uint64_t group)
+{
+    struct shard *shard = owner;
+    const struct replica_status status = {.role = REPLICA_FOLLOWER, .term = INT32_MAX};
+    shard_on_role(shard, group, &status);
+}
+
+/* ---- Timers ---- */
+
+static void shard_on_space_timer(struct timer *timer)
+{
+    struct shard *shard = container_of(timer, struct shard, space_timer);
+    uint64_t free_size;
+    if (shard->env->disk->free_space(shard->env->disk, shard->options->log_dirs, &free_size) == OK) {
+        bool is_low = free_size < (uint64_t)shard->options->disk_reserve;
+        if (is_low != shard->is_space_low) {
+            trace(WARN, SHARD, is_low ? "disk below its reserve, produce is refused" : "disk above its reserve again",
+                  KV("free_bytes", (int64_t)free_size));
+        }
+        shard->is_space_low = is_low;
+    }
+    env_timer(shard->env, &shard->space_timer, SPACE_CHECK_US);
+}
+
+static void retention_of_group(void *context, uint64_t group, struct replica_machine *machine)
+{
+    (void)context;
+    if (machine != NULL && group != METADATA_GROUP) {
+        partition_retention(partition_of_machine(machine));
+    }
+}
+
+static void shard_on_retention_timer(struct timer *timer)
+{
+    struct shard *shard = container_of(timer, struct shard, retention_timer);
+    replicas_each(shard->replicas, NULL, retention_of_group);
+    env_timer(shard->env, &shard->retention_timer, shard->options->retention_check_interval_ms * 1000);
+}
+
+/* ---- Life ---- */
+
+static enum err open_replicas(struct shard *shard, struct errmsg *msg)
+{
+    const struct broker *broker = shard->broker;
+    const struct options *options = shard->options;
+    struct replicas_params params = {
+        .env = shard->env,
+        .local = broker->local,
+        .dir = options->log_dirs,
+        .shard_count = broker->shard_count,
+        .layout = broker->layout,
+        .old_layout = broker->old_layout,
+        .old_shard_count = broker->old_shard_count,
+        .server_id = broker->server_id,
+        .heartbeat_ms = (unsigned)options->heartbeat_ms,
+        .election_ms = (unsigned)options->election_ms,
+        .wal = {.file_size = options->wal_file_size,
+                .file_size_first = WAL_FILE_SIZE_FIRST,
+                .file_count_max = (unsigned)(options->wal_size_max / options->wal_file_size),
+                .checkpoint_size = options->wal_size_max / 4},
+        .checkpoint_interval_ms = options->checkpoint_interval_ms,
+        .owner = shard,
+        .layout_ready = shard_layout_ready,
+        .damaged = shard_damaged,
+        .machine_open = shard_machine_open,
+    };
+    return replicas_open(&params, &shard->replicas, msg);
+}
+
+enum err shard_open(struct shard *shard, struct broker *broker, unsigned number, struct errmsg *msg)
+{
+    shard->number = number;
+    shard->broker = broker;
+    shard->options = broker->options;
+    shard->metrics = broker->metrics[number];
+    timer_init(&shard->space_timer, shard_on_space_timer);
+    timer_init(&shard->retention_timer, shard_on_retention_timer);
+    task_init(&shard->news_task, news_on_task);
+
+    enum err err = uv_env_open(number, shard->metrics, &shard->uv, msg);
+    if (err != OK) {
+        return err;
+    }
+    shard->env = uv_env_env(shard->uv);
+    shard->mailbox = mailbox_open(shard->env);
+    shard->files = log_files_open(shard->env, LOG_FILES_COUNT_MAX / broker->shard_count);
+    shard->reader = store_reader_open(broker->store, shard->env);
+    shard->leaders = leaders_open(shard->env);
+    shard->reconciler = reconciler_open(shard);
+    err = open_replicas(shard, msg);
+    if (err != OK) {
+        return err;
+    }
+    shard->conns = conns_open(shard);
+    env_timer(shard->env, &shard->space_timer, 0);
+    env_timer(shard->env, &shard->retention_timer, shard->options->retention_check_interval_ms * 1000);
+    return OK;
+}
+
+void shard_run(struct shard *shard)
+{
+    uv_env_run(shard->uv);
+}
+
+void shard_serve(struct shard *shard)
+{
+    store_reader_refresh(shard->reader);
+    reconciler_all(shard->reconciler);
+}
+
+static void on_drained(struct message *message)
+{
+    struct to_shard_0 *sent = container_of(message, struct to_shard_0, message);
+    broker_drained(sent->broker);
+    mem_free(sent);
+}
+
+static void shard_on_conns_closed(void *owner)
+{
+    struct shard *shard = owner;
+    shard->conns = NULL;
+    send_to_shard_0(shard, on_drained);
+}
+
+void shard_drain(struct shard *shard)
+{
+    conns_close(shard->conns, DRAIN_GRACE_MS, shard, shard_on_conns_closed);
+}
+
+static void shard_on_replicas_closed(void *owner)
+{
+    struct shard *shard = owner;
+    shard->replicas = NULL;
+    reconciler_close(shard->reconciler);
+    env_timer_cancel(shard->env, &shard->space_timer);
+    env_timer_cancel(shard->env, &shard->retention_timer);
+    if (shard->controller != NULL) {
+        controller_close(shard->controller);
+    }
+    log_files_close(shard->files);
+    leaders_close(shard->leaders);
+    store_reader_close(shard->reader);
+    uv_env_stop(shard->uv);
+}
+
+void shard_stop(struct shard *shard)
+{
+    shard->is_stopping = true;
+    replicas_close(shard->replicas, shard_on_replicas_closed);
+}
+
+void shard_free(struct shard *shard)
+{
+    mailbox_close(shard->mailbox);
+    uv_env_close(shard->uv);
+}
