@@ -33,6 +33,12 @@
 #define WAL_FILE_SIZE MIB(64)              /* one file of the log; a unit never spans files */
 #define WAL_FILE_SIZE_FIRST MIB(4)         /* the first file of an empty broker: zero-filled before the first ack */
 #define WAL_FILE_COUNT_MAX 64              /* 4 GiB a shard; appends wait when all are pinned */
+#define WAL_UNIT_SIZE_SOFT MIB(1)          /* a unit stops gathering here: larger writes are no faster, only later */
+#define WAL_BUFFER_SIZE_MIN KIB(64)        /* a gathering buffer starts here and doubles, so an idle shard stays small */
+#define WAL_BUFFER_COUNT_MAX 4             /* buffers kept for reuse: one in flight, one gathering, two that wait */
+#define WAL_READ_SIZE MIB(4)               /* one read at recovery: large enough to run at the disk's speed */
+#define WAL_FILL_SIZE MIB(1)               /* one zero-filling write: what a unit may have to wait behind */
+#define WAL_RETRY_MS 1000                  /* between attempts to make a file while the disk is full */
 
 /* Raft entries. */
 #define ENTRY_SIZE_MAX MIB(17)             /* payload of one Raft entry */
@@ -42,10 +48,6 @@
 #define GROUP_UNCOMMITTED_COUNT_MAX 4096   /* libraft scans them at each ack (reference: R15, R24) */
 #define GROUP_TAIL_SIZE_MAX MIB(32)        /* bytes of one group's entries in memory */
 #define GROUP_RETAIN_SIZE MIB(1)           /* applied entries kept for followers that are a little behind */
-#define APPEND_SIZE_MAX MIB(1)             /* payload of one message to a follower, but for a single larger entry */
-#define APPEND_ENTRY_COUNT_MAX 512         /* entries of one message */
-#define INFLIGHT_SIZE MIB(4)               /* aimed at per follower: sets libraft's limit of entries in flight (R15) */
-#define OUTBOX_COUNT_MAX 256               /* messages of one group that wait for the log; more are dropped, Raft sends again */
 #define SHARD_TAIL_SIZE_MAX MIB(512)       /* bytes of all groups' entries in memory; proposals are refused beyond */
 #define SHARD_RETAIN_SIZE_MAX MIB(128)     /* beyond this no applied entry is retained */
 
@@ -60,7 +62,9 @@
 #define CLUSTER_PARTITION_COUNT_MAX 200000
 #define LOG_FILES_COUNT_MAX 16384          /* open segment and index files of the process; the rest is opened on demand */
 
-static_assert(WAL_UNIT_SIZE_MAX < WAL_FILE_SIZE, "a unit fits in a file");
+static_assert(WAL_UNIT_SIZE_MAX + 3 * WAL_BLOCK_SIZE <= WAL_FILE_SIZE, "a unit fits in a file, with header and marks");
+static_assert(WAL_UNIT_SIZE_SOFT < WAL_FILE_SIZE_FIRST, "an ordinary unit fits in the first file");
+static_assert(WAL_BUFFER_SIZE_MIN % WAL_BLOCK_SIZE == 0 && WAL_READ_SIZE % WAL_BLOCK_SIZE == 0, "whole blocks");
 static_assert(ENTRY_SIZE_MAX + MIB(1) <= WAL_UNIT_SIZE_MAX, "an entry fits in a unit, with its frame and header");
 static_assert(MESSAGE_MAX_BYTES_LIMIT < ENTRY_SIZE_MAX, "a batch fits in an entry");
 static_assert(MESSAGE_MAX_BYTES_LIMIT < RECORDS_PLAIN_SIZE_MAX, "an uncompressed batch is no bomb");

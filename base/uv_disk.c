@@ -83,6 +83,17 @@ static int iov_window(struct iovec window[IOV_COUNT_MAX], const struct iovec *io
     return used;
 }
 
+/* Some file systems take O_DIRECT at open and refuse it at the first write. The file stays O_DSYNC. */
+static bool give_up_direct(int file)
+{
+    int mode = fcntl(file, F_GETFL);
+    if (mode < 0 || (mode & O_DIRECT) == 0 || fcntl(file, F_SETFL, mode & ~O_DIRECT) != 0) {
+        return false;
+    }
+    trace(INFO, DISK, "direct write refused, the file is now written through the page cache", KV("file", file));
+    return true;
+}
+
 static enum err disk_pwritev(struct disk *disk, int file, uint64_t position, const struct iovec *iov, int count)
 {
     (void)disk;
@@ -99,7 +110,7 @@ static enum err disk_pwritev(struct disk *disk, int file, uint64_t position, con
         }
         ssize_t wrote = pwritev(file, window, iov_window(window, iov, count, skip), (off_t)position);
         if (wrote < 0) {
-            if (errno == EINTR) {
+            if (errno == EINTR || (errno == EINVAL && give_up_direct(file))) {
                 continue;
             }
             return err_from_errno(errno);
@@ -264,17 +275,6 @@ static enum err disk_free_space(struct disk *disk, const char *path, uint64_t *s
 }
 
 /* ---- Durable writes */
-
-/* Some file systems take O_DIRECT at open and refuse it at the first write. The file stays O_DSYNC. */
-static bool give_up_direct(int file)
-{
-    int mode = fcntl(file, F_GETFL);
-    if (mode < 0 || (mode & O_DIRECT) == 0 || fcntl(file, F_SETFL, mode & ~O_DIRECT) != 0) {
-        return false;
-    }
-    trace(INFO, DISK, "direct write refused, the file is now written through the page cache", KV("file", file));
-    return true;
-}
 
 static enum err write_durably(const struct disk_write *req)
 {

@@ -27,12 +27,11 @@ struct request {
     struct reader body;
     struct arena arena;
     int64_t received_us;
-    /* private to request.c and conn.c */
+    /* private to conn.c */
     struct list link;                /* on the connection, in order of arrival */
     struct outbuf response;
-    bool is_dispatched;
     bool is_answered;
-    bool is_silent;                  /* answered by nothing */
+    bool is_silent;
     size_t charge;                   /* bytes of the budget held */
 };
 
@@ -48,9 +47,6 @@ void request_kill(struct request *request, const char *reason); /* closes the co
 void request_local_address(struct request *request, char *host, size_t size, uint16_t *port, const struct option_listener **listener);
 
 typedef void (*request_handler)(struct request *request);
-
-/* How large a response may be now, by the shard's budget; at least 64 KiB. Fetch keeps to it. */
-size_t request_response_room(const struct request *request);
 
 /* api.c: the table of what is served. NULL: not served. */
 request_handler api_handler(int16_t api_key);

@@ -1,0 +1,478 @@
+/* Happy path: wal_files_tick() sees that no ready file is left, or that one is free, and starts a job; its end adds the
+ *             file and tells the log.
+ * Failure:    the job takes back what it made and says why; the timer tries again. A recycle that fails half way has
+ *             taken the old file apart: it is then removed instead.
+ * Close:      wal_files_stop(), wait until no job is running, wal_files_close(). */
+#include "replication/wal_files.h"
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "replication/wal_format.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- File operations: on a worker, or blocking at open ----------------------------------------------------------- */
+
+static enum err op_fail(struct errmsg *msg, enum err err, const char *path, const char *what)
+{
+    return fail(msg, err, "%s: %s: %s", path, what, err_text(err));
+}
+
+/* Header, and zeros up to the full size, so that every later write overwrites allocated blocks: no metadata changes with
+ * it, and one write is one device operation. */
+static enum err file_fill(struct disk *disk, int fd, const char *path, const struct wal_file_header *header, bool is_new,
+                          struct errmsg *msg)
+{
+    size_t capacity = is_new ? WAL_FILL_SIZE : WAL_BLOCK_SIZE;
+    uint8_t *data = mem_aligned(WAL_BLOCK_SIZE, capacity);
+    wal_file_header_encode(header, data);
+    enum err err = OK;
+    uint64_t end = is_new ? header->size : WAL_BLOCK_SIZE;
+    for (uint64_t at = 0; at < end && err == OK;) {
+        size_t size = end - at < capacity ? (size_t)(end - at) : capacity;
+        struct iovec iov = {.iov_base = data, .iov_len = size};
+        err = disk->pwritev(disk, fd, at, &iov, 1);
+        if (at == 0) {
+            memset(data, 0, WAL_BLOCK_SIZE);
+        }
+        at += size;
+    }
+    mem_free(data);
+    if (err == OK) {
+        err = disk->sync(disk, fd);
+    }
+    return err == OK ? OK : op_fail(msg, err, path, is_new ? "make" : "new header");
+}
+
+/* Brings <sequence>.new, which is new (empty) or an old file, under its .wal name. *fd stays open on success. */
+static enum err file_prepare(struct disk *disk, const char *dir, const struct wal_file_header *header, bool is_new, int *fd,
+                             struct errmsg *msg)
+{
+    char *path_new = wal_file_path(dir, header->sequence, WAL_SUFFIX_NEW);
+    char *path = wal_file_path(dir, header->sequence, WAL_SUFFIX);
+    enum err err = disk->open(disk, path_new, DISK_DIRECT | (is_new ? DISK_CREATE : 0), fd, msg);
+    if (err != OK) {
+        goto err_before_open;
+    }
+    if (is_new) {
+        err = disk->truncate(disk, *fd, 0); /* an attempt before may have left a part */
+        if (err != OK) {
+            err = op_fail(msg, err, path_new, "truncate");
+            goto err_after_open;
+        }
+    }
+    err = file_fill(disk, *fd, path_new, header, is_new, msg);
+    if (err != OK) {
+        goto err_after_open;
+    }
+    err = disk->rename(disk, path_new, path);
+    if (err != OK) {
+        err = op_fail(msg, err, path_new, "rename");
+        goto err_after_open;
+    }
+    err = disk->sync_dir(disk, dir);
+    if (err != OK) {
+        err = op_fail(msg, err, dir, "sync");
+        (void)disk->unlink(disk, path);
+        goto err_after_open;
+    }
+    mem_free(path);
+    mem_free(path_new);
+    return OK;
+
+err_after_open:
+    disk->close(disk, *fd);
+    *fd = -1;
+    (void)disk->unlink(disk, path_new);
+err_before_open:
+    mem_free(path);
+    mem_free(path_new);
+    assert(err != OK);
+    return err;
+}
+
+/* The released file leaves the log under the name of the one it becomes: from here on it is not looked into. */
+static enum err file_take(const struct wal_job *job, struct errmsg *msg)
+{
+    char *path = wal_file_path(job->dir, job->source, WAL_SUFFIX);
+    char *path_new = wal_file_path(job->dir, job->sequence, WAL_SUFFIX_NEW);
+    enum err err = job->disk->rename(job->disk, path, path_new);
+    if (err != OK) {
+        err = op_fail(msg, err, path, "rename");
+    } else {
+        err = job->disk->sync_dir(job->disk, job->dir);
+        if (err != OK) {
+            err = op_fail(msg, err, job->dir, "sync");
+        }
+    }
+    mem_free(path_new);
+    mem_free(path);
+    return err;
+}
+
+static enum err file_unlink(struct disk *disk, const char *dir, uint64_t sequence, const char *suffix, struct errmsg *msg)
+{
+    char *path = wal_file_path(dir, sequence, suffix);
+    enum err err = disk->unlink(disk, path);
+    if (err == ERR_NOT_FOUND) {
+        err = OK;
+    }
+    if (err != OK) {
+        err = op_fail(msg, err, path, "remove");
+    }
+    mem_free(path);
+    return err;
+}
+
+/* Files go one at a time, in order, each durably: what a power loss leaves has no gap. */
+static enum err file_remove(const struct wal_job *job, struct errmsg *msg)
+{
+    enum err err = file_unlink(job->disk, job->dir, job->source, WAL_SUFFIX, msg);
+    if (err == OK) {
+        err = file_unlink(job->disk, job->dir, job->sequence, WAL_SUFFIX_NEW, msg);
+    }
+    if (err == OK) {
+        err = job->disk->sync_dir(job->disk, job->dir);
+        if (err != OK) {
+            err = op_fail(msg, err, job->dir, "sync");
+        }
+    }
+    return err;
+}
+
+static void job_run(struct work *work)
+{
+    struct wal_job *job = container_of(work, struct wal_job, work);
+    struct wal_file_header header = {job->sequence, job->generation, job->size};
+    switch (job->kind) {
+    case WAL_JOB_MAKE:
+        job->err = file_prepare(job->disk, job->dir, &header, true, &job->fd, &job->msg);
+        break;
+    case WAL_JOB_RECYCLE:
+        job->err = file_take(job, &job->msg);
+        if (job->err == OK) {
+            job->err = file_prepare(job->disk, job->dir, &header, false, &job->fd, &job->msg);
+        }
+        break;
+    case WAL_JOB_REMOVE:
+        job->err = file_remove(job, &job->msg);
+        break;
+    case WAL_JOB_NONE:
+        assert(false);
+    }
+}
+
+/* ---- The set of files -------------------------------------------------------------------------------------------- */
+
+static struct wal_file *files_first(const struct wal_files *files)
+{
+    assert(!list_is_empty(&files->list));
+    return container_of(files->list.next, struct wal_file, link);
+}
+
+static struct wal_file *files_last(const struct wal_files *files)
+{
+    assert(!list_is_empty(&files->list));
+    return container_of(files->list.prev, struct wal_file, link);
+}
+
+static void files_add(struct wal_files *files, struct wal_file *file)
+{
+    list_push(&files->list, &file->link);
+    files->count++;
+    files->ready_count++;
+}
+
+static void files_drop_first(struct wal_files *files)
+{
+    struct wal_file *file = files_first(files);
+    assert(file != files->active);
+    assert(file->fd < 0);
+    list_remove(&file->link);
+    mem_free(file);
+    files->count--;
+}
+
+uint64_t wal_files_room(const struct wal_files *files, uint64_t reserve)
+{
+    uint64_t left = files->active->size - files->position;
+    return left > reserve ? left - reserve : 0;
+}
+
+struct wal_file *wal_files_next(struct wal_files *files)
+{
+    struct list *next = files->active->link.next;
+    return next == &files->list ? NULL : container_of(next, struct wal_file, link);
+}
+
+void wal_files_advance(struct wal_files *files, uint64_t lsn)
+{
+    struct wal_file *full = files->active;
+    struct wal_file *next = wal_files_next(files);
+    assert(next != NULL);
+    assert(next->fd >= 0);
+    full->end_lsn = lsn;
+    files->env->disk->close(files->env->disk, full->fd);
+    full->fd = -1;
+    next->first_lsn = lsn;
+    files->active = next;
+    files->position = WAL_BLOCK_SIZE;
+    assert(files->ready_count > 0);
+    files->ready_count--;
+    trace(DEBUG, WAL, "next file", KV("shard", files->env->shard), KV("file", next->sequence), KV("lsn", lsn));
+}
+
+uint64_t wal_files_start_lsn(const struct wal_files *files)
+{
+    return files_first(files)->first_lsn;
+}
+
+bool wal_files_can_free(const struct wal_files *files, uint64_t kept_lsn)
+{
+    const struct wal_file *first = files_first(files);
+    if (first == files->active || first->end_lsn > kept_lsn) {
+        return false;
+    }
+    /* The file with the last unit stays: without a unit nothing would tell where the log goes on. */
+    return files->position > WAL_BLOCK_SIZE || first->link.next != &files->active->link;
+}
+
+/* ---- Jobs -------------------------------------------------------------------------------------------------------- */
+
+static void job_failed(struct wal_files *files)
+{
+    struct wal_job *job = &files->job;
+    trace(WARN, WAL, "file not ready, will try again", KV("shard", files->env->shard), KV("error", err_name(job->err)),
+          KV("cause", job->msg.text));
+    files->is_source_broken = files->is_source_broken || job->kind == WAL_JOB_RECYCLE;
+    if (!files->is_closing) {
+        files->is_retry_set = true;
+        env_timer(files->env, &files->retry, (int64_t)WAL_RETRY_MS * 1000);
+    }
+}
+
+static void job_on_done(struct work *work)
+{
+    struct wal_job *job = container_of(work, struct wal_job, work);
+    struct wal_files *files = container_of(job, struct wal_files, job);
+    assert(files->is_job_running);
+    files->is_job_running = false;
+    if (job->err != OK) {
+        job_failed(files);
+        files->on_change(files);
+        return;
+    }
+    if (job->kind == WAL_JOB_RECYCLE || job->kind == WAL_JOB_REMOVE) {
+        files_drop_first(files);
+        files->is_source_broken = false;
+    }
+    if (job->kind == WAL_JOB_RECYCLE || job->kind == WAL_JOB_MAKE) {
+        struct wal_file *file = wal_file_new(job->sequence, job->generation, job->size);
+        file->fd = job->fd;
+        files_add(files, file);
+    }
+    trace(DEBUG, WAL, "file job done", KV("shard", files->env->shard), KV("kind", (int)job->kind),
+          KV("file", job->sequence), KV("source", job->source), KV("ready", files->ready_count));
+    files->on_change(files);
+}
+
+static void job_start(struct wal_files *files, enum wal_job_kind kind)
+{
+    files->is_job_running = true;
+    files->job = (struct wal_job){
+        .work = {.run = job_run, .done = job_on_done},
+        .kind = kind,
+        .disk = files->env->disk,
+        .dir = files->dir,
+        .source = kind == WAL_JOB_MAKE ? 0 : files_first(files)->sequence,
+        .sequence = files_last(files)->sequence + 1,
+        .generation = env_random(files->env),
+        .size = files->file_size,
+        .fd = -1,
+    };
+    files->env->workers->submit(files->env->workers, &files->job.work);
+}
+
+void wal_files_tick(struct wal_files *files, uint64_t kept_lsn)
+{
+    if (files->is_job_running || files->is_closing) {
+        return;
+    }
+    bool can_free = wal_files_can_free(files, kept_lsn);
+    if (files->is_retry_set && (files->job.kind != WAL_JOB_MAKE || !can_free)) {
+        return;
+    }
+    if (can_free) {
+        bool is_fit = files_first(files)->size == files->file_size && !files->is_source_broken;
+        job_start(files, is_fit && files->ready_count < files->ready_max ? WAL_JOB_RECYCLE : WAL_JOB_REMOVE);
+        return;
+    }
+    /* A log that nothing was written to needs no second file: an idle shard does no I/O. */
+    bool is_used = files->position > WAL_BLOCK_SIZE || files->active->sequence > 1;
+    if (is_used && files->ready_count == 0 && files->count < files->count_max) {
+        job_start(files, WAL_JOB_MAKE);
+    }
+}
+
+static void retry_on_timer(struct timer *timer)
+{
+    struct wal_files *files = container_of(timer, struct wal_files, retry);
+    files->is_retry_set = false;
+    files->on_change(files);
+}
+
+/* ---- Open and close ---------------------------------------------------------------------------------------------- */
+
+static void files_close_handles(struct wal_files *files)
+{
+    for (struct list *link = files->list.next; link != &files->list; link = link->next) {
+        struct wal_file *file = container_of(link, struct wal_file, link);
+        if (file->fd >= 0) {
+            files->env->disk->close(files->env->disk, file->fd);
+            file->fd = -1;
+        }
+    }
+}
+
+static enum err leftovers_remove(struct wal_files *files, struct wal_recovered *recovered, struct errmsg *msg)
+{
+    enum err err = OK;
+    struct list *leftovers = &recovered->leftovers;
+    for (struct list *link = leftovers->next; link != leftovers && err == OK; link = link->next) {
+        struct wal_file *file = container_of(link, struct wal_file, link);
+        err = file_unlink(files->env->disk, files->dir, file->sequence, WAL_SUFFIX_NEW, msg);
+    }
+    wal_files_free(leftovers);
+    return err;
+}
+
+/* The directory's own name must be as durable as what is in it. */
+static enum err parent_sync(struct wal_files *files, struct errmsg *msg)
+{
+    char *parent = mem_strdup(files->dir);
+    char *slash = strrchr(parent, '/');
+    const char *path = slash == NULL ? "." : slash == parent ? "/" : parent;
+    if (slash != NULL && slash != parent) {
+        *slash = '\0';
+    }
+    enum err err = files->env->disk->sync_dir(files->env->disk, path);
+    if (err != OK) {
+        err = op_fail(msg, err, path, "sync");
+    }
+    mem_free(parent);
+    return err;
+}
+
+static enum err first_make(struct wal_files *files, uint64_t size, struct wal_recovered *recovered, struct errmsg *msg)
+{
+    struct wal_file_header header = {.sequence = 1, .generation = env_random(files->env), .size = size};
+    int fd = -1;
+    enum err err = file_prepare(files->env->disk, files->dir, &header, true, &fd, msg);
+    if (err != OK) {
+        return err;
+    }
+    struct wal_file *file = wal_file_new(header.sequence, header.generation, header.size);
+    file->fd = fd;
+    list_push(&files->list, &file->link);
+    recovered->active = file;
+    recovered->position = WAL_BLOCK_SIZE;
+    return parent_sync(files, msg);
+}
+
+static enum err handles_open(struct wal_files *files, struct errmsg *msg)
+{
+    struct disk *disk = files->env->disk;
+    bool is_written = false; /* the active file and those behind it */
+    for (struct list *link = files->list.next; link != &files->list; link = link->next) {
+        struct wal_file *file = container_of(link, struct wal_file, link);
+        files->count++;
+        files->ready_count += is_written ? 1 : 0;
+        is_written = is_written || file == files->active;
+        if (is_written && file->fd < 0) {
+            char *path = wal_file_path(files->dir, file->sequence, WAL_SUFFIX);
+            enum err err = disk->open(disk, path, DISK_DIRECT, &file->fd, msg);
+            mem_free(path);
+            if (err != OK) {
+                file->fd = -1;
+                return err;
+            }
+        }
+    }
+    return OK;
+}
+
+/* A torn unit must never come to life again, whatever is written in its place: its header goes, durably, first. */
+static enum err torn_cut(struct wal_files *files, struct errmsg *msg)
+{
+    struct disk *disk = files->env->disk;
+    char *path = wal_file_path(files->dir, files->active->sequence, WAL_SUFFIX);
+    trace(WARN, WAL, "torn tail cut", KV("shard", files->env->shard), KV("file", path), KV("position", files->position));
+    uint8_t *block = mem_aligned(WAL_BLOCK_SIZE, WAL_BLOCK_SIZE);
+    struct iovec iov = {.iov_base = block, .iov_len = WAL_BLOCK_SIZE};
+    enum err err = disk->pwritev(disk, files->active->fd, files->position, &iov, 1);
+    if (err == OK) {
+        err = disk->sync(disk, files->active->fd);
+    }
+    if (err != OK) {
+        err = op_fail(msg, err, path, "cut a torn unit");
+    }
+    mem_free(block);
+    mem_free(path);
+    return err;
+}
+
+enum err wal_files_open(struct wal_files *files, struct env *env, const char *dir, const struct wal_options *options,
+                        struct wal_recovered *recovered, struct errmsg *msg)
+{
+    uint64_t live_files = options->checkpoint_size / options->file_size;
+    *files = (struct wal_files){
+        .env = env,
+        .dir = dir,
+        .file_size = options->file_size,
+        .count_max = options->file_count_max,
+        .ready_max = live_files < options->file_count_max ? (unsigned)live_files + 1 : options->file_count_max,
+        .job = {.kind = WAL_JOB_NONE},
+    };
+    list_init(&files->list);
+    timer_init(&files->retry, retry_on_timer);
+    list_move_all(&files->list, &recovered->files);
+    enum err err = leftovers_remove(files, recovered, msg);
+    if (err == OK && recovered->active == NULL) {
+        err = first_make(files, options->file_size_first, recovered, msg);
+    }
+    files->active = recovered->active;
+    files->position = recovered->position;
+    if (err == OK) {
+        err = handles_open(files, msg);
+    }
+    if (err == OK && recovered->is_torn) {
+        err = torn_cut(files, msg);
+    }
+    if (err != OK) {
+        wal_files_close(files);
+        return err;
+    }
+    if (files->active->first_lsn == 0) {
+        files->active->first_lsn = recovered->lsn;
+    }
+    return OK;
+}
+
+void wal_files_stop(struct wal_files *files)
+{
+    files->is_closing = true;
+    if (files->is_retry_set) {
+        files->is_retry_set = false;
+        env_timer_cancel(files->env, &files->retry);
+    }
+}
+
+void wal_files_close(struct wal_files *files)
+{
+    assert(!files->is_job_running);
+    files_close_handles(files);
+    wal_files_free(&files->list);
+}
