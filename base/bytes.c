@@ -71,15 +71,6 @@ void reader_init(struct reader *reader, struct bytes bytes)
     reader->err = OK;
 }
 
-void reader_fail(struct reader *reader, enum err err)
-{
-    assert(err != OK);
-    if (reader->err == OK) {
-        reader->err = err;
-    }
-    reader->left = 0;
-}
-
 uint64_t read_uvarint_slow(struct reader *reader, unsigned size_max)
 {
     assert(size_max == 5 || size_max == 10);

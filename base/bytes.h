@@ -5,6 +5,7 @@
  * All integers on the wire and on disk are big-endian, as in Kafka. */
 #pragma once
 
+#include "base/assert.h"
 #include "base/err.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -56,7 +57,15 @@ struct reader {
 };
 
 void reader_init(struct reader *reader, struct bytes bytes);
-void reader_fail(struct reader *reader, enum err err);     /* keeps an earlier failure; err is not OK */
+/* Keeps an earlier failure; err is not OK. Inline, so that analysers see that a failed read never leaves err at OK. */
+static inline void reader_fail(struct reader *reader, enum err err)
+{
+    assert(err != OK);
+    if (reader->err == OK) {
+        reader->err = err;
+    }
+    reader->left = 0;
+}
 uint64_t read_uvarint_slow(struct reader *reader, unsigned size_max); /* private: more than one byte */
 
 static inline uint8_t read_u8(struct reader *reader)
