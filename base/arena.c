@@ -16,11 +16,15 @@
 #endif
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 #include <sanitizer/asan_interface.h>
-enum { GAP_SIZE = 16 };
+enum {
+    GAP_SIZE = 16
+};
 #else
 #define ASAN_POISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
 #define ASAN_UNPOISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
-enum { GAP_SIZE = 0 };
+enum {
+    GAP_SIZE = 0
+};
 #endif
 
 enum {

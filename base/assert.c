@@ -18,7 +18,9 @@
 #include "base/err.h"
 #include "base/trace.h"
 
-enum { EXIT_STOPPED = 70 }; /* EX_SOFTWARE of sysexits.h: a supervisor may restart the process */
+enum {
+    EXIT_STOPPED = 70
+}; /* EX_SOFTWARE of sysexits.h: a supervisor may restart the process */
 
 static atomic_bool is_ending;
 static _Thread_local bool is_ending_here;

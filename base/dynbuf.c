@@ -9,7 +9,9 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-enum { CAPACITY_FIRST = 256 };
+enum {
+    CAPACITY_FIRST = 256
+};
 
 void dynbuf_init(struct dynbuf *buf, size_t size_max)
 {

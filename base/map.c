@@ -7,7 +7,9 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-enum { CAPACITY_FIRST = 16 };
+enum {
+    CAPACITY_FIRST = 16
+};
 
 struct map_slot {
     uint64_t key;

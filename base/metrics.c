@@ -17,7 +17,11 @@ enum {
     PRINTED_BITS_MAX = 26, /* 67 seconds in microseconds, 64 MiB: above every timeout and every size we take */
 };
 
-enum kind { COUNTER, GAUGE, HISTOGRAM };
+enum kind {
+    COUNTER,
+    GAUGE,
+    HISTOGRAM
+};
 
 struct info {
     const char *name;
@@ -48,7 +52,9 @@ struct metrics {
     struct histogram memory[HISTOGRAM_COUNT];
 };
 
-enum { CACHE_LINE_SIZE = 64 };
+enum {
+    CACHE_LINE_SIZE = 64
+};
 
 struct metrics *metrics_open(void)
 {

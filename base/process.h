@@ -4,7 +4,8 @@
 
 #include "base/bytes.h"
 
-/* Makes `path` (with parents) and locks it against other processes until this one ends. ERR_BUSY: another one has it. */
+/* Makes `path` (with parents) and locks it against other processes until this one ends. ERR_BUSY: another one has
+ * it. */
 MUST_CHECK enum err process_lock_dir(const char *path, struct errmsg *msg);
 void process_random(void *target, size_t size);
 /* Removes a directory and all in it; OK if absent. Blocks. */

@@ -5,7 +5,9 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-enum { CAPACITY_FIRST = 64 };
+enum {
+    CAPACITY_FIRST = 64
+};
 
 void timer_heap_init(struct timer_heap *heap)
 {

@@ -22,7 +22,10 @@
 #include "base/trace.h"
 #include "base/uv_internal.h"
 
-enum { REST_US = 100000, FULL_TRACE_US = 1000000 };
+enum {
+    REST_US = 100000,
+    FULL_TRACE_US = 1000000
+};
 
 /* ---- Listeners */
 

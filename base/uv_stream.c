@@ -20,8 +20,14 @@
 #include "base/uv_internal.h"
 
 /* A peer that vanished is noticed after about a minute and a half of silence. */
-enum { KEEPALIVE_IDLE_S = 60, KEEPALIVE_INTERVAL_S = 10, KEEPALIVE_COUNT = 3 };
-enum { TRY_COUNT_MAX = 1024 }; /* IOV_MAX of Linux */
+enum {
+    KEEPALIVE_IDLE_S = 60,
+    KEEPALIVE_INTERVAL_S = 10,
+    KEEPALIVE_COUNT = 3
+};
+enum {
+    TRY_COUNT_MAX = 1024
+}; /* IOV_MAX of Linux */
 
 struct stream {
     uv_tcp_t tcp;

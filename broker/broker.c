@@ -1,5 +1,5 @@
-/* Happy path: see broker.h. Every shard's thread opens its shard and meets the others at a rendezvous, so that no loop runs
- * before all mailboxes exist; if one fails, all end and the process says why.
+/* Happy path: see broker.h. Every shard's thread opens its shard and meets the others at a rendezvous, so that no loop
+ * runs before all mailboxes exist; if one fails, all end and the process says why.
  * A changed shard count: shards take their groups from the logs of the old layout, checkpoint them, report here; the
  * new layout is committed, then the old logs are removed and Raft goes on. */
 
@@ -157,15 +157,18 @@ static void open_listeners(struct broker *broker)
     for (unsigned i = 0; i < broker->options->listener_count; i++) {
         const struct option_listener *listener = &broker->options->listeners[i];
         struct errmsg msg = {""};
-        enum err err = env->net->listen(env->net, listener->host, listener->port, broker, on_accept, &broker->listeners[i], &msg);
+        enum err err =
+            env->net->listen(env->net, listener->host, listener->port, broker, on_accept, &broker->listeners[i], &msg);
         if (err != OK) {
-            trace(ERROR, NET, "cannot listen", KV("listener", (const char *)listener->name), KV("cause", (const char *)msg.text));
-            (void)fprintf(stderr, "balsad: listeners: %s://%s:%u: %s\n", listener->name, listener->host, listener->port, msg.text);
+            trace(ERROR, NET, "cannot listen", KV("listener", (const char *)listener->name),
+                  KV("cause", (const char *)msg.text));
+            (void)fprintf(stderr, "balsad: listeners: %s://%s:%u: %s\n", listener->name, listener->host, listener->port,
+                          msg.text);
             exit(1);
         }
         broker->listener_count++;
-        trace(INFO, NET, "listening", KV("listener", (const char *)listener->name), KV("host", (const char *)listener->host),
-              KV("port", env->net->listener_port(broker->listeners[i])));
+        trace(INFO, NET, "listening", KV("listener", (const char *)listener->name),
+              KV("host", (const char *)listener->host), KV("port", env->net->listener_port(broker->listeners[i])));
     }
 }
 

@@ -1,7 +1,7 @@
 /* The process: data directory, identity, local store, metadata store, layout of the logs, and one thread a shard.
  *
- * Start:  lock the data directory -> local store (identity, layout) -> metadata store -> shards open and replay, all at once
- *         -> loops run -> shard 0 makes or joins the metadata group -> the broker is registered -> listeners open.
+ * Start:  lock the data directory -> local store (identity, layout) -> metadata store -> shards open and replay, all at
+ *         once -> loops run -> shard 0 makes or joins the metadata group -> the broker is registered -> listeners open.
  * Stop:   SIGINT or SIGTERM -> listeners close -> connections of every shard drain -> replicas close -> loops end.
  * Runs on: the main thread is shard 0's. */
 #pragma once
@@ -37,7 +37,8 @@ struct broker {
     int64_t started_us;
 };
 
-/* Runs the broker until it is told to stop. Returns the process's exit code; the cause of a failed start is on stderr. */
+/* Runs the broker until it is told to stop. Returns the process's exit code; the cause of a failed start is on
+ * stderr. */
 int broker_run(const struct options *options);
 
 /* Called by shards, on their threads. */
@@ -46,6 +47,7 @@ bool broker_start_failed(const struct broker *broker);
 
 /* Shard 0. */
 void broker_layout_ready(struct broker *broker);
-void broker_metadata_ready(struct broker *broker);  /* the metadata replica leads and is ready; the broker is registered */
+/* the metadata replica leads and is ready; the broker is registered */
+void broker_metadata_ready(struct broker *broker);
 void broker_on_signal(void *owner, int signal);
 void broker_drained(struct broker *broker);

@@ -1,9 +1,10 @@
 /* Client connections of one shard: accepting, framing, pipelining, back-pressure, closing.
  *
- * A frame is int32 size and that many bytes. Small frames are read through a buffer the shard shares; a large one gets a block of
- * its own that grows as bytes arrive, so a client pays for what it sent, not for what it promised. All bytes held by requests
- * and responses are charged to the shard's budget (queued.max.request.bytes / shards): over it connections stop
- * being read, never grow; a frame that dawdles while others wait is closed, so no client can starve the others.
+ * A frame is int32 size and that many bytes. Small frames are read through a buffer the shard shares; a large one gets
+ * a block of its own that grows as bytes arrive, so a client pays for what it sent, not for what it promised. All bytes
+ * held by requests and responses are charged to the shard's budget (queued.max.request.bytes / shards): over it
+ * connections stop being read, never grow; a frame that dawdles while others wait is closed, so no client can starve
+ * the others.
  * Runs on: its shard. */
 #pragma once
 

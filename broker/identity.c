@@ -1,4 +1,5 @@
-/* A wiped directory gets a new incarnation, so that a broker that lost its disk is never taken for the one that voted. */
+/* A wiped directory gets a new incarnation, so that a broker that lost its disk is never taken for the one that
+ * voted. */
 
 #include "broker/identity.h"
 #include "base/crc32c.h"
@@ -24,8 +25,8 @@ static enum err get_sealed(struct kv_txn *txn, const char *key, size_t size, str
     uint8_t version = read_u8(reader);
     return version == IDENTITY_VERSION
                ? OK
-               : fail(msg, ERR_UNSUPPORTED, "local store: record '%s' has version %d, this program knows %d", key, version,
-                      IDENTITY_VERSION);
+               : fail(msg, ERR_UNSUPPORTED, "local store: record '%s' has version %d, this program knows %d", key,
+                      version, IDENTITY_VERSION);
 }
 
 static enum err put_sealed(struct kv_txn *txn, const char *key, struct writer *writer)
@@ -60,11 +61,13 @@ static enum err read_node(struct kv_txn *txn, int32_t node_id, struct identity *
         return err;
     }
     identity->node_id = read_i32(&reader);
-    memcpy(identity->incarnation, read_bytes(&reader, sizeof(identity->incarnation)).data, sizeof(identity->incarnation));
+    memcpy(identity->incarnation, read_bytes(&reader, sizeof(identity->incarnation)).data,
+           sizeof(identity->incarnation));
     if (identity->node_id != node_id) {
-        return fail(msg, ERR_INVALID,
-                    "this data directory belongs to node.id %d, the configuration says %d: use that id, or another directory",
-                    identity->node_id, node_id);
+        return fail(
+            msg, ERR_INVALID,
+            "this data directory belongs to node.id %d, the configuration says %d: use that id, or another directory",
+            identity->node_id, node_id);
     }
     return OK;
 }

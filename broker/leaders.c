@@ -1,6 +1,6 @@
-/* Happy path: a role message sets (group, broker, epoch); waits are checked once at the end of the turn, not at each change,
- * so that creating a topic of a thousand partitions costs one look at each. A wait remembers how far it got: groups before
- * `next` were led once, which is all that a creator wants to know. */
+/* Happy path: a role message sets (group, broker, epoch); waits are checked once at the end of the turn, not at each
+ * change, so that creating a topic of a thousand partitions costs one look at each. A wait remembers how far it got:
+ * groups before `next` were led once, which is all that a creator wants to know. */
 
 #include "broker/leaders.h"
 #include "base/assert.h"
@@ -8,9 +8,9 @@
 
 struct leaders {
     struct env *env;
-    struct map map;       /* group -> struct leader */
+    struct map map; /* group -> struct leader */
     struct list waits;
-    struct task check;    /* queued when something became led */
+    struct task check; /* queued when something became led */
 };
 
 static void leaders_on_check(struct task *task);

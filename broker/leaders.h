@@ -14,7 +14,8 @@ struct leader {
 struct leaders;
 struct leaders *leaders_open(struct env *env);
 void leaders_close(struct leaders *leaders);
-void leaders_set(struct leaders *leaders, uint64_t group, int32_t broker, int32_t epoch); /* an older epoch is ignored */
+/* an older epoch is ignored */
+void leaders_set(struct leaders *leaders, uint64_t group, int32_t broker, int32_t epoch);
 void leaders_remove(struct leaders *leaders, uint64_t group);
 struct leader leaders_get(const struct leaders *leaders, uint64_t group);                 /* broker -1 when unknown */
 

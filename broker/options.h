@@ -1,6 +1,7 @@
 /* Options of the broker: one table with Kafka's names, types, defaults, bounds and meaning. They come from a
- * server.properties file (--config), from BALSA_<KEY WITH _ FOR .> environment variables, and from --set key=value; later ones win
- * in that order. An unknown key or a bad value stops the start with a message that names it and where it was found.
+ * server.properties file (--config), from BALSA_<KEY WITH _ FOR .> environment variables, and from --set key=value;
+ * later ones win in that order. An unknown key or a bad value stops the start with a message that names it and where it
+ * was found.
  *
  * Pure but for options_load_file(); read-only after the start, so every thread may read it. */
 #pragma once
@@ -30,11 +31,13 @@ struct options {
     int32_t num_partitions;
     int16_t default_replication_factor;
     int64_t request_size_max;                /* socket.request.max.bytes */
-    int64_t request_memory_max;              /* queued.max.request.bytes: budget of a process for requests and responses in flight */
+    /* queued.max.request.bytes: budget of a process for requests and responses in flight */
+    int64_t request_memory_max;
     int64_t connections_max_idle_ms;
     int32_t connections_max;                 /* max.connections */
     int32_t fetch_size_max;                  /* fetch.max.bytes */
-    int64_t disk_reserve;                    /* balsa.disk.reserve.bytes: below this much free space produce is refused */
+    /* balsa.disk.reserve.bytes: below this much free space produce is refused */
+    int64_t disk_reserve;
     uint64_t wal_file_size;                  /* balsa.wal.file.bytes */
     uint64_t wal_size_max;                   /* balsa.wal.max.bytes, a shard */
     int32_t heartbeat_ms, election_ms;       /* balsa.raft.heartbeat.ms, balsa.raft.election.timeout.ms */
@@ -57,14 +60,17 @@ const struct option_key *options_keys(size_t *count);
 
 void options_init(struct options *options);
 void options_deinit(struct options *options);
-/* "key=value" lines as java.util.Properties reads them (comments # and !, \ continuations, = : or blank, escapes). ERR_INVALID names the line. */
+/* "key=value" lines as java.util.Properties reads them (comments # and !, \ continuations, = : or blank, escapes).
+ * ERR_INVALID names the line. */
 MUST_CHECK enum err options_load_text(struct options *options, struct bytes text, const char *file, struct errmsg *msg);
 MUST_CHECK enum err options_load_file(struct options *options, const char *path, struct errmsg *msg);
 MUST_CHECK enum err options_load_environment(struct options *options, char *const *environment, struct errmsg *msg);
-MUST_CHECK enum err options_set(struct options *options, const char *key, const char *value, enum option_source source, const char *where, struct errmsg *msg);
+MUST_CHECK enum err options_set(struct options *options, const char *key, const char *value, enum option_source source,
+                                const char *where, struct errmsg *msg);
 /* Checks what depends on more than one key and fills the decoded fields. */
 MUST_CHECK enum err options_finish(struct options *options, struct errmsg *msg);
-const char *options_text(const struct options *options, const char *key, enum option_source *source); /* NULL: unknown key */
+/* NULL: unknown key */
+const char *options_text(const struct options *options, const char *key, enum option_source *source);
 void options_print_help(void);               /* each key with type, default and meaning, to stdout */
 /* The broker-level defaults that topics inherit. */
 struct topic_config_defaults options_topic_defaults(const struct options *options);

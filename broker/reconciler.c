@@ -1,7 +1,8 @@
-/* Happy path: a topic's partitions are read from this turn's snapshot; a group of ours that is not open is created, one that
- * is open gets the topic's present configs. Creations and removals answer through replicas' callbacks; the requests
- * are freed there. A creation that fails (disk full, say) is tried again by the next pass over everything.
- * Races: a group is removed only when the store, read after the removal was committed, does not know it; group ids are never used again. */
+/* Happy path: a topic's partitions are read from this turn's snapshot; a group of ours that is not open is created, one
+ * that is open gets the topic's present configs. Creations and removals answer through replicas' callbacks; the
+ * requests are freed there. A creation that fails (disk full, say) is tried again by the next pass over everything.
+ * Races: a group is removed only when the store, read after the removal was committed, does not know it; group ids are
+ *        never used again. */
 
 #include "broker/reconciler.h"
 #include "base/assert.h"
@@ -15,7 +16,7 @@
 
 struct reconciler {
     struct shard *shard;
-    struct map creating;   /* group -> struct creation */
+    struct map creating; /* group -> struct creation */
     struct map removing;
     struct timer retry;
 };

@@ -9,6 +9,7 @@ struct reconciler;
 struct reconciler *reconciler_open(struct shard *shard);
 void reconciler_close(struct reconciler *reconciler);  /* nothing is in work: replicas are closed */
 
-void reconciler_all(struct reconciler *reconciler);    /* every topic, and groups that the store does not know any more */
+/* every topic, and groups that the store does not know any more */
+void reconciler_all(struct reconciler *reconciler);
 void reconciler_topic(struct reconciler *reconciler, const struct uuid *topic); /* created, grown or reconfigured */
 void reconciler_remove(struct reconciler *reconciler, const uint64_t *groups, size_t count);

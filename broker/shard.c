@@ -1,8 +1,8 @@
-/* Happy path: shard_open() builds the layers from the bottom up; machines of groups come from shard_machine_open(); role changes
- * of a turn are gathered and sent to every shard as one message each.
- * Close, told by shard 0 in two phases so that no shard's connection waits for a shard that is gone: first all connections
- * (shard_drain), then replicas (shard_stop), then the loop ends; memory that other shards may point to is freed when
- * all threads have ended (shard_free). */
+/* Happy path: shard_open() builds the layers from the bottom up; machines of groups come from shard_machine_open();
+ * role changes of a turn are gathered and sent to every shard as one message each.
+ * Close, told by shard 0 in two phases so that no shard's connection waits for a shard that is gone: first all
+ * connections (shard_drain), then replicas (shard_stop), then the loop ends; memory that other shards may point to is
+ * freed when all threads have ended (shard_free). */
 
 #include "broker/shard.h"
 #include "base/assert.h"
@@ -108,7 +108,8 @@ static void shard_on_role(void *owner, uint64_t group, const struct replica_stat
         news->capacity = news->capacity > 0 ? 2 * news->capacity : 8;
         news->roles = mem_resize(news->roles, news->capacity * sizeof(*news->roles));
     }
-    news->roles[news->count++] = (struct leader_role){group, is_leader ? shard->options->node_id : -1, (int32_t)status->term};
+    news->roles[news->count++] =
+        (struct leader_role){group, is_leader ? shard->options->node_id : -1, (int32_t)status->term};
 }
 
 /* ---- Machines of groups ---- */
@@ -124,8 +125,8 @@ static enum err open_metadata_machine(struct shard *shard, struct replica_machin
     return err;
 }
 
-static enum err open_partition_machine(struct shard *shard, uint64_t group, struct bytes description, struct bytes state,
-                                       struct replica_machine **machine, struct errmsg *msg)
+static enum err open_partition_machine(struct shard *shard, uint64_t group, struct bytes description,
+                                       struct bytes state, struct replica_machine **machine, struct errmsg *msg)
 {
     struct topic_config_defaults defaults = options_topic_defaults(shard->options);
     struct partition_config config;
@@ -135,12 +136,14 @@ static enum err open_partition_machine(struct shard *shard, uint64_t group, stru
     struct arena arena;
     enum err err = partition_description_decode(description, &name);
     if (err != OK) {
-        return fail(msg, ERR_DAMAGED, "local store: the description of group %llu does not decode", (unsigned long long)group);
+        return fail(msg, ERR_DAMAGED, "local store: the description of group %llu does not decode",
+                    (unsigned long long)group);
     }
     arena_init(&arena, MIB(1));
     bool is_known = store_topic_by_id(shard->reader, &arena, &name.topic_id, &topic) == OK;
     topic_config_partition(is_known ? &topic : NULL, &defaults, &config);
-    err = partition_open(shard->env, shard->files, shard->broker->topics_dir, group, &name, &config, state, &partition, msg);
+    err = partition_open(shard->env, shard->files, shard->broker->topics_dir, group, &name, &config, state, &partition,
+                         msg);
     arena_deinit(&arena);
     if (err == OK) {
         partition_on_role(partition, shard, shard_on_role);

@@ -1,5 +1,6 @@
-/* Shard 0's side of the metadata group: created at the very first start; when it leads and is ready, the broker registers itself,
- * and then the process serves. Changes are told to every shard, each of which looks at the store itself. */
+/* Shard 0's side of the metadata group: created at the very first start; when it leads and is ready, the broker
+ * registers itself, and then the process serves. Changes are told to every shard, each of which looks at the store
+ * itself. */
 
 #include "base/assert.h"
 #include "base/mem.h"
@@ -21,7 +22,8 @@ static void on_created(struct replica_create *req, enum err err)
 void shard_metadata_create(struct shard *shard)
 {
     struct replica_create *req = mem_alloc(sizeof(*req));
-    *req = (struct replica_create){.type = GROUP_METADATA, .group = METADATA_GROUP, .term = FIRST_TERM, .cb = on_created};
+    *req =
+        (struct replica_create){.type = GROUP_METADATA, .group = METADATA_GROUP, .term = FIRST_TERM, .cb = on_created};
     req->membership.count = 1;
     req->membership.servers[0] = (struct replica_server){shard->broker->server_id, true};
     replicas_create(shard->replicas, req);
@@ -42,7 +44,8 @@ static void on_registered(struct controller_register *req, enum kafka_error erro
     struct shard *shard = registration->shard;
     mem_free(registration);
     if (error != KAFKA_NONE) {
-        trace(WARN, CONTROLLER, "broker not registered", KV("error", error)); /* another leader: it will be asked again */
+        /* another leader: it will be asked again */
+        trace(WARN, CONTROLLER, "broker not registered", KV("error", error));
         return;
     }
     broker_metadata_ready(shard->broker);

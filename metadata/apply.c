@@ -1,6 +1,6 @@
-/* Each record has one function below. It first checks what may have changed since the proposal, says so in `result` when
- * the record comes to nothing, and otherwise writes all of its tables. A record that this version does not know is an
- * error of the store (ERR_UNSUPPORTED): going on would make this copy differ from the others. */
+/* Each record has one function below. It first checks what may have changed since the proposal, says so in `result`
+ * when the record comes to nothing, and otherwise writes all of its tables. A record that this version does not know is
+ * an error of the store (ERR_UNSUPPORTED): going on would make this copy differ from the others. */
 
 #include "metadata/apply.h"
 #include "base/assert.h"
@@ -81,7 +81,7 @@ static enum err get(struct kv_txn *txn, struct table_key key, struct bytes *valu
     return kv_get(txn, table_key_bytes(&key), value);
 }
 
-static enum err delete(struct kv_txn *txn, struct table_key key)
+static enum err erase(struct kv_txn *txn, struct table_key key)
 {
     return kv_delete(txn, table_key_bytes(&key));
 }
@@ -209,8 +209,8 @@ static enum err apply_topic_created(struct kv_txn *txn, struct store_state *stat
     }
     enum err err = get(txn, key_topic_name(name), &value);
     if (err == OK) {
-        refuse(result, KAFKA_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.", (int)(name.size < 100 ? name.size : 100),
-               record->name);
+        refuse(result, KAFKA_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
+               (int)(name.size < 100 ? name.size : 100), record->name);
         return OK;
     }
     if (err != ERR_NOT_FOUND) {
@@ -218,9 +218,9 @@ static enum err apply_topic_created(struct kv_txn *txn, struct store_state *stat
     }
     if (record->n_assignments == 0 || record->n_assignments > TOPIC_PARTITION_COUNT_MAX ||
         state->partition_count + record->n_assignments > CLUSTER_PARTITION_COUNT_MAX) {
-        refuse(result, KAFKA_INVALID_PARTITIONS, "%zu partitions: a topic has 1 to %d, the cluster %d in all (%llu now)",
-               record->n_assignments, TOPIC_PARTITION_COUNT_MAX, CLUSTER_PARTITION_COUNT_MAX,
-               (unsigned long long)state->partition_count);
+        refuse(result, KAFKA_INVALID_PARTITIONS,
+               "%zu partitions: a topic has 1 to %d, the cluster %d in all (%llu now)", record->n_assignments,
+               TOPIC_PARTITION_COUNT_MAX, CLUSTER_PARTITION_COUNT_MAX, (unsigned long long)state->partition_count);
         return OK;
     }
     if (!assignments_are_valid(record->assignments, record->n_assignments, result)) {
@@ -254,8 +254,8 @@ static enum err delete_partitions(struct kv_txn *txn, struct store_state *state,
         uint64_t group = 0;
         enum err err = get(txn, key_partition(id, (int32_t)i), &value);
         err = err == OK ? partition_value_group(value, &group) : err;
-        err = err == OK ? delete(txn, key_partition(id, (int32_t)i)) : err;
-        err = err == OK ? delete(txn, key_group(group)) : err;
+        err = err == OK ? erase(txn, key_partition(id, (int32_t)i)) : err;
+        err = err == OK ? erase(txn, key_group(group)) : err;
         if (err != OK) {
             return err;
         }
@@ -282,8 +282,8 @@ static enum err apply_topic_deleted(struct kv_txn *txn, struct store_state *stat
         return err;
     }
     err = delete_partitions(txn, state, &id, topic->partition_count, &groups);
-    err = err == OK ? delete(txn, key_topic_name(bytes_from_text(topic->name))) : err;
-    err = err == OK ? delete(txn, key_topic(&id)) : err;
+    err = err == OK ? erase(txn, key_topic_name(bytes_from_text(topic->name))) : err;
+    err = err == OK ? erase(txn, key_topic(&id)) : err;
     changes_add(changes, (struct metadata_change){.kind = METADATA_TOPIC_DELETED,
                                                   .topic = id,
                                                   .groups = groups,

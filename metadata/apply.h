@@ -1,7 +1,8 @@
 /* The only writer of the store: one deterministic function from (store, record) to (store, decision).
  *
  * Runs on: shard 0, inside the write transaction of the turn. No clock, no random numbers: all replicas of the metadata
- * must end in the same store. What a record asks for is checked again here, since it was proposed against an older state. */
+ * must end in the same store. What a record asks for is checked again here, since it was proposed against an older
+ * state. */
 #pragma once
 
 #include "metadata/metadata.h"
@@ -27,5 +28,5 @@ MUST_CHECK enum err apply_load_state(struct kv_txn *txn, struct store_state *sta
 MUST_CHECK enum err apply_save_state(struct kv_txn *txn, const struct store_state *state);
 /* Applies one encoded record. An error return means the store itself failed (full, damaged): the process cannot go on.
  * Refusals are decisions in `result`. */
-MUST_CHECK enum err apply_record(struct kv_txn *txn, struct store_state *state, struct bytes record, struct apply_changes *changes,
-                                 struct apply_result *result);
+MUST_CHECK enum err apply_record(struct kv_txn *txn, struct store_state *state, struct bytes record,
+                                 struct apply_changes *changes, struct apply_result *result);

@@ -22,7 +22,7 @@ struct controller {
 /* One item of a request: its own proposal, answered on its own. */
 struct item {
     struct metadata_propose propose;
-    struct task task;                    /* answers a refusal */
+    struct task task; /* answers a refusal */
     struct controller *controller;
     struct controller_result *result;
     size_t *pending;
@@ -139,12 +139,14 @@ static bool assignment_is_valid(const struct broker_list *brokers, const int32_t
     }
     for (size_t i = 0; i < count; i++) {
         if (!broker_exists(brokers, replicas[i])) {
-            refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "Broker %d of the assignment does not exist.", replicas[i]);
+            refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "Broker %d of the assignment does not exist.",
+                   replicas[i]);
             return false;
         }
         for (size_t j = 0; j < i; j++) {
             if (replicas[j] == replicas[i]) {
-                refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "Broker %d stands twice in one assignment.", replicas[i]);
+                refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "Broker %d stands twice in one assignment.",
+                       replicas[i]);
                 return false;
             }
         }
@@ -168,10 +170,11 @@ static Balsa__Record__Assignment **assignments_build(struct controller *controll
     }
     if (given == NULL) {
         placed = factor > 0 ? arena_alloc(arena, (size_t)count * (size_t)factor * sizeof(*placed)) : NULL;
-        if (placed == NULL || placement_assign(brokers->brokers, brokers->count, controller->placement_seed, first, count,
-                                               factor, placed) != OK) {
+        if (placed == NULL || placement_assign(brokers->brokers, brokers->count, controller->placement_seed, first,
+                                               count, factor, placed) != OK) {
             refuse(result, KAFKA_INVALID_REPLICATION_FACTOR,
-                   "Replication factor %d: it must be 1 to the number of brokers, which is %zu.", factor, brokers->count);
+                   "Replication factor %d: it must be 1 to the number of brokers, which is %zu.", factor,
+                   brokers->count);
             return NULL;
         }
     }
@@ -227,7 +230,8 @@ static bool create_resolve(struct controller *controller, const struct controlle
     struct uuid existing;
     const char *cause = topic_name_fault(topic->name);
     *count = topic->partition_count == -1 ? controller->params.partitions_default : topic->partition_count;
-    *factor = topic->replication_factor == -1 ? controller->params.replication_factor_default : topic->replication_factor;
+    *factor =
+        topic->replication_factor == -1 ? controller->params.replication_factor_default : topic->replication_factor;
     if (cause != NULL) {
         refuse(result, KAFKA_INVALID_TOPIC_EXCEPTION, "Topic name is invalid: %s", cause);
     } else if (store_topic_id(controller->params.reader, topic->name, &existing) == OK) {
@@ -237,8 +241,8 @@ static bool create_resolve(struct controller *controller, const struct controlle
         refuse(result, KAFKA_INVALID_PARTITIONS, "Number of partitions was set to %d, it must be 1 to %d.", *count,
                TOPIC_PARTITION_COUNT_MAX);
     } else if (topic->assignments == NULL && (*factor < 1 || *factor > REPLICA_SERVER_COUNT_MAX)) {
-        refuse(result, KAFKA_INVALID_REPLICATION_FACTOR, "Replication factor was set to %d, it must be 1 to %d.", *factor,
-               REPLICA_SERVER_COUNT_MAX);
+        refuse(result, KAFKA_INVALID_REPLICATION_FACTOR, "Replication factor was set to %d, it must be 1 to %d.",
+               *factor, REPLICA_SERVER_COUNT_MAX);
     }
     return result->error == KAFKA_NONE;
 }
@@ -262,8 +266,8 @@ static void create_topic(struct controller *controller, struct controller_create
     }
     created.name = arena_text(arena, topic->name);
     created.id = (ProtobufCBinaryData){sizeof(result->id.bytes), result->id.bytes};
-    created.assignments = assignments_build(controller, arena, 0, count, factor, topic->assignments,
-                                            topic->assignment_sizes, result);
+    created.assignments =
+        assignments_build(controller, arena, 0, count, factor, topic->assignments, topic->assignment_sizes, result);
     created.n_assignments = (size_t)count;
     created.configs = result->error == KAFKA_NONE ? configs_build(arena, topic, result) : NULL;
     created.n_configs = topic->config_count;
@@ -351,8 +355,8 @@ static bool add_is_valid(const struct controller_add_partitions *req, const stru
     } else if (req->partition_count > TOPIC_PARTITION_COUNT_MAX) {
         refuse(result, KAFKA_INVALID_PARTITIONS, "A topic has at most %d partitions.", TOPIC_PARTITION_COUNT_MAX);
     } else if (req->assignments != NULL && req->assignment_count != (size_t)added) {
-        refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "%d partitions are added, but %zu assignments were given.", added,
-               req->assignment_count);
+        refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "%d partitions are added, but %zu assignments were given.",
+               added, req->assignment_count);
     }
     return result->error == KAFKA_NONE;
 }
@@ -451,7 +455,8 @@ static void register_broker(struct controller *controller, struct controller_reg
     }
     registered.id = broker->id;
     registered.server_id = broker->server_id;
-    registered.incarnation = (ProtobufCBinaryData){sizeof(broker->incarnation), (uint8_t *)(uintptr_t)broker->incarnation};
+    registered.incarnation =
+        (ProtobufCBinaryData){sizeof(broker->incarnation), (uint8_t *)(uintptr_t)broker->incarnation};
     registered.rack = arena_text(&arena, broker->rack);
     record.kind_case = BALSA__RECORD__RECORD__KIND_BROKER_REGISTERED;
     record.broker_registered = &registered;

@@ -81,7 +81,8 @@ struct controller_producer_ids {
 };
 void controller_allocate_producer_ids(struct controller *controller, struct controller_producer_ids *req);
 
-/* Called when this broker is the ready metadata leader: creates the cluster id if there is none, registers the broker. */
+/* Called when this broker is the ready metadata leader: creates the cluster id if there is none, registers the
+ * broker. */
 struct controller_register {
     const struct store_broker *broker;
     void (*cb)(struct controller_register *req, enum kafka_error error);

@@ -2,7 +2,8 @@
  * apply(), which opens the turn's write transaction on its first call; applied() commits it, then answers the
  * requests by their index and tells the owner what changed.
  * Leadership lost: every waiting request is answered NOT_CONTROLLER; its record may still be applied later.
- * Restart: entries at or below the store's applied index are skipped, so replaying from an older checkpoint is harmless.
+ * Restart: entries at or below the store's applied index are skipped, so replaying from an older checkpoint is
+ *          harmless.
  * Failure: a store that cannot be written ends the process: this copy would differ from the log. */
 
 #include "metadata/metadata.h"
@@ -19,14 +20,14 @@ struct metadata {
     struct env *env;
     struct store *store;
     struct metadata_events events;
-    struct kv_txn *txn;             /* open from the first apply of a turn to its end */
-    struct store_state state;       /* as in `txn`, or as committed */
+    struct kv_txn *txn;       /* open from the first apply of a turn to its end */
+    struct store_state state; /* as in `txn`, or as committed */
     struct apply_changes changes;
-    struct list waiting;            /* metadata_propose, in order of proposal */
-    struct list answered;           /* decided, to be called back */
+    struct list waiting;  /* metadata_propose, in order of proposal */
+    struct list answered; /* decided, to be called back */
     struct task answer;
     bool is_ready_leader;
-    bool is_opened;                 /* replay of the start is over: changes are news */
+    bool is_opened; /* replay of the start is over: changes are news */
 };
 
 static void metadata_on_answer(struct task *task)
@@ -73,7 +74,10 @@ void metadata_propose(struct metadata *metadata, const Balsa__Record__Record *re
         req->entry = NULL;
         bool is_busy = err == ERR_BUSY;
         bool is_large = err == ERR_TOO_LARGE;
-        refuse(metadata, req, is_large ? KAFKA_INVALID_REQUEST : is_busy ? KAFKA_REQUEST_TIMED_OUT : KAFKA_NOT_CONTROLLER,
+        refuse(metadata, req,
+               is_large  ? KAFKA_INVALID_REQUEST
+               : is_busy ? KAFKA_REQUEST_TIMED_OUT
+                         : KAFKA_NOT_CONTROLLER,
                is_large  ? "The request is too large for one metadata record."
                : is_busy ? "The metadata log is over its budget, try again."
                          : "This broker does not lead the metadata quorum now.");
@@ -118,7 +122,8 @@ static void metadata_apply(struct replica_machine *machine, const struct entry *
         return;
     }
     begin_turn(metadata);
-    enum err err = apply_record(metadata->txn, &metadata->state, entry_payload(entry, &scratch), &metadata->changes, &result);
+    enum err err =
+        apply_record(metadata->txn, &metadata->state, entry_payload(entry, &scratch), &metadata->changes, &result);
     shared_release(scratch);
     if (err != OK) {
         process_stop("metadata store: applying record %llu: %s", (unsigned long long)entry->index, err_text(err));

@@ -1,5 +1,6 @@
-/* The metadata group's state machine: records agreed on by Raft, applied to the store by one deterministic function, the
- * applied index in the same transaction. Applies of a loop turn share one transaction; answers go out after its commit.
+/* The metadata group's state machine: records agreed on by Raft, applied to the store by one deterministic function,
+ * the applied index in the same transaction. Applies of a loop turn share one transaction; answers go out after its
+ * commit.
  *
  * Runs on:  shard 0. Callbacks never fire inside the call that submitted them. */
 #pragma once
@@ -15,7 +16,14 @@ struct metadata;
 
 /* What changed by the applies of one turn, after their commit: the reconciler's and the readers' news. */
 struct metadata_change {
-    enum { METADATA_TOPIC_CREATED, METADATA_TOPIC_DELETED, METADATA_PARTITIONS_ADDED, METADATA_CONFIGS_CHANGED, METADATA_BROKER_CHANGED, METADATA_CLUSTER_CREATED } kind;
+    enum {
+        METADATA_TOPIC_CREATED,
+        METADATA_TOPIC_DELETED,
+        METADATA_PARTITIONS_ADDED,
+        METADATA_CONFIGS_CHANGED,
+        METADATA_BROKER_CHANGED,
+        METADATA_CLUSTER_CREATED
+    } kind;
     struct uuid topic;
     int32_t broker;
     /* METADATA_TOPIC_DELETED: its groups, since the store has forgotten them */
@@ -28,7 +36,8 @@ struct metadata_events {
     void (*role_changed)(void *owner, const struct replica_status *status);
 };
 
-MUST_CHECK enum err metadata_open(struct env *env, struct store *store, const struct metadata_events *events, struct metadata **metadata, struct errmsg *msg);
+MUST_CHECK enum err metadata_open(struct env *env, struct store *store, const struct metadata_events *events,
+                                  struct metadata **metadata, struct errmsg *msg);
 struct replica_machine *metadata_machine(struct metadata *metadata);
 struct metadata *metadata_of_machine(struct replica_machine *machine);
 
@@ -37,12 +46,14 @@ typedef void (*metadata_propose_cb)(struct metadata_propose *req);
 
 struct metadata_propose {            /* Caller's memory until cb. */
     metadata_propose_cb cb;
-    enum kafka_error error;          /* out: what apply decided; NOT_CONTROLLER when leadership was lost or is elsewhere */
+    /* out: what apply decided; NOT_CONTROLLER when leadership was lost or is elsewhere */
+    enum kafka_error error;
     char error_text[160];            /* out */
     uint64_t result;                 /* out: first id of a producer id block; index of the record otherwise */
     const struct entry *entry;       /* private: what was submitted, compared only */
     struct list link;                /* private */
 };
-/* Proposes one record. On success of Raft and apply: committed in the store, visible to every reader from its next turn. */
+/* Proposes one record. On success of Raft and apply: committed in the store, visible to every reader from its next
+ * turn. */
 void metadata_propose(struct metadata *metadata, const Balsa__Record__Record *record, struct metadata_propose *req);
 bool metadata_is_leader(const struct metadata *metadata); /* and ready */

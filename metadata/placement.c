@@ -1,6 +1,7 @@
-/* Brokers are put in a ring that alternates racks. Partition p's first replica is ring[(seed + p) % n]; the others follow
- * around the ring by a stride that changes every n partitions, so that the followers of one leader differ; a broker
- * whose rack is already used is passed over while an unused rack is left. Everything is a function of the arguments. */
+/* Brokers are put in a ring that alternates racks. Partition p's first replica is ring[(seed + p) % n]; the others
+ * follow around the ring by a stride that changes every n partitions, so that the followers of one leader differ; a
+ * broker whose rack is already used is passed over while an unused rack is left. Everything is a function of the
+ * arguments. */
 
 #include "metadata/placement.h"
 #include "base/assert.h"
@@ -10,8 +11,8 @@
 
 struct ring_slot {
     const struct placement_broker *broker;
-    size_t rack;       /* number of its rack; brokers without a rack share one */
-    size_t turn;       /* how many brokers of the same rack come before it */
+    size_t rack; /* number of its rack; brokers without a rack share one */
+    size_t turn; /* how many brokers of the same rack come before it */
 };
 
 static int compare_brokers(const void *left, const void *right)

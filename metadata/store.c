@@ -1,5 +1,5 @@
-/* Happy path: the first read of a loop turn renews the shard's snapshot; a task at the end of the turn gives it back, so
- * that the writer can reuse freed pages; what was read borrows from the mapping until then.
+/* Happy path: the first read of a loop turn renews the shard's snapshot; a task at the end of the turn gives it back,
+ * so that the writer can reuse freed pages; what was read borrows from the mapping until then.
  * Failure: a value that does not decode is damage of the store; LMDB's pages carry no checksum, so it is told apart
  * from "absent" (ERR_CORRUPT) and callers answer with a server error. */
 
@@ -11,7 +11,8 @@
 #include "proto/record.pb-c.h"
 #include <string.h>
 
-/* Bound of the map file: 200,000 partitions of about 100 bytes in three tables, with room for growth; sparse on disk. */
+/* Bound of the map file: 200,000 partitions of about 100 bytes in three tables, with room for growth; sparse on
+ * disk. */
 #define STORE_SIZE_MAX GIB(4)
 
 struct store {

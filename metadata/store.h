@@ -7,8 +7,9 @@
  *   'i' topic id                 TopicValue
  *   'p' topic id, index i32      group u64, bootstrap term u64, replica count u16, broker ids i32
  *   'g' group u64                topic id, index i32
- * Runs on:  a `store` belongs to the process; a `store_reader` to one shard, its snapshot is renewed once a loop turn. What a reader
- *           returns borrows from the snapshot: valid until the end of the turn. Decoded values live in the arena given. */
+ * Runs on:  a `store` belongs to the process; a `store_reader` to one shard, its snapshot is renewed once a loop turn.
+ *           What a reader returns borrows from the snapshot: valid until the end of the turn. Decoded values live in
+ *           the arena given. */
 #pragma once
 
 #include "base/arena.h"
@@ -64,16 +65,27 @@ struct store_broker {
 /* All: ERR_NOT_FOUND when absent, ERR_TOO_LARGE when the arena is full. */
 uint64_t store_applied_index(struct store_reader *reader);
 MUST_CHECK enum err store_cluster_id(struct store_reader *reader, char id[CLUSTER_ID_SIZE + 1]); /* NUL-terminated */
-MUST_CHECK enum err store_topic_by_name(struct store_reader *reader, struct arena *arena, struct bytes name, struct store_topic *topic);
-MUST_CHECK enum err store_topic_by_id(struct store_reader *reader, struct arena *arena, const struct uuid *id, struct store_topic *topic);
-MUST_CHECK enum err store_topic_id(struct store_reader *reader, struct bytes name, struct uuid *id); /* cheap: one get */
-MUST_CHECK enum err store_topic_name(struct store_reader *reader, struct arena *arena, const struct uuid *id, struct bytes *name);
-MUST_CHECK enum err store_partition(struct store_reader *reader, struct arena *arena, const struct uuid *id, int32_t index, struct store_partition *partition);
-MUST_CHECK enum err store_partition_group(struct store_reader *reader, const struct uuid *id, int32_t index, uint64_t *group); /* hot path: no decoding */
+MUST_CHECK enum err store_topic_by_name(struct store_reader *reader, struct arena *arena, struct bytes name,
+                                        struct store_topic *topic);
+MUST_CHECK enum err store_topic_by_id(struct store_reader *reader, struct arena *arena, const struct uuid *id,
+                                      struct store_topic *topic);
+/* cheap: one get */
+MUST_CHECK enum err store_topic_id(struct store_reader *reader, struct bytes name, struct uuid *id);
+MUST_CHECK enum err store_topic_name(struct store_reader *reader, struct arena *arena, const struct uuid *id,
+                                     struct bytes *name);
+MUST_CHECK enum err store_partition(struct store_reader *reader, struct arena *arena, const struct uuid *id,
+                                    int32_t index, struct store_partition *partition);
+/* hot path: no decoding */
+MUST_CHECK enum err store_partition_group(struct store_reader *reader, const struct uuid *id, int32_t index,
+                                          uint64_t *group);
 MUST_CHECK enum err store_group(struct store_reader *reader, uint64_t group, struct uuid *id, int32_t *index);
-MUST_CHECK enum err store_broker(struct store_reader *reader, struct arena *arena, int32_t id, struct store_broker *broker);
-/* Calls cb for each in key order until it returns false. Values live in `arena`, which the caller may reset inside cb. */
-MUST_CHECK enum err store_topics_each(struct store_reader *reader, struct arena *arena, void *context, bool (*cb)(void *context, const struct store_topic *topic));
-MUST_CHECK enum err store_brokers_each(struct store_reader *reader, struct arena *arena, void *context, bool (*cb)(void *context, const struct store_broker *broker));
+MUST_CHECK enum err store_broker(struct store_reader *reader, struct arena *arena, int32_t id,
+                                 struct store_broker *broker);
+/* Calls cb for each in key order until it returns false. Values live in `arena`, which the caller may reset inside
+ * cb. */
+MUST_CHECK enum err store_topics_each(struct store_reader *reader, struct arena *arena, void *context,
+                                      bool (*cb)(void *context, const struct store_topic *topic));
+MUST_CHECK enum err store_brokers_each(struct store_reader *reader, struct arena *arena, void *context,
+                                       bool (*cb)(void *context, const struct store_broker *broker));
 uint64_t store_topic_count(struct store_reader *reader);
 uint64_t store_partition_count(struct store_reader *reader); /* of the whole cluster */

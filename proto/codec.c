@@ -1,6 +1,7 @@
-/* Decoding, and defaults. One walk over a struct's descriptors reads the fields that the version has and gives the others
- * their default; then the tagged section overrides what it names. A failed read sticks in the reader, so only loops that
- * depend on the input look at it. Depth is the depth of the schema, which kgen bounds: no input can make it recurse deeper. */
+/* Decoding, and defaults. One walk over a struct's descriptors reads the fields that the version has and gives the
+ * others their default; then the tagged section overrides what it names. A failed read sticks in the reader, so only
+ * loops that depend on the input look at it. Depth is the depth of the schema, which kgen bounds: no input can make it
+ * recurse deeper. */
 #include "proto/codec.h"
 
 #include <string.h>
@@ -120,7 +121,8 @@ void *codec_new(const struct schema *schema, size_t count, struct arena *arena)
 
 static void decode_struct(struct decoder *decoder, const struct schema *schema, uint8_t *message);
 
-/* Size of a string, bytes or records, or count of an array; -1: null. Never more than is left, and 0 after a failure. */
+/* Size of a string, bytes or records, or count of an array; -1: null. Never more than is left, and 0 after a
+ * failure. */
 static int32_t decode_size(struct decoder *decoder, const struct schema_field *field, bool is_short, bool is_nullable)
 {
     struct reader *reader = decoder->reader;
@@ -301,7 +303,8 @@ static void decode_tag(struct decoder *decoder, const struct schema_field *field
     }
 }
 
-/* Any order is taken, as by Kafka's own broker. A known tag may come once: otherwise a small request could fill the arena. */
+/* Any order is taken, as by Kafka's own broker. A known tag may come once: otherwise a small request could fill the
+ * arena. */
 static void decode_tags(struct decoder *decoder, const struct schema *schema, uint8_t *message)
 {
     struct reader *reader = decoder->reader;

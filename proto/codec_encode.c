@@ -1,5 +1,5 @@
-/* Encoding. Fields go through a small stage on the stack, so that the outbuf is asked once per kilobyte and not once per
- * integer; an encoder without an outbuf only counts, which gives the size of a message or of a tagged field. */
+/* Encoding. Fields go through a small stage on the stack, so that the outbuf is asked once per kilobyte and not once
+ * per integer; an encoder without an outbuf only counts, which gives the size of a message or of a tagged field. */
 #include <string.h>
 
 #include "base/assert.h"

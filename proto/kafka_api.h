@@ -58,8 +58,8 @@ const struct kafka_api *kafka_api_find(int16_t key);
 /* Whether requests of this version are answered, beyond an error code. */
 bool kafka_api_accepts(const struct kafka_api *api, int16_t version);
 
-/* Version of kafka_request_header (1, 2) that a request carries. Right for versions that are not accepted as well, so that
- * the header of an ApiVersions request from the future can be read (KIP-511). */
+/* Version of kafka_request_header (1, 2) that a request carries. Right for versions that are not accepted as well, so
+ * that the header of an ApiVersions request from the future can be read (KIP-511). */
 int16_t kafka_api_request_header(const struct kafka_api *api, int16_t version);
 
 /* Version of kafka_response_header (0, 1) for an answer in this version. ApiVersions always has 0: its client does not

@@ -1,5 +1,5 @@
-/* 16-byte identifiers of topics and directories. On the wire the bytes as they are; as text, base64 with '-' and '_' and
- * without padding, as Kafka prints them. All zero means "none". */
+/* 16-byte identifiers of topics and directories. On the wire the bytes as they are; as text, base64 with '-' and '_'
+ * and without padding, as Kafka prints them. All zero means "none". */
 #pragma once
 
 #include "base/bytes.h"

@@ -32,12 +32,13 @@ struct checkpoint_group {         /* One group as found in the store. */
 };
 
 /* Adds a new group at index 0. ERR_EXISTS. */
-MUST_CHECK enum err checkpoint_create(struct kv_txn *txn, uint64_t group, enum group_type type, struct bytes description,
-                                      const struct checkpoint_raft *raft);
+MUST_CHECK enum err checkpoint_create(struct kv_txn *txn, uint64_t group, enum group_type type,
+                                      struct bytes description, const struct checkpoint_raft *raft);
 /* Replaces the checkpoint of a group; ERR_NOT_FOUND when it was removed meanwhile. */
-MUST_CHECK enum err checkpoint_put(struct kv_txn *txn, uint64_t group, const struct checkpoint_raft *raft, struct bytes state);
+MUST_CHECK enum err checkpoint_put(struct kv_txn *txn, uint64_t group, const struct checkpoint_raft *raft,
+                                   struct bytes state);
 MUST_CHECK enum err checkpoint_remove(struct kv_txn *txn, uint64_t group); /* OK when absent */
-/* Calls cb for each group in the store, in order of ids; borrowed until it returns. An unreadable record comes with `err`
- * (ERR_CORRUPT) and only its id. Stops at the first error that cb returns. */
+/* Calls cb for each group in the store, in order of ids; borrowed until it returns. An unreadable record comes with
+ * `err` (ERR_CORRUPT) and only its id. Stops at the first error that cb returns. */
 MUST_CHECK enum err checkpoint_each(struct kv_txn *txn, void *context,
                                     enum err (*cb)(void *context, const struct checkpoint_group *group, enum err err));

@@ -1,9 +1,9 @@
-/* One round: for each group whose applied index or hard state moved, take the replica's mark and the machine's capture in one
- * turn; in a work job sync the captured files, then put all checkpoints in one durable transaction; back on the loop
- * tell machines and replicas, and let the WAL forget what no group needs any more.
+/* One round: for each group whose applied index or hard state moved, take the replica's mark and the machine's capture
+ * in one turn; in a work job sync the captured files, then put all checkpoints in one durable transaction; back on the
+ * loop tell machines and replicas, and let the WAL forget what no group needs any more.
  * A group that cannot commit would pin the WAL for ever: its few entries are copied forward before its mark is taken.
- * Failure: a sync or commit that fails ends the process (the page cache may have dropped what could not be written, and a
- * later sync would lie about it); only a full store (ERR_NO_SPACE) is waited out. */
+ * Failure: a sync or commit that fails ends the process (the page cache may have dropped what could not be written, and
+ * a later sync would lie about it); only a full store (ERR_NO_SPACE) is waited out. */
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -94,7 +94,8 @@ static uint64_t round_consider(struct replicas *replicas, struct group *group)
     if (mark.index < 2) {
         return mark.lsn; /* R11: no checkpoint at index 1; the bootstrap entry comes from the local store */
     }
-    bool is_same = mark.index == group->saved_index && mark.hard_term == group->saved_term && mark.hard_vote == group->saved_vote;
+    bool is_same =
+        mark.index == group->saved_index && mark.hard_term == group->saved_term && mark.hard_vote == group->saved_vote;
     if (!is_same) {
         round_add(&replicas->checkpointer, group, &mark);
     }

@@ -23,7 +23,8 @@ struct entry {
 };
 
 /* Takes over the references of `slices` (the array stays the caller's). One reference to the caller. */
-struct entry *entry_new(enum entry_kind kind, uint64_t index, uint64_t term, const struct slice *slices, unsigned count);
+struct entry *entry_new(enum entry_kind kind, uint64_t index, uint64_t term, const struct slice *slices,
+                        unsigned count);
 struct entry *entry_new_copy(enum entry_kind kind, uint64_t index, uint64_t term, struct bytes payload);
 struct entry *entry_acquire(struct entry *entry);
 void entry_release(struct entry *entry);

@@ -7,7 +7,9 @@
 #include "base/limits.h"
 #include <string.h>
 
-enum { SEARCH_BLOCK_COUNT = 64 };
+enum {
+    SEARCH_BLOCK_COUNT = 64
+};
 
 void index_entry_encode(uint8_t data[INDEX_ENTRY_SIZE], struct index_entry entry)
 {

@@ -1,8 +1,8 @@
 /* The members of one Raft group: what an ENTRY_CHANGE carries, and what a checkpoint remembers.
  *
- * The encoding is the one that libraft reads (its configuration format 1), so that an entry's payload can be handed to it
- * as it is; it is written down byte by byte in replication/README.md, "Membership". The order of the servers is part of
- * the value: libraft numbers voters by it.
+ * The encoding is the one that libraft reads (its configuration format 1), so that an entry's payload can be handed to
+ * it as it is; it is written down byte by byte in replication/README.md, "Membership". The order of the servers is part
+ * of the value: libraft numbers voters by it.
  *
  * Pure: no state, no memory of its own. */
 #pragma once
@@ -23,10 +23,11 @@ struct membership {
 
 #define MEMBERSHIP_SIZE_MAX ((size_t)512)  /* of the encoding */
 
-/* Writes the encoding to `target` (room for MEMBERSHIP_SIZE_MAX bytes) and returns its size. 1..REPLICA_SERVER_COUNT_MAX servers. */
+/* Writes the encoding to `target` (room for MEMBERSHIP_SIZE_MAX bytes) and returns its size.
+ * 1..REPLICA_SERVER_COUNT_MAX servers. */
 size_t membership_encode(const struct membership *membership, uint8_t *target);
-/* Strict: ERR_CORRUPT unless membership_encode() could have written exactly these bytes. libraft itself checks no bounds,
- * so nothing reaches it that has not passed here. */
+/* Strict: ERR_CORRUPT unless membership_encode() could have written exactly these bytes. libraft itself checks no
+ * bounds, so nothing reaches it that has not passed here. */
 MUST_CHECK enum err membership_decode(struct bytes bytes, struct membership *membership);
 
 bool membership_equal(const struct membership *a, const struct membership *b);

@@ -39,8 +39,8 @@ MUST_CHECK enum err partition_description_decode(struct bytes description, struc
 
 /* Opens the state machine at `state` (empty: new). Its directory is `<data_dir>/<topic>-<index>.<group>`. */
 MUST_CHECK enum err partition_open(struct env *env, struct log_files *files, const char *data_dir, uint64_t group,
-                                   const struct partition_name *name, const struct partition_config *config, struct bytes state,
-                                   struct partition **partition, struct errmsg *msg);
+                                   const struct partition_name *name, const struct partition_config *config,
+                                   struct bytes state, struct partition **partition, struct errmsg *msg);
 /* cb hears of every change of role, term or readiness, from the replica's own callback: it must only note it. */
 void partition_on_role(struct partition *partition, void *owner,
                        void (*cb)(void *owner, uint64_t group, const struct replica_status *status));
@@ -56,7 +56,7 @@ struct partition_produce;
 typedef void (*partition_produce_cb)(struct partition_produce *req);
 
 struct partition_produce {           /* Caller's memory until cb. */
-    struct slice batch;              /* in: exactly what the client sent for this partition; reference stays the caller's. The memory
+    struct slice batch; /* in: exactly what the client sent for this partition; reference stays the caller's. The memory
                                         is patched in place (epoch, timestamps): the frame's block has one owner. */
     bool is_zstd_allowed;            /* in: Produce v7+ */
     partition_produce_cb cb;
@@ -88,7 +88,8 @@ enum kafka_error partition_offsets(const struct partition *partition, struct par
 enum kafka_error partition_check_epoch(const struct partition *partition, int32_t current_leader_epoch);
 struct log *partition_log(struct partition *partition);
 
-/* Woken once when at least `bytes` were appended since it was set, or when leadership changes, or the partition closes. */
+/* Woken once when at least `bytes` were appended since it was set, or when leadership changes, or the partition
+ * closes. */
 struct partition_watch {
     void (*cb)(struct partition_watch *watch);
     int64_t bytes;                   /* in: wanted; counts down */
@@ -97,14 +98,17 @@ struct partition_watch {
 void partition_watch(struct partition *partition, struct partition_watch *watch);
 void partition_unwatch(struct partition_watch *watch);
 
-/* ListOffsets: `timestamp` as in Kafka, -1 latest (read_committed the same without transactions), -2 earliest, -3 max timestamp, -4 earliest
- * local, -5 latest tiered, >= 0 by time. */
-enum kafka_error partition_list_offset(struct partition *partition, int64_t timestamp, int64_t *offset, int64_t *found_timestamp,
-                                       int32_t *leader_epoch);
+/* ListOffsets: `timestamp` as in Kafka, -1 latest (read_committed the same without transactions), -2 earliest, -3 max
+ * timestamp, -4 earliest local, -5 latest tiered, >= 0 by time. */
+enum kafka_error partition_list_offset(struct partition *partition, int64_t timestamp, int64_t *offset,
+                                       int64_t *found_timestamp, int32_t *leader_epoch);
 /* OffsetForLeaderEpoch: largest epoch <= `epoch` and its end offset; (-1, -1) when unknown. */
-enum kafka_error partition_epoch_end(const struct partition *partition, int32_t epoch, int32_t *found_epoch, int64_t *end_offset);
+enum kafka_error partition_epoch_end(const struct partition *partition, int32_t epoch, int32_t *found_epoch,
+                                     int64_t *end_offset);
 
-/* ---- Trim (retention, DeleteRecords): proposes log_start_offset = min(offset, high watermark); -1 means the high watermark. ---- */
+/* ---- Trim (retention, DeleteRecords) ----------------------------------------------------------------------------- */
+
+/* Proposes log_start_offset = min(offset, high watermark); -1 means the high watermark. */
 struct partition_trim {
     int64_t offset;
     void (*cb)(struct partition_trim *req);

@@ -1,7 +1,7 @@
 /* Happy path: recovery_open() makes the machines at their checkpoints; the WAL calls recovery_replay() for each frame;
  * entries gather in the group's tail and move into the machine when a commit mark passes; what is left is the tail.
- * Failure: a frame that contradicts what came before it (a gap, a term going back) cannot be a torn tail, which the WAL has
- * cut: it is damage, recovery ends with its text and nothing is served. */
+ * Failure: a frame that contradicts what came before it (a gap, a term going back) cannot be a torn tail, which the WAL
+ * has cut: it is damage, recovery ends with its text and nothing is served. */
 
 #include "replication/recovery.h"
 #include "base/assert.h"
@@ -55,14 +55,16 @@ static enum err open_group(void *context, const struct checkpoint_group *found, 
     }
     struct recovery_group *group = group_add(recovery, found);
     if (err != OK) {
-        err = fail(&msg, err, "local store: the record of group %llu does not decode", (unsigned long long)found->group);
+        err =
+            fail(&msg, err, "local store: the record of group %llu does not decode", (unsigned long long)found->group);
     } else {
         err = params->machine_open(params->owner, found->type, found->group, found->description, found->state,
                                    &group->machine, &msg);
     }
     if (err != OK) {
         group->machine = NULL;
-        trace(ERROR, REPLICA, "group out of service", KV("group", (int64_t)found->group), KV("cause", (const char *)msg.text));
+        trace(ERROR, REPLICA, "group out of service", KV("group", (int64_t)found->group),
+              KV("cause", (const char *)msg.text));
         if (found->type == GROUP_METADATA) {
             return fail(&recovery->failure, err, "%s", msg.text);
         }
@@ -87,7 +89,8 @@ enum err recovery_open(struct recovery *recovery, const struct replicas_params *
     err = checkpoint_each(txn, recovery, open_group);
     kv_abort(txn);
     if (err != OK) {
-        return fail(msg, err, "%s", recovery->failure.text[0] != '\0' ? recovery->failure.text : "local store: unreadable");
+        return fail(msg, err, "%s",
+                    recovery->failure.text[0] != '\0' ? recovery->failure.text : "local store: unreadable");
     }
     return OK;
 }
@@ -218,8 +221,8 @@ void recovery_replay(void *owner, const struct wal_record *record)
 
 enum err recovery_finish(struct recovery *recovery, struct errmsg *msg)
 {
-    trace(INFO, REPLICA, "recovered", KV("groups", (int64_t)recovery->groups.count), KV("frames", (int64_t)recovery->frames),
-          KV("applied", (int64_t)recovery->applied));
+    trace(INFO, REPLICA, "recovered", KV("groups", (int64_t)recovery->groups.count),
+          KV("frames", (int64_t)recovery->frames), KV("applied", (int64_t)recovery->applied));
     return recovery->err == OK ? OK : fail(msg, recovery->err, "%s", recovery->failure.text);
 }
 

@@ -1,8 +1,8 @@
-/* What a shard's groups look like after the local store and the write-ahead logs have been read: each group's machine at its
- * applied index, and the tail that Raft starts with. Used by replicas_open() and then gone.
+/* What a shard's groups look like after the local store and the write-ahead logs have been read: each group's machine
+ * at its applied index, and the tail that Raft starts with. Used by replicas_open() and then gone.
  *
- * The replay rules are those of replica_shard.h. Entries that a WAL_COMMIT mark covers are applied at once, so that only the
- * short uncommitted tail stays in memory.
+ * The replay rules are those of replica_shard.h. Entries that a WAL_COMMIT mark covers are applied at once, so that
+ * only the short uncommitted tail stays in memory.
  * Runs on: the shard's thread, before it serves. */
 #pragma once
 
@@ -32,8 +32,8 @@ struct recovery {
     uint64_t applied;
 };
 
-/* Reads this shard's groups from the local store and opens their machines. A group that cannot be opened is kept without a
- * machine. ERR_IO, ... : the store itself. */
+/* Reads this shard's groups from the local store and opens their machines. A group that cannot be opened is kept
+ * without a machine. ERR_IO, ... : the store itself. */
 MUST_CHECK enum err recovery_open(struct recovery *recovery, const struct replicas_params *params, struct errmsg *msg);
 /* A wal_replay_cb; owner = recovery. Frames of groups that are not here are passed over. */
 void recovery_replay(void *owner, const struct wal_record *record);

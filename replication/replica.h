@@ -45,8 +45,8 @@ struct replica_machine_ops {
     void *(*capture)(struct replica_machine *machine, struct dynbuf *state);
     enum err (*capture_sync)(void *capture, struct errmsg *msg);
     void (*capture_done)(struct replica_machine *machine, void *capture, bool is_ok);
-    /* The staged state takes the place of the machine's own, which was behind: applied_index is now `index` (R12). NULL: the
-     * machine cannot be caught up in this way. */
+    /* The staged state takes the place of the machine's own, which was behind: applied_index is now `index` (R12).
+     * NULL: the machine cannot be caught up in this way. */
     void (*install)(struct replica_machine *machine, uint64_t index);
     /* Closes the machine: cancels waiters and reads, then calls replica_machine_closed(machine). */
     void (*close)(struct replica_machine *machine);
@@ -58,10 +58,11 @@ struct replica_machine {
     void *owner;                           /* of `closed`: replicas */
 };
 
-/* Proposes one command. Leader only. On success the entry (one reference taken over) will be applied or, if leadership is
- * lost first, reported through role_changed; proposals of one turn go to Raft in one step. `term` is what a leader
+/* Proposes one command. Leader only. On success the entry (one reference taken over) will be applied or, if leadership
+ * is lost first, reported through role_changed; proposals of one turn go to Raft in one step. `term` is what a leader
  * must write into batches as leader epoch: replica_status. Errors, reference stays the caller's:
- * ERR_NOT_LEADER; ERR_NOT_READY (leader, barrier not committed: wait); ERR_BUSY (tail over its bounds or WAL stalled). */
+ * ERR_NOT_LEADER; ERR_NOT_READY (leader, barrier not committed: wait); ERR_BUSY (tail over its bounds or WAL
+ * stalled). */
 MUST_CHECK enum err replica_submit(struct replica *replica, struct entry *entry);
 void replica_status(const struct replica *replica, struct replica_status *status);
 uint64_t replica_group(const struct replica *replica);
@@ -71,12 +72,13 @@ uint64_t replica_term(const struct replica *replica);
 /* ---- Membership and leadership: leader only, at most one change at a time ---- */
 
 /* Proposes `next` as membership: one server added as standby, one removed or one role changed against the latest one
- * (membership_is_one_step; R9). Done when status.membership_index is past it and is_membership_committed. ERR_NOT_LEADER;
- * ERR_NOT_READY: no entry of this term is committed yet; ERR_BUSY: the change before is not committed; ERR_INVALID: more than one
- * step, the leader itself demoted or removed, or a standby promoted that does not have all of the log yet. */
+ * (membership_is_one_step; R9). Done when status.membership_index is past it and is_membership_committed.
+ * ERR_NOT_LEADER; ERR_NOT_READY: no entry of this term is committed yet; ERR_BUSY: the change before is not committed;
+ * ERR_INVALID: more than one step, the leader itself demoted or removed, or a standby promoted that does not have all
+ * of the log yet. */
 MUST_CHECK enum err replica_change(struct replica *replica, const struct membership *next);
-/* Hands leadership to voter `server`: proposals are refused (ERR_NOT_READY) until it leads or an election timeout has passed;
- * the request goes out when the target has the whole log (R13). ERR_NOT_LEADER, ERR_BUSY, ERR_INVALID. */
+/* Hands leadership to voter `server`: proposals are refused (ERR_NOT_READY) until it leads or an election timeout has
+ * passed; the request goes out when the target has the whole log (R13). ERR_NOT_LEADER, ERR_BUSY, ERR_INVALID. */
 MUST_CHECK enum err replica_transfer(struct replica *replica, uint64_t server);
 /* Highest index that `server` is known to hold durably; leader only, else 0. */
 uint64_t replica_match_index(const struct replica *replica, uint64_t server);

@@ -1,20 +1,23 @@
 /* The replicas of one shard, for those who drive them: replicas.c (recovery, checkpoints) and the peer links.
  * State machines see replica.h only.
  *
- * What happens when: replica_receive(), replica_submit(), timers and durable_lsn only note what there is to do; one task
- * at the end of the loop turn then does, for each replica that has something,
+ * What happens when: replica_receive(), replica_submit(), timers and durable_lsn only note what there is to do; one
+ * task at the end of the loop turn then does, for each replica that has something,
  *   1. one PERSISTED step for all that became durable, 2. one SUBMIT step for all proposals of the turn,
  *   3. apply up to min(commit, durable), 4. messages whose LSN has been reached go to `send`.
- * (Received messages are stepped at once, in order; their outputs wait for the task.) What the steps append to the WAL goes
- * into the unit that is gathered in this turn.
+ * (Received messages are stepped at once, in order; their outputs wait for the task.) What the steps append to the WAL
+ * goes into the unit that is gathered in this turn.
  *
  * Replay rules that the frames of a replica are written for (recovery of a group at checkpoint index C):
  *   - WAL_HARD_STATE: the last one counts, and the checkpoint's if there is none. Terms never go back.
- *   - WAL_ENTRY at index i, last index L (C when there is no tail); `value` is the entry_kind, with REPLICA_ENTRY_COPY for a copy:
+ *   - WAL_ENTRY at index i, last index L (C when there is no tail); `value` is the entry_kind, with REPLICA_ENTRY_COPY
+ *     for a copy:
  *       i >  L + 1: ignored; it lies before entries that were written again later, or before the checkpoint.
  *       i == L + 1: appended.
- *       i <= L:     cuts the log from i on (i <= C: the whole tail), then appended if i > C. But a copy cuts nothing: it
- *                   takes the place of entry i, which has the same term (another one is damage), or is ignored if i <= C.
+ *       i <= L:     cuts the log from i on (i <= C: the whole tail), then appended if i > C. But a copy cuts nothing:
+ *       it
+ *                   takes the place of entry i, which has the same term (another one is damage), or is ignored if i <=
+ *                   C.
  *   - WAL_COMMIT at index i: everything up to min(i, L) is committed: may be applied at once.
  *   - WAL_INSTALL at index i > applied: the log is empty, applied = i, membership from the payload (membership_encode).
  *
@@ -40,13 +43,15 @@ struct replica_shard_params {
     uint64_t server_id;                /* of this broker, in every group */
     unsigned heartbeat_ms;
     unsigned election_ms;              /* >= 5 heartbeats (R14) */
-    size_t retain_size;                /* applied entries kept in memory per group with other members: 0 means GROUP_RETAIN_SIZE */
+    /* applied entries kept in memory per group with other members: 0 means GROUP_RETAIN_SIZE */
+    size_t retain_size;
     void *owner;
-    /* A message may leave. Borrowed for the call. An APPEND's entries are filled in. REPLICA_INSTALL: `peer` needs a catch-up
-     * from this leader; repeated with each heartbeat until it had one. NULL: there are no links, messages are dropped. */
+    /* A message may leave. Borrowed for the call. An APPEND's entries are filled in. REPLICA_INSTALL: `peer` needs a
+     * catch-up from this leader; repeated with each heartbeat until it had one. NULL: there are no links, messages are
+     * dropped. */
     void (*send)(void *owner, struct replica *replica, const struct replica_message *message);
-    /* The replica took itself out of service (libraft refused to go on, or replica_damaged()). It is stopped; never called
-     * inside a call of the machine. The owner closes the machine and the replica. */
+    /* The replica took itself out of service (libraft refused to go on, or replica_damaged()). It is stopped; never
+     * called inside a call of the machine. The owner closes the machine and the replica. */
     void (*on_damaged)(void *owner, struct replica *replica, const char *cause);
 };
 
@@ -78,20 +83,21 @@ struct replica_params {
     const struct replica_tail_entry *tail; /* indexes applied_index + 1 ..., without a gap; references are acquired */
     size_t tail_count;
 };
-/* A new group: term = that of the bootstrap, vote 0, applied_index 0, and as only tail entry replica_bootstrap_entry(). It is
- * never in the WAL: until a checkpoint >= 2 exists it is made again from what the local store knows. With
+/* A new group: term = that of the bootstrap, vote 0, applied_index 0, and as only tail entry replica_bootstrap_entry().
+ * It is never in the WAL: until a checkpoint >= 2 exists it is made again from what the local store knows. With
  * applied_index 1 after a replay the same is done inside (no snapshot ever stands at index 1: R11).
  * A member that joins later starts with term 0 and nothing.
  *
- * Sole voter (R9d): appends WAL_HARD_STATE with the next term, becomes leader, appends its barrier; serves when both are
- * durable. ERR_CORRUPT: an ENTRY_CHANGE that is none; ERR_INVALID: gap, or a term above the hard state's. Nothing is kept then. */
-MUST_CHECK enum err replica_open(struct replica_shard *shard, const struct replica_params *params, struct replica **replica,
-                                 struct errmsg *msg);
+ * Sole voter (R9d): appends WAL_HARD_STATE with the next term, becomes leader, appends its barrier; serves when both
+ * are durable. ERR_CORRUPT: an ENTRY_CHANGE that is none; ERR_INVALID: gap, or a term above the hard state's. Nothing
+ * is kept then. */
+MUST_CHECK enum err replica_open(struct replica_shard *shard, const struct replica_params *params,
+                                 struct replica **replica, struct errmsg *msg);
 /* The entry at index 1; one reference. */
 struct entry *replica_bootstrap_entry(const struct membership *membership, uint64_t term);
 
-/* No more steps, callbacks, messages or WAL frames; proposals not yet stepped are released. Then the machine may be closed, then
- * replica_close(). */
+/* No more steps, callbacks, messages or WAL frames; proposals not yet stepped are released. Then the machine may be
+ * closed, then replica_close(). */
 void replica_stop(struct replica *replica);
 void replica_close(struct replica *replica);   /* frees; stopped before or not */
 
@@ -99,8 +105,8 @@ void replica_close(struct replica *replica);   /* frees; stopped before or not *
  * starts a catch-up from it and ends that with replica_install(). */
 void replica_receive(struct replica *replica, const struct replica_message *message);
 
-/* What a checkpoint of this replica must hold, as of now (applied_index, not durable before the WAL is: take the mark and
- * the machine's capture in one turn). */
+/* What a checkpoint of this replica must hold, as of now (applied_index, not durable before the WAL is: take the mark
+ * and the machine's capture in one turn). */
 struct replica_mark {
     uint64_t index, term;              /* applied */
     struct membership membership;      /* the last one at or below `index` */
@@ -117,7 +123,7 @@ void replica_copy_forward(struct replica *replica);
 /* A WAL_COMMIT mark for what is applied, if the last one is behind: before the WAL is closed. */
 void replica_mark_commit(struct replica *replica);
 
-/* Catch-up, last step: state up to `message->install.last_index` is staged (R12). Asks the core; when it wants it, appends
- * WAL_INSTALL, and when that is durable calls ops->install of the machine and goes on behind it. ERR_BUSY: one is under way;
- * ERR_INVALID: not newer than what is here, or its term is old. */
+/* Catch-up, last step: state up to `message->install.last_index` is staged (R12). Asks the core; when it wants it,
+ * appends WAL_INSTALL, and when that is durable calls ops->install of the machine and goes on behind it. ERR_BUSY: one
+ * is under way; ERR_INVALID: not newer than what is here, or its term is old. */
 MUST_CHECK enum err replica_install(struct replica *replica, const struct replica_message *message);

@@ -1,9 +1,9 @@
 /* Happy path at start: recovery reads groups and logs, each group becomes a replica, the loop runs, elections start.
- * A group is created by one durable transaction in the local store (all creations of a turn share it), then opened; it is
- * removed by another, then its machine is closed, which takes its files along. Removal waits for a checkpoint round in
- * work, since that holds on to machines.
- * A new layout (other shard count) is gated: Raft hears of nothing durable until what recovery read from the old logs has been
- * checkpointed and the owner has committed the layout; a crash before that starts over from the old logs.
+ * A group is created by one durable transaction in the local store (all creations of a turn share it), then opened; it
+ * is removed by another, then its machine is closed, which takes its files along. Removal waits for a checkpoint round
+ * in work, since that holds on to machines.
+ * A new layout (other shard count) is gated: Raft hears of nothing durable until what recovery read from the old logs
+ * has been checkpointed and the owner has committed the layout; a crash before that starts over from the old logs.
  * Close: jobs in work end -> replicas stop -> machines close -> WAL closes -> callback. */
 
 #include "replication/replicas.h"
@@ -318,7 +318,8 @@ void replicas_round_done(struct replicas *replicas, bool is_ok)
         if (is_ok) {
             replicas->params.layout_ready(replicas->params.owner);
         } else {
-            process_stop("no space to checkpoint all groups for a new shard count: free some, or start with the old one");
+            process_stop(
+                "no space to checkpoint all groups for a new shard count: free some, or start with the old one");
         }
     }
     close_pending(replicas);
@@ -335,7 +336,8 @@ static void create_on_run(struct work *work)
     enum err err = kv_begin_write(replicas->params.local, &txn);
     for (struct list *link = replicas->creating.next; link != &replicas->creating; link = link->next) {
         struct replica_create *req = container_of(link, struct replica_create, link);
-        struct checkpoint_raft raft = {.term = req->term, .membership_index = 1, .membership = req->membership, .hard_term = req->term};
+        struct checkpoint_raft raft = {
+            .term = req->term, .membership_index = 1, .membership = req->membership, .hard_term = req->term};
         if (err == OK) {
             req->err = checkpoint_create(txn, req->group, req->type, req->description, &raft);
             err = req->err == ERR_EXISTS ? OK : req->err;
@@ -357,7 +359,8 @@ static enum err create_open(struct replicas *replicas, struct replica_create *re
 {
     struct replicas_params *params = &replicas->params;
     struct replica_machine *machine;
-    enum err err = params->machine_open(params->owner, req->type, req->group, req->description, BYTES_NONE, &machine, &req->msg);
+    enum err err =
+        params->machine_open(params->owner, req->type, req->group, req->description, BYTES_NONE, &machine, &req->msg);
     if (err != OK) {
         group_set_damaged(group_add(replicas, req->group, req->type));
         return err;

@@ -3,8 +3,8 @@
  *
  * Start:  replicas_open() reads the shard's groups from the local store, makes each one's state machine through the
  *         factory at its checkpoint, then replays the WAL: entries known committed are applied at once, the rest is the
- *         tail that Raft starts with. A shard count other than last time is a new *layout*: every shard reads all logs of the old
- *         layout, takes its own groups, and checkpoints them all before the old logs are removed.
+ *         tail that Raft starts with. A shard count other than last time is a new *layout*: every shard reads all logs
+ *         of the old layout, takes its own groups, and checkpoints them all before the old logs are removed.
  * Runs on: the shard's thread. */
 #pragma once
 
@@ -35,10 +35,10 @@ struct replicas_params {
     /* A group went out of service for damage found while running; its machine is closed. */
     void (*damaged)(void *owner, uint64_t group);
     /* Makes the state machine of a group found at start or created. `state` is what capture() wrote, empty for a new
-     * group; `description` what replicas_create() was given. Blocks only on opening files. ERR_DAMAGED: the group stays closed and
-     * is counted; the text says what was found. */
-    enum err (*machine_open)(void *owner, enum group_type type, uint64_t group, struct bytes description, struct bytes state,
-                             struct replica_machine **machine, struct errmsg *msg);
+     * group; `description` what replicas_create() was given. Blocks only on opening files. ERR_DAMAGED: the group stays
+     * closed and is counted; the text says what was found. */
+    enum err (*machine_open)(void *owner, enum group_type type, uint64_t group, struct bytes description,
+                             struct bytes state, struct replica_machine **machine, struct errmsg *msg);
 };
 
 /* Blocks until the WAL is replayed. Elections start when the loop runs. */
@@ -80,7 +80,8 @@ void replicas_remove(struct replicas *replicas, struct replica_remove *req);
 struct replica *replicas_find(struct replicas *replicas, uint64_t group);          /* NULL */
 struct replica_machine *replicas_machine(struct replicas *replicas, uint64_t group); /* NULL: not here, or damaged */
 void replicas_each(struct replicas *replicas, void *context,
-                   void (*cb)(void *context, uint64_t group, struct replica_machine *machine)); /* machine NULL: damaged */
+                   /* machine NULL: damaged */
+                   void (*cb)(void *context, uint64_t group, struct replica_machine *machine));
 bool replicas_is_damaged(const struct replicas *replicas, uint64_t group);
 unsigned replicas_damaged_count(const struct replicas *replicas);
 void replicas_checkpoint(struct replicas *replicas); /* soon, in the background */

@@ -11,8 +11,8 @@ struct codec_random {
     uint32_t count_max;  /* in: elements of an array */
 };
 
-/* Fills the struct: fields of the version at random (extremes, nulls and empty ones more often than by chance), the others
- * with their defaults. */
+/* Fills the struct: fields of the version at random (extremes, nulls and empty ones more often than by chance), the
+ * others with their defaults. */
 void codec_random_message(struct codec_random *random, const struct schema *schema, int16_t version, void *message);
 uint64_t codec_random_next(struct codec_random *random);
 

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REMOVE_FILES_OPEN_MAX = 16 };
+enum {
+    REMOVE_FILES_OPEN_MAX = 16
+};
 
 int test_run(const test_suite_fn *suites, size_t count)
 {

@@ -24,7 +24,9 @@ static void write_one_of_each(struct writer *writer)
     write_bytes(writer, bytes_from_text("payload"));
 }
 
-enum { ONE_OF_EACH_SIZE = 2 * (1 + 2 + 4 + 8) + 2 + 2 + 10 + 7 };
+enum {
+    ONE_OF_EACH_SIZE = 2 * (1 + 2 + 4 + 8) + 2 + 2 + 10 + 7
+};
 
 /* Goal: what was written is read back, in big-endian order. */
 START_TEST(fields_are_read_back)

@@ -197,11 +197,15 @@ START_TEST(decode_judges_each_input)
 }
 END_TEST
 
-/* Goal: a request never takes more memory than its arena has, and a frame of n bytes never more than a fixed multiple of n.
+/* Goal: a request never takes more memory than its arena has, and a frame of n bytes never more than a fixed multiple
+ *       of n.
  * Method: an array of empty names fills 100,000 bytes; arenas of all sizes up to what it needs. */
 START_TEST(decode_stays_within_the_arena)
 {
-    enum { COUNT = 50000, FRAME = 4 + 2 * COUNT };
+    enum {
+        COUNT = 50000,
+        FRAME = 4 + 2 * COUNT
+    };
     struct shared *block = shared_new(FRAME);
     memset(block->data, 0, FRAME);
     be32_put(block->data, COUNT);
@@ -215,8 +219,8 @@ START_TEST(decode_stays_within_the_arena)
 }
 END_TEST
 
-/* Goal: the multiple by which a decoded message can exceed its bytes is known. Method: the largest quotient over the elements
- * of all arrays in requests; a new schema that is worse is to be thought about. */
+/* Goal: the multiple by which a decoded message can exceed its bytes is known. Method: the largest quotient over the
+ * elements of all arrays in requests; a new schema that is worse is to be thought about. */
 static size_t amplification(const struct schema *schema)
 {
     size_t worst = 0;
@@ -243,8 +247,8 @@ END_TEST
 
 /* ---------------------------------------------------------------- defaults, nulls, versions */
 
-/* Goal: a version that lacks a field gives its default, not zero. Method: Fetch v4 lacks session, epochs, rack and limits
- * that later versions have; each default differs from zero or is a text. */
+/* Goal: a version that lacks a field gives its default, not zero. Method: Fetch v4 lacks session, epochs, rack and
+ * limits that later versions have; each default differs from zero or is a text. */
 START_TEST(decode_gives_missing_fields_their_default)
 {
     struct shared *block = from_hex("ffffffff 00000064 00000001 00000400 00 00000001 000174 00000001 00000007 "
@@ -277,8 +281,8 @@ START_TEST(decode_gives_missing_fields_their_default)
 }
 END_TEST
 
-/* Goal: a message of defaults is what an empty message reads as. Method: for every schema and version, encode defaults, decode
- * into a struct full of rubbish, compare the bytes of both. */
+/* Goal: a message of defaults is what an empty message reads as. Method: for every schema and version, encode defaults,
+ * decode into a struct full of rubbish, compare the bytes of both. */
 START_TEST(defaults_survive_the_wire)
 {
     const struct schema *schema = message_schema(_i);
@@ -320,8 +324,9 @@ static void expect_hex(const struct schema *schema, int16_t version, const void 
     shared_release(expected);
 }
 
-/* Goal: the bytes themselves, by hand from the protocol's description: tagged fields only when set, ascending; versions leave
- * out what they lack; null becomes empty where a version has no null. Method: small messages against written-out bytes. */
+/* Goal: the bytes themselves, by hand from the protocol's description: tagged fields only when set, ascending; versions
+ * leave out what they lack; null becomes empty where a version has no null. Method: small messages against written-out
+ * bytes. */
 START_TEST(encode_writes_the_bytes_of_the_protocol)
 {
     struct kafka_api_versions_response versions;
@@ -362,8 +367,8 @@ END_TEST
 
 /* ---------------------------------------------------------------- payload, limits, text */
 
-/* Goal: fetched bytes go to the socket without a copy. Method: a large slice with a block must be a fragment that points into
- * that block; the message around it is right. */
+/* Goal: fetched bytes go to the socket without a copy. Method: a large slice with a block must be a fragment that
+ * points into that block; the message around it is right. */
 START_TEST(encode_references_large_records)
 {
     struct shared *block = shared_new(100000);
@@ -397,8 +402,8 @@ START_TEST(encode_references_large_records)
 }
 END_TEST
 
-/* Goal: what the format cannot carry is an error of the buffer, never a wrong frame. Method: a text over 32,767 bytes in a
- * classic and in a compact version; a message over the buffer's size at every size. */
+/* Goal: what the format cannot carry is an error of the buffer, never a wrong frame. Method: a text over 32,767 bytes
+ * in a classic and in a compact version; a message over the buffer's size at every size. */
 START_TEST(encode_fails_by_the_buffer)
 {
     uint8_t *text = mem_alloc(40000);
@@ -443,8 +448,8 @@ START_TEST(new_gives_elements_with_defaults)
 }
 END_TEST
 
-/* Goal: text for people: all kinds of values, no payload, nothing that a terminal could take for a command, and a full buffer
- * is told. Method: one message, then the same into buffers that are too small. */
+/* Goal: text for people: all kinds of values, no payload, nothing that a terminal could take for a command, and a full
+ * buffer is told. Method: one message, then the same into buffers that are too small. */
 START_TEST(print_shows_all_but_payload)
 {
     struct kafka_produce_request_partition partitions[2] = {{.index = 1}, {.index = 2}};

@@ -56,7 +56,9 @@ static uint32_t crc_by_bits(struct bytes bytes)
  * path, each at 16 alignments; then each way to cut one input in two. */
 START_TEST(any_size_alignment_and_split)
 {
-    enum { SIZE_MAX_TESTED = 1100 };
+    enum {
+        SIZE_MAX_TESTED = 1100
+    };
     uint8_t *memory = mem_alloc(SIZE_MAX_TESTED + 16);
     for (size_t i = 0; i < SIZE_MAX_TESTED + 16; i++) {
         memory[i] = (uint8_t)(i * i * 7 + i / 5);

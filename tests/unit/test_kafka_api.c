@@ -25,8 +25,8 @@ START_TEST(every_row_agrees_with_its_schemas)
 }
 END_TEST
 
-/* Goal: librdkafka up to 2.11 turns features off unless single versions lie in a range. Method: the versions that it asks for
- * (its table of features), among the APIs that are served. */
+/* Goal: librdkafka up to 2.11 turns features off unless single versions lie in a range. Method: the versions that it
+ * asks for (its table of features), among the APIs that are served. */
 START_TEST(ranges_hold_the_versions_that_old_clients_ask_for)
 {
     static const struct {
@@ -61,8 +61,8 @@ START_TEST(find_knows_the_served_keys_and_no_others)
 }
 END_TEST
 
-/* Goal: headers change at the first flexible version, but an ApiVersions answer keeps header 0 (KIP-511), and what cannot be
- * answered can still have its header read. Method: the edges. */
+/* Goal: headers change at the first flexible version, but an ApiVersions answer keeps header 0 (KIP-511), and what
+ * cannot be answered can still have its header read. Method: the edges. */
 START_TEST(headers_follow_the_first_flexible_version)
 {
     const struct kafka_api *produce = kafka_api_find(KAFKA_API_PRODUCE);

@@ -308,7 +308,9 @@ START_TEST(cursor_walks_its_prefix_only)
 }
 END_TEST
 
-enum { MODEL_KEY_COUNT = 600 };
+enum {
+    MODEL_KEY_COUNT = 600
+};
 
 /* A deterministic pseudo-random sequence; the seed is the loop index of the test. */
 static uint32_t next(uint64_t *state)
@@ -577,7 +579,9 @@ START_TEST(killed_writer_leaves_the_last_commit)
 }
 END_TEST
 
-enum { THREAD_COMMIT_COUNT = 150 };
+enum {
+    THREAD_COMMIT_COUNT = 150
+};
 static atomic_bool is_done;
 
 static void *write_pairs(void *unused)

@@ -7,7 +7,10 @@
 #include "base/uv_env.h"
 #include "tests/lib/test.h"
 
-enum { SHARD_COUNT = 4, SENT_COUNT = 2000 };
+enum {
+    SHARD_COUNT = 4,
+    SENT_COUNT = 2000
+};
 
 struct shard {
     pthread_t thread;

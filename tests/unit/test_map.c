@@ -37,7 +37,9 @@ END_TEST
  * come and go often, with a full comparison now and then; keys include both ends of the range. */
 START_TEST(map_agrees_with_model)
 {
-    enum { KEY_COUNT = 300 };
+    enum {
+        KEY_COUNT = 300
+    };
     void *model[KEY_COUNT] = {NULL};
     uint64_t random = (uint64_t)_i + 1;
     uint64_t factor = (uint64_t[]){1, 4096, UINT64_C(1) << 32, UINT64_C(1) << 56, UINT64_MAX}[_i % 5];
@@ -83,7 +85,9 @@ END_TEST
 /* Goal: the entry just returned may be removed, and every other one is still visited once. */
 START_TEST(removal_during_iteration_skips_nothing)
 {
-    enum { KEY_COUNT = 5000 };
+    enum {
+        KEY_COUNT = 5000
+    };
     struct map map;
     uint8_t seen[KEY_COUNT] = {0};
     size_t cursor = 0;

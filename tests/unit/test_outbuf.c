@@ -56,7 +56,10 @@ END_TEST
  * buffer, one seed a run; reservations are patched at the end, as sizes in front of a message are. */
 START_TEST(any_mix_comes_out_in_order)
 {
-    enum { STEP_COUNT = 400, PATCH_COUNT = 64 };
+    enum {
+        STEP_COUNT = 400,
+        PATCH_COUNT = 64
+    };
     static uint8_t noise[20000];
     uint64_t random = (uint64_t)_i + 1;
     uint8_t *patches[PATCH_COUNT];

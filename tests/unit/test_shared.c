@@ -67,7 +67,10 @@ START_TEST(unshared_block_is_resized)
 }
 END_TEST
 
-enum { THREAD_COUNT = 4, ROUND_COUNT = 20000 };
+enum {
+    THREAD_COUNT = 4,
+    ROUND_COUNT = 20000
+};
 
 static void *acquire_and_release(void *memory)
 {

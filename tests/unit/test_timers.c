@@ -3,7 +3,10 @@
 #include "base/timers.h"
 #include "tests/lib/test.h"
 
-enum { TIMER_COUNT = 200, STEP_COUNT = 20000 };
+enum {
+    TIMER_COUNT = 200,
+    STEP_COUNT = 20000
+};
 
 static void on_fire(struct timer *timer)
 {

@@ -13,7 +13,9 @@
 #include "base/mem.h"
 #include "tests/lib/test.h"
 
-enum { OUTPUT_SIZE_MAX = 4 << 20 };
+enum {
+    OUTPUT_SIZE_MAX = 4 << 20
+};
 
 static char *dir;
 static int stderr_saved;
@@ -256,7 +258,10 @@ START_TEST(errno_is_kept_and_a_closed_stderr_is_survived)
 }
 END_TEST
 
-enum { THREAD_COUNT = 4, EVENT_COUNT = 3000 };
+enum {
+    THREAD_COUNT = 4,
+    EVENT_COUNT = 3000
+};
 
 static void *trace_much(void *memory)
 {

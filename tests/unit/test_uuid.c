@@ -47,7 +47,8 @@ static const char *const bad_texts[] = {
     "AAAAAAAAAA AAAAAAAAAAA",
 };
 
-/* Goal: nothing but one spelling of an id is taken. Method: near misses, and a NUL in the middle; the target is untouched. */
+/* Goal: nothing but one spelling of an id is taken. Method: near misses, and a NUL in the middle; the target is
+ *       untouched. */
 START_TEST(bad_text_is_refused)
 {
     struct uuid uuid = uuid_cases[3].uuid;

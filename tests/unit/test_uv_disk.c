@@ -12,7 +12,9 @@
 #include "base/uv_env.h"
 #include "tests/lib/test.h"
 
-enum { WRITE_COUNT = 100 };
+enum {
+    WRITE_COUNT = 100
+};
 
 static struct uv_env *uv;
 static struct env *env;
@@ -55,7 +57,9 @@ static int open_file(const char *name, unsigned flags)
  * growing size, empty ones among them, read back in one piece and past the end. */
 START_TEST(gathered_write_is_read_back)
 {
-    enum { FRAGMENT_COUNT = 200 };
+    enum {
+        FRAGMENT_COUNT = 200
+    };
     static uint8_t source[FRAGMENT_COUNT * FRAGMENT_COUNT];
     static uint8_t target[sizeof(source)];
     struct iovec iov[FRAGMENT_COUNT];

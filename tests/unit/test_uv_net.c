@@ -12,7 +12,11 @@
 #include "base/uv_env.h"
 #include "tests/lib/test.h"
 
-enum { ECHO_SIZE = 8 << 20, READ_SIZE = 64 << 10, END_COUNT_MAX = 64 };
+enum {
+    ECHO_SIZE = 8 << 20,
+    READ_SIZE = 64 << 10,
+    END_COUNT_MAX = 64
+};
 
 struct end { /* of a connection */
     struct stream *stream;
