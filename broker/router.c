@@ -1,0 +1,145 @@
+/* The origin's own part runs at once, without a message. A part's memory stays until the part and its cancel are both back, so a cancel
+ * that crosses a finished part finds it in place and does nothing. */
+
+#include "broker/router.h"
+#include "base/assert.h"
+#include "base/mem.h"
+#include "broker/broker.h"
+
+static void scatter_on_done(struct task *task)
+{
+    struct scatter *scatter = container_of(task, struct scatter, done_task);
+    scatter->done(scatter);
+}
+
+void scatter_init(struct scatter *scatter, struct shard *origin)
+{
+    *scatter = (struct scatter){.origin = origin};
+    scatter->parts = mem_alloc(shard_count(origin) * sizeof(*scatter->parts));
+    task_init(&scatter->done_task, scatter_on_done);
+}
+
+void scatter_deinit(struct scatter *scatter)
+{
+    assert(scatter->out == 0);
+    mem_free(scatter->parts);
+    scatter->parts = NULL;
+}
+
+void scatter_add(struct scatter *scatter, struct scatter_item *item, uint64_t group)
+{
+    unsigned number = replicas_shard(group, shard_count(scatter->origin));
+    struct scatter_part *part = &scatter->parts[number];
+    item->group = group;
+    list_init(&item->link);
+    if (!part->is_used) {
+        part->is_used = true;
+        part->scatter = scatter;
+        part->shard = &scatter->origin->broker->shards[number];
+        list_init(&part->items);
+        scatter->part_count++;
+    }
+    list_push(&part->items, &item->link);
+    part->pending++;
+}
+
+static bool is_home(const struct scatter_part *part)
+{
+    return part->shard == part->scatter->origin;
+}
+
+static void one_back(struct scatter *scatter)
+{
+    assert(scatter->out > 0);
+    if (--scatter->out == 0) {
+        env_task(scatter->origin->env, &scatter->done_task);
+    }
+}
+
+static void part_on_back(struct scatter_part *part)
+{
+    struct scatter *scatter = part->scatter;
+    part->is_back = true;
+    if (scatter->part_back != NULL) {
+        scatter->part_back(part);
+    }
+    one_back(scatter);
+}
+
+static void part_on_back_message(struct message *message)
+{
+    part_on_back(container_of(message, struct scatter_part, message));
+}
+
+static void part_on_start_message(struct message *message)
+{
+    struct scatter_part *part = container_of(message, struct scatter_part, message);
+    part->scatter->part_start(part);
+}
+
+void scatter_go(struct scatter *scatter)
+{
+    unsigned count = shard_count(scatter->origin);
+    scatter->out = scatter->part_count + 1; /* itself, until all are sent */
+    for (unsigned i = 0; i < count; i++) {
+        struct scatter_part *part = &scatter->parts[i];
+        if (part->is_used && !is_home(part)) {
+            part->message.cb = part_on_start_message;
+            shard_send(scatter->origin, i, &part->message);
+        }
+    }
+    struct scatter_part *home = &scatter->parts[scatter->origin->number];
+    if (home->is_used) {
+        scatter->part_start(home);
+    }
+    one_back(scatter);
+}
+
+void scatter_part_done(struct scatter_part *part)
+{
+    assert(!part->is_done);
+    part->is_done = true;
+    if (is_home(part)) {
+        part_on_back(part);
+    } else {
+        part->message.cb = part_on_back_message;
+        shard_send(part->shard, part->scatter->origin->number, &part->message);
+    }
+}
+
+static void cancel_on_back_message(struct message *message)
+{
+    one_back(container_of(message, struct scatter_part, cancel)->scatter);
+}
+
+static void cancel_on_message(struct message *message)
+{
+    struct scatter_part *part = container_of(message, struct scatter_part, cancel);
+    if (!part->is_done) {
+        part->scatter->part_cancel(part);
+    }
+    part->cancel.cb = cancel_on_back_message;
+    shard_send(part->shard, part->scatter->origin->number, &part->cancel);
+}
+
+void scatter_cancel(struct scatter *scatter)
+{
+    unsigned count = shard_count(scatter->origin);
+    if (scatter->is_cancelled) {
+        return;
+    }
+    scatter->is_cancelled = true;
+    for (unsigned i = 0; i < count; i++) {
+        struct scatter_part *part = &scatter->parts[i];
+        if (!part->is_used || part->is_back) {
+            continue;
+        }
+        if (!is_home(part)) {
+            scatter->out++;
+            part->cancel.cb = cancel_on_message;
+            shard_send(scatter->origin, i, &part->cancel);
+        } else if (!part->is_done) {
+            scatter->part_cancel(part);
+        }
+    }
+}
