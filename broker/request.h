@@ -48,6 +48,9 @@ void request_local_address(struct request *request, char *host, size_t size, uin
 
 typedef void (*request_handler)(struct request *request);
 
+/* How large a response may be now, by the shard's budget; at least 64 KiB. Fetch keeps to it. */
+size_t request_response_room(const struct request *request);
+
 /* api.c: the table of what is served. NULL: not served. */
 request_handler api_handler(int16_t api_key);
 

@@ -1,0 +1,31 @@
+/* A handler's wish to the controller, from any shard: carried to shard 0, decided there, carried back; creations then wait until
+ * this shard knows a leader for every new partition, so that a topic is usable when its creation is answered.
+ *
+ * Runs on: the origin shard, but for what is said. All memory is the caller's until cb. */
+#pragma once
+
+#include "broker/shard.h"
+
+struct wish {                  /* The carrier; embedded by those below and by handlers. */
+    struct shard *origin;
+    void (*decide)(struct wish *wish, struct controller *controller); /* shard 0; ends with wish_decided(), now or later; controller NULL: not ready */
+    void (*decided)(struct wish *wish);                               /* origin */
+    struct message message;    /* private */
+    struct shard *target;      /* private */
+};
+void wish_send(struct wish *wish, struct shard *origin);
+void wish_decided(struct wish *wish); /* shard 0 */
+
+struct wish_create {           /* CreateTopics, and auto-creation */
+    struct controller_create create; /* in: topics, count, is_validate_only, results[count] */
+    int64_t timeout_ms;        /* for the leaders to appear */
+    void (*cb)(struct wish_create *create);
+    /* private */
+    struct wish wish;
+    struct leaders_wait wait;
+    uint64_t *groups;
+};
+void wish_create_topics(struct wish_create *create, struct shard *origin);
+
+/* Groups of a topic's partitions [first, count) as this shard's metadata has them now; mem_alloc'ed. */
+size_t wish_topic_groups(struct shard *shard, const struct uuid *topic, int32_t first, uint64_t **groups, size_t count);
