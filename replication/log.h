@@ -45,9 +45,9 @@ struct log_state {                 /* for checkpoints and open */
 };
 void log_state_deinit(struct log_state *state);
 
-/* Opens the log as it was at `state` (NULL: a new one, end offset 0): segments that are not in it are removed, files are
- * cut back to their sizes in it, missing or short ones are ERR_DAMAGED. Reads no segment data. Directory is created when
- * missing. `state` stays the caller's. `dir` is copied. */
+/* Opens the log as it was at `state` (NULL: a new one, end offset 0): segments that are not in it are removed, files
+ * are cut back to their sizes in it, missing or short ones are ERR_DAMAGED. Reads no segment data. Directory is
+ * created when missing. `state` stays the caller's. `dir` is copied. */
 MUST_CHECK enum err log_open(struct env *env, struct log_files *files, const char *dir, const struct log_config *config,
                              const struct log_state *state, struct log **log, struct errmsg *msg);
 /* Reads in flight are answered ERR_CANCELED before this returns; captures may be finished later. Nothing is synced. */
@@ -71,8 +71,9 @@ struct log_batch {                 /* One record batch to append. */
 /* Appends, rolling segments as configured. `append_ms` is the entry's time, the same on every replica. */
 void log_append(struct log *log, int64_t append_ms, const struct log_batch *batches, size_t count);
 
-/* Moves the start to `offset` (no-op below the current start; at most the end): segments wholly below it are left out of the
- * log at once. Their files go in the background, after the next capture is done: until then a checkpoint may name them. */
+/* Moves the start to `offset` (no-op below the current start; at most the end): segments wholly below it are left
+ * out of the log at once. Their files go in the background, after the next capture is done: until then a checkpoint
+ * may name them. */
 void log_trim(struct log *log, int64_t offset);
 
 struct log_read {                  /* Caller's memory until cb. */
@@ -84,18 +85,19 @@ struct log_read {                  /* Caller's memory until cb. */
     struct errmsg msg;             /* out: on ERR_DAMAGED and ERR_IO */
     struct log_job *job;           /* private */
 };
-/* From the page cache, at once. ERR_WOULD_BLOCK: not cached, call log_read_async(). Every batch served has had its CRC, its
- * place and its leader epoch checked: ERR_DAMAGED instead of wrong bytes. A slice ends at the end of a segment at the latest.
- * ERR_IO: a file could not be opened (descriptors); nothing is known to be damaged. */
+/* From the page cache, at once. ERR_WOULD_BLOCK: not cached, call log_read_async(). Every batch served has had its
+ * CRC, its place and its leader epoch checked: ERR_DAMAGED instead of wrong bytes. A slice ends at the end of a
+ * segment at the latest. ERR_IO: a file could not be opened (descriptors); nothing is known to be damaged. */
 MUST_CHECK enum err log_read_now(struct log *log, struct log_read *req);
 /* The same off the loop; always answers by cb, never inside. log_close() cancels (ERR_CANCELED). */
 void log_read_async(struct log *log, struct log_read *req);
-/* Who knows which leader epoch wrote an offset: the four bytes of a batch that neither its CRC nor its neighbours protect.
- * With it, reads refuse a batch of another epoch. `epoch_at` is pure; NULL: not checked. */
+/* Who knows which leader epoch wrote an offset: the four bytes of a batch that neither its CRC nor its neighbours
+ * protect. With it, reads refuse a batch of another epoch. `epoch_at` is pure; -1 from it: not remembered, so not
+ * checked (batches below log_start_offset, which share a segment with it); NULL: nothing is checked. */
 void log_set_epochs(struct log *log, int32_t (*epoch_at)(void *owner, int64_t offset), void *owner);
 
-/* First record with timestamp >= `timestamp` below end_offset: ListOffsets. Blocks on cold pages for at most a few reads;
- * decompresses one batch. ERR_NOT_FOUND. */
+/* First record with timestamp >= `timestamp` below end_offset: ListOffsets. Blocks on cold pages for at most a few
+ * reads; decompresses one batch. ERR_NOT_FOUND. */
 MUST_CHECK enum err log_find_time(struct log *log, int64_t timestamp, int64_t *offset, int64_t *found_timestamp, struct errmsg *msg);
 /* Offset and timestamp of the record with the highest timestamp; ERR_NOT_FOUND when empty. */
 MUST_CHECK enum err log_find_max_time(struct log *log, int64_t *offset, int64_t *timestamp, struct errmsg *msg);
@@ -104,9 +106,10 @@ MUST_CHECK enum err log_find_max_time(struct log *log, int64_t *offset, int64_t 
  * a replicated trim; never beyond the base of the active segment, or the end for time retention after a roll). */
 int64_t log_retention_offset(const struct log *log, int64_t now_ms, int64_t retention_ms, int64_t retention_bytes);
 
-/* Checkpoint. capture: copies the state and takes the dirty file handles (pinned); on the shard's thread. sync: fdatasync of each
- * and the directory if names changed; in a work job. done, on the shard's thread: unpins. `is_ok`: the checkpoint with `state`
- * is durable, so what was trimmed before may be unlinked; false makes the files dirty again. */
+/* Checkpoint. capture: copies the state and takes the dirty file handles (pinned); on the shard's thread. sync:
+ * fdatasync of each and the directory if names changed; in a work job. done, on the shard's thread: unpins. `is_ok`:
+ * the checkpoint with `state` is durable, so what was trimmed before may be unlinked; false makes the files dirty
+ * again. */
 struct log_capture;
 struct log_capture *log_capture(struct log *log, struct log_state *state);
 MUST_CHECK enum err log_capture_sync(struct log_capture *capture, struct errmsg *msg);
