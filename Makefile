@@ -16,7 +16,7 @@ ifndef MODE
     MODE := tsan
   else ifneq ($(filter cov,$(MAKECMDGOALS)),)
     MODE := cov
-  else ifneq ($(filter check tests,$(MAKECMDGOALS)),)
+  else ifneq ($(filter check tests golden,$(MAKECMDGOALS)),)
     MODE := debug
   else
     MODE := release
@@ -93,6 +93,8 @@ sim_src   := $(wildcard tests/sim/*.c)
 SIM       := $(if $(sim_src),$(B)/sim)
 fuzz_src  := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZERS   := $(fuzz_src:tests/fuzz/%.c=$(B)/%)
+golden_src := $(wildcard tests/golden/*.c)
+GOLDEN     := $(golden_src:%.c=$(B)/%)
 bench_src := $(wildcard tests/bench/*.c)
 BENCHES   := $(foreach s,$(bench_src),$(B)/bench_$(patsubst bench_%,%,$(basename $(notdir $(s)))))
 
@@ -100,7 +102,7 @@ ctl_src   := $(wildcard broker/ctl_*.c)
 PROGRAMS  := $(if $(wildcard broker/main.c),$(B)/balsad) $(if $(ctl_src),$(B)/balsactl) \
              $(if $(wildcard broker/inspect.c),$(B)/balsa-inspect)
 
-all_src := $(foreach f,$(FOLDERS),$($(f)_src)) $(MAINS_src) $(testlib_src) $(unit_src) $(sim_src) $(fuzz_src) $(bench_src)
+all_src := $(foreach f,$(FOLDERS),$($(f)_src)) $(MAINS_src) $(testlib_src) $(unit_src) $(sim_src) $(fuzz_src) $(golden_src) $(bench_src)
 all_hdr := $(wildcard $(FOLDERS:%=%/*.h) tests/*/*.h)
 
 # ---------------------------------------------------------------- goals
@@ -113,7 +115,7 @@ MAKEFLAGS += --no-builtin-rules
 Q   := $(if $(V),,@)
 say = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '  %-7s %s\n' $(1) $(2))
 
-.PHONY: all libs tests check tsan cov sim fuzzers fuzz benches bench install clean help FORCE
+.PHONY: all libs tests check golden tsan cov sim fuzzers fuzz benches bench install clean help FORCE
 
 all: libs $(PROGRAMS)            ##> the programs (and every archive), MODE=release unless told otherwise
 libs: $(ARCHIVES)
@@ -124,6 +126,9 @@ CHECKED := $(if $(TEST),$(B)/tests/unit/test_$(TEST:test_%=%),$(UNIT))
 check: $(CHECKED)                ##> run the unit tests; TEST=name runs one, MODE=release|tsan another build
 	$(Q)scripts/lib/run-tests --mode $(MODE) --jobs $(JOBS) $(if $(V),--verbose) \
 	    $(CHECKED)
+
+golden: $(GOLDEN)                ##> schemas and frames against Kafka's own and against another implementation
+	$(Q)tests/golden/run $(B)/tests/golden
 
 tsan: check                      ##> the unit tests under ThreadSanitizer
 
@@ -236,6 +241,11 @@ $(foreach t,$(unit_src:tests/unit/test_%.c=%),$(eval $(call unit_rules,$(t))))
 $(FUZZERS): $(B)/%: $(B)/obj/tests/fuzz/%.o $(TESTLIB) $(ARCHIVES)
 	@$(call say,LINK,$@)
 	$(Q)$(call link,-fsanitize=fuzzer) $(LINK) $(LIBS_tests)
+
+$(GOLDEN): $(B)/%: $(B)/obj/%.o $(TESTLIB) $(ARCHIVES)
+	@$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(call link) $(LINK) $(LIBS_tests)
 
 define bench_rules
 $(B)/bench_$(patsubst bench_%,%,$(basename $(notdir $(1)))): $(1:%.c=$(B)/obj/%.o) $(TESTLIB) $(ARCHIVES)

@@ -48,6 +48,10 @@
 #define GROUP_UNCOMMITTED_COUNT_MAX 4096   /* libraft scans them at each ack (reference: R15, R24) */
 #define GROUP_TAIL_SIZE_MAX MIB(32)        /* bytes of one group's entries in memory */
 #define GROUP_RETAIN_SIZE MIB(1)           /* applied entries kept for followers that are a little behind */
+#define APPEND_SIZE_MAX MIB(1)             /* payload of one message to a follower, but for a single larger entry */
+#define APPEND_ENTRY_COUNT_MAX 512         /* entries of one message */
+#define INFLIGHT_SIZE MIB(4)               /* aimed at per follower: sets libraft's limit of entries in flight (R15) */
+#define OUTBOX_COUNT_MAX 256               /* messages of one group that wait for the log; more are dropped, Raft sends again */
 #define SHARD_TAIL_SIZE_MAX MIB(512)       /* bytes of all groups' entries in memory; proposals are refused beyond */
 #define SHARD_RETAIN_SIZE_MAX MIB(128)     /* beyond this no applied entry is retained */
 

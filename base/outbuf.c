@@ -52,6 +52,7 @@ static void fragment_add(struct outbuf *out, struct shared *block, const uint8_t
         out->fragment_capacity = out->fragment_capacity == 0 ? FRAGMENT_CAPACITY_FIRST : out->fragment_capacity * 2;
         out->fragments = mem_resize(out->fragments, out->fragment_capacity * sizeof *out->fragments);
     }
+    assert(out->fragments != NULL && out->fragment_count < out->fragment_capacity);
     out->fragments[out->fragment_count++] = (struct outbuf_fragment){block, data, size};
 }
 

@@ -27,11 +27,12 @@ struct request {
     struct reader body;
     struct arena arena;
     int64_t received_us;
-    /* private to conn.c */
+    /* private to request.c and conn.c */
     struct list link;                /* on the connection, in order of arrival */
     struct outbuf response;
+    bool is_dispatched;
     bool is_answered;
-    bool is_silent;
+    bool is_silent;                  /* answered by nothing */
     size_t charge;                   /* bytes of the budget held */
 };
 

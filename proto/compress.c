@@ -1,5 +1,6 @@
-/* Happy path of unpacking: gzip, lz4 and zstd are streams, driven by one loop that grows the output by doubling and asks a step
- * function for progress; snappy is blocks, each of a length that it declares and that its format bounds by 32 times its size.
+/* Happy path of unpacking: gzip, lz4 and zstd are streams, driven by one loop that grows the output by doubling and
+ * asks a step function for progress; snappy is blocks, each of a length that it declares and that its format bounds
+ * by 32 times its size.
  * Failure: whatever is not a whole, well-formed stream is ERR_CORRUPT; more output than allowed is ERR_TOO_LARGE. */
 #include "proto/compress.h"
 
@@ -14,21 +15,23 @@
 #include <zstd.h>
 
 enum {
-    OUTPUT_SIZE_FIRST = 4096,       /* room for the first step */
-    GZIP_WINDOW_BITS = 15 + 16,     /* 32 KiB window, gzip wrapper */
-    GZIP_MEMORY_LEVEL = 8,          /* zlib's default */
-    SNAPPY_RATIO_MAX = 32,          /* a copy of 64 bytes takes 3: no valid block expands more */
-    XERIAL_HEADER_SIZE = 16,        /* magic, version, oldest compatible version */
-    XERIAL_BLOCK_SIZE = 32 * 1024,  /* what snappy-java packs at a time */
-    ZSTD_WINDOW_LOG_MAX = 26,       /* 64 MiB of history at most, though a frame may ask for gigabytes */
-    ZSTD_LEVEL = 3,                 /* zstd's default */
+    OUTPUT_SIZE_FIRST = 4096,      /* room for the first step */
+    GZIP_WINDOW_BITS = 15 + 16,    /* 32 KiB window, gzip wrapper */
+    GZIP_MEMORY_LEVEL = 8,         /* zlib's default */
+    SNAPPY_RATIO_MAX = 32,         /* a copy of 64 bytes takes 3: no valid block expands more */
+    XERIAL_HEADER_SIZE = 16,       /* magic, version, oldest compatible version */
+    XERIAL_BLOCK_SIZE = 32 * 1024, /* what snappy-java packs at a time */
+    ZSTD_WINDOW_LOG_MAX = 26,      /* 64 MiB of history at most, though a frame may ask for gigabytes */
+    ZSTD_LEVEL = 3,                /* zstd's default */
 };
 
 static const uint8_t xerial_magic[8] = {0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0};
 
 enum step { STEP_MORE, STEP_END, STEP_BAD };
-/* Moves on as far as input and output allow; in: sizes at hand, out: sizes used. STEP_END: a whole stream ended here. */
-typedef enum step (*step_fn)(void *stream, const uint8_t *input, size_t *input_size, uint8_t *output, size_t *output_size);
+/* Moves on as far as input and output allow; in: sizes at hand, out: sizes used. STEP_END: a whole stream ended
+ * here. */
+typedef enum step (*step_fn)(void *stream, const uint8_t *input, size_t *input_size, uint8_t *output,
+                             size_t *output_size);
 
 /* ---- Streams ---- */
 
@@ -57,7 +60,8 @@ static enum err unpack_stream(void *stream, step_fn step, struct bytes packed, s
         size_t room = end > plain->size ? end - plain->size : 0;
         size_t input = packed.size - at;
         size_t output = room;
-        enum step result = step(stream, packed.data + at, &input, room > 0 ? plain->data + plain->size : nowhere, &output);
+        enum step result =
+            step(stream, packed.data + at, &input, room > 0 ? plain->data + plain->size : nowhere, &output);
         if (result == STEP_BAD) {
             return ERR_CORRUPT;
         }
@@ -170,7 +174,8 @@ static enum err unpack_snappy_block(struct bytes block, struct dynbuf *plain)
         return err;
     }
     size_t room = size;
-    if (snappy_uncompress((const char *)block.data, block.size, (char *)plain->data + plain->size, &room) != SNAPPY_OK) {
+    if (snappy_uncompress((const char *)block.data, block.size, (char *)plain->data + plain->size, &room) !=
+        SNAPPY_OK) {
         return ERR_CORRUPT;
     }
     assert(room == size);
@@ -183,8 +188,8 @@ static bool is_xerial(const struct reader *reader)
     return reader->left >= XERIAL_HEADER_SIZE && memcmp(reader->at, xerial_magic, sizeof(xerial_magic)) == 0;
 }
 
-/* The version fields of the header are not looked at: writers differ in them, the framing has never changed. A header may come
- * again between blocks, where streams were joined. */
+/* The version fields of the header are not looked at: writers differ in them, the framing has never changed. A
+ * header may come again between blocks, where streams were joined. */
 static enum err unpack_snappy(struct bytes packed, struct dynbuf *plain)
 {
     struct reader reader;
@@ -213,6 +218,9 @@ static enum err unpack_snappy(struct bytes packed, struct dynbuf *plain)
 enum err compress_unpack(enum record_codec codec, struct bytes packed, struct dynbuf *plain)
 {
     assert(plain->size <= plain->size_max);
+    if (packed.size == 0 && codec != CODEC_NONE) {
+        return ERR_CORRUPT;
+    }
     switch (codec) {
     case CODEC_NONE:
         return dynbuf_put(plain, packed);
@@ -238,8 +246,8 @@ static enum err pack_gzip(struct bytes plain, struct dynbuf *packed)
         return ERR_TOO_LARGE;
     }
     z_stream stream = {0};
-    if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_WINDOW_BITS, GZIP_MEMORY_LEVEL, Z_DEFAULT_STRATEGY) !=
-        Z_OK) {
+    if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_WINDOW_BITS, GZIP_MEMORY_LEVEL,
+                     Z_DEFAULT_STRATEGY) != Z_OK) {
         process_stop("gzip: out of memory");
     }
     size_t room = deflateBound(&stream, (uLong)plain.size);

@@ -9,7 +9,8 @@ enum kafka_error {
 #undef KAFKA_ERROR
 };
 
-/* Name in Kafka's spelling ("NOT_LEADER_OR_FOLLOWER") and a default text. Static; "UNKNOWN" for a code not in the table. */
+/* Name in Kafka's spelling ("NOT_LEADER_OR_FOLLOWER") and a default text. Static; "UNKNOWN" for a code not in the
+ * table. */
 const char *kafka_error_name(enum kafka_error error);
 const char *kafka_error_text(enum kafka_error error);
 /* Whether Kafka's clients repeat the request by themselves. */

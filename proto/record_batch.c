@@ -1,5 +1,6 @@
-/* Happy path of record_batch_check(): one batch of magic 2, small enough, CRC right, header consistent; uncompressed records are walked
- * one by one, compressed ones are believed by their header unless the topic is compacted and keys matter.
+/* Happy path of record_batch_check(): one batch of magic 2, small enough, CRC right, header consistent; uncompressed
+ * records are walked one by one, compressed ones are believed by their header unless the topic is compacted and keys
+ * matter.
  * Failure: the first fault in Kafka's own order of checks is the answer: clients act on the code. */
 #include "proto/record_batch.h"
 
@@ -87,15 +88,16 @@ bool record_batch_crc_ok(const struct record_batch *batch)
 
 /* ---- Checking what a client sent ---- */
 
-static enum kafka_error fault_set(struct record_batch_fault *fault, enum kafka_error error, int32_t record_index, const char *text)
+static enum kafka_error fault_set(struct record_batch_fault *fault, enum kafka_error error, int32_t record_index,
+                                  const char *text)
 {
     *fault = (struct record_batch_fault){error, record_index, text};
     return error;
 }
 
 /* Framing: one batch, magic 2, size limit, length field, CRC. Decodes the header. */
-static enum kafka_error check_frame(struct bytes bytes, const struct record_batch_rules *rules, struct record_batch *batch,
-                                    struct record_batch_fault *fault)
+static enum kafka_error check_frame(struct bytes bytes, const struct record_batch_rules *rules,
+                                    struct record_batch *batch, struct record_batch_fault *fault)
 {
     size_t size = 0;
     enum err err = record_batch_size(bytes, &size);
@@ -147,7 +149,8 @@ static enum kafka_error check_header(const struct record_batch_rules *rules, con
         return fault_set(fault, KAFKA_INVALID_RECORD, -1, "a producer id needs an epoch and a sequence number");
     }
     if ((batch->attributes & BATCH_LOG_APPEND_TIME) && !rules->is_log_append_time) {
-        return fault_set(fault, KAFKA_INVALID_TIMESTAMP, -1, "the topic keeps the client's timestamps, the batch claims log append time");
+        return fault_set(fault, KAFKA_INVALID_TIMESTAMP, -1,
+                         "the topic keeps the client's timestamps, the batch claims log append time");
     }
     return KAFKA_NONE;
 }
@@ -159,8 +162,9 @@ static bool is_timestamp_allowed(const struct record_batch_rules *rules, int64_t
     }
     int64_t distance = 0;
     if (timestamp <= rules->now_ms) {
-        return !__builtin_sub_overflow(rules->now_ms, timestamp, &distance) ? distance <= rules->timestamp_before_max_ms
-                                                                            : rules->timestamp_before_max_ms == INT64_MAX;
+        return !__builtin_sub_overflow(rules->now_ms, timestamp, &distance)
+                   ? distance <= rules->timestamp_before_max_ms
+                   : rules->timestamp_before_max_ms == INT64_MAX;
     }
     return !__builtin_sub_overflow(timestamp, rules->now_ms, &distance) ? distance <= rules->timestamp_after_max_ms
                                                                         : rules->timestamp_after_max_ms == INT64_MAX;
@@ -168,7 +172,8 @@ static bool is_timestamp_allowed(const struct record_batch_rules *rules, int64_t
 
 static const char timestamp_text[] = "a timestamp is out of the range that the topic allows";
 
-/* Walks the records and finds the greatest timestamp. Timestamp faults come last: all records must be well-formed first. */
+/* Walks the records and finds the greatest timestamp. Timestamp faults come last: all records must be well-formed
+ * first. */
 static enum kafka_error check_each(const struct record_batch_rules *rules, struct record_iterator *iterator,
                                    struct record_batch *batch, struct record_batch_fault *fault)
 {
@@ -214,8 +219,8 @@ static enum kafka_error check_packed(const struct record_batch_rules *rules, str
     if (batch->max_timestamp < batch->base_timestamp) {
         batch->max_timestamp = batch->base_timestamp;
     }
-    if (!rules->is_log_append_time && (!is_timestamp_allowed(rules, batch->base_timestamp) ||
-                                       !is_timestamp_allowed(rules, batch->max_timestamp))) {
+    if (!rules->is_log_append_time &&
+        (!is_timestamp_allowed(rules, batch->base_timestamp) || !is_timestamp_allowed(rules, batch->max_timestamp))) {
         return fault_set(fault, KAFKA_INVALID_TIMESTAMP, -1, timestamp_text);
     }
     return KAFKA_NONE;
@@ -241,8 +246,8 @@ static enum kafka_error check_records(const struct record_batch_rules *rules, st
     return error;
 }
 
-enum kafka_error record_batch_check(struct bytes bytes, const struct record_batch_rules *rules, struct record_batch *batch,
-                                    struct record_batch_fault *fault)
+enum kafka_error record_batch_check(struct bytes bytes, const struct record_batch_rules *rules,
+                                    struct record_batch *batch, struct record_batch_fault *fault)
 {
     *fault = (struct record_batch_fault){KAFKA_NONE, -1, NULL};
     enum kafka_error error = check_frame(bytes, rules, batch, fault);

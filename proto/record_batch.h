@@ -13,7 +13,13 @@
 #define RECORD_BATCH_OVERHEAD 12           /* baseOffset and batchLength */
 
 enum record_codec { CODEC_NONE, CODEC_GZIP, CODEC_SNAPPY, CODEC_LZ4, CODEC_ZSTD, CODEC_COUNT };
-enum { BATCH_CODEC_MASK = 7, BATCH_LOG_APPEND_TIME = 8, BATCH_TRANSACTIONAL = 16, BATCH_CONTROL = 32, BATCH_DELETE_HORIZON = 64 };
+enum {
+    BATCH_CODEC_MASK = 7,
+    BATCH_LOG_APPEND_TIME = 8,
+    BATCH_TRANSACTIONAL = 16,
+    BATCH_CONTROL = 32,
+    BATCH_DELETE_HORIZON = 64,
+};
 
 struct record_batch {                      /* Decoded header; `bytes` is the whole batch. */
     struct bytes bytes;
@@ -31,8 +37,8 @@ struct record_batch {                      /* Decoded header; `bytes` is the who
     struct bytes records;                  /* as stored, maybe compressed */
 };
 
-/* Size of the batch that starts at `bytes`, from its length field. ERR_SHORT: fewer than 12 bytes there (size = 61 wanted);
- * ERR_CORRUPT: a length no batch can have. The batch itself may be longer than `bytes`. */
+/* Size of the batch that starts at `bytes`, from its length field. ERR_SHORT: fewer than 12 bytes there (size = 61
+ * wanted); ERR_CORRUPT: a length no batch can have. The batch itself may be longer than `bytes`. */
 MUST_CHECK enum err record_batch_size(struct bytes bytes, size_t *size);
 /* Decodes the header of the batch at the start of `bytes` (which may hold more behind it): length, magic 2, no CRC. */
 MUST_CHECK enum err record_batch_view(struct bytes bytes, struct record_batch *batch);
@@ -52,11 +58,12 @@ struct record_batch_fault {
     int32_t record_index;                  /* of the first bad record, -1: the batch as a whole */
     const char *text;                      /* static: cause */
 };
-/* Checks what a client sent: exactly one batch in `bytes`, in the order that Kafka checks. KAFKA_NONE, or the fault. On KAFKA_NONE
- * batch->max_timestamp is the one to store: the true maximum where records were read (uncompressed, or a compacted topic), else at least
- * the base timestamp. If it differs from the field in the bytes, record_batch_set_max_timestamp() is due. */
-enum kafka_error record_batch_check(struct bytes bytes, const struct record_batch_rules *rules, struct record_batch *batch,
-                                    struct record_batch_fault *fault);
+/* Checks what a client sent: exactly one batch in `bytes`, in the order that Kafka checks. KAFKA_NONE, or the fault.
+ * On KAFKA_NONE batch->max_timestamp is the one to store: the true maximum where records were read (uncompressed, or
+ * a compacted topic), else at least the base timestamp. If it differs from the field in the bytes,
+ * record_batch_set_max_timestamp() is due. */
+enum kafka_error record_batch_check(struct bytes bytes, const struct record_batch_rules *rules,
+                                    struct record_batch *batch, struct record_batch_fault *fault);
 
 /* Patch in place (the caller holds the only reference). Offsets and epoch lie outside the CRC; the others redo it. */
 void record_batch_set_offset(uint8_t *batch, int64_t base_offset, int32_t leader_epoch);

@@ -1,7 +1,7 @@
 /* Happy path: a batch's records are read in place, or from one decompressed block; each record is framed by its own
  * length and must fill it exactly.
- * Failure: framing that does not add up is ERR_CORRUPT at the record where it shows; nothing is taken from a length before it has been
- * compared with the bytes that are there. */
+ * Failure: framing that does not add up is ERR_CORRUPT at the record where it shows; nothing is taken from a length
+ * before it has been compared with the bytes that are there. */
 #include "proto/records.h"
 
 #include "base/assert.h"
@@ -152,8 +152,8 @@ static void builder_nullable(struct dynbuf *buf, const struct bytes *bytes)
     }
 }
 
-void record_builder_add(struct record_builder *builder, int64_t timestamp, const struct bytes *key, const struct bytes *value,
-                        const struct bytes *header_pairs, size_t header_count)
+void record_builder_add(struct record_builder *builder, int64_t timestamp, const struct bytes *key,
+                        const struct bytes *value, const struct bytes *header_pairs, size_t header_count)
 {
     static const uint8_t attributes[1] = {0};
     struct dynbuf *record = &builder->record;

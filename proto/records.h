@@ -25,7 +25,8 @@ struct record_iterator {
 };
 
 /* Decompresses if needed (at most `size_max` bytes: ERR_TOO_LARGE). deinit in any case. */
-MUST_CHECK enum err record_iterator_init(struct record_iterator *iterator, const struct record_batch *batch, size_t size_max);
+MUST_CHECK enum err record_iterator_init(struct record_iterator *iterator, const struct record_batch *batch,
+                                         size_t size_max);
 /* ERR_NOT_FOUND at the end, ERR_CORRUPT on bad framing. Bytes are valid until deinit. */
 MUST_CHECK enum err record_iterator_next(struct record_iterator *iterator, struct record *record);
 void record_iterator_deinit(struct record_iterator *iterator);
@@ -34,7 +35,8 @@ void record_iterator_deinit(struct record_iterator *iterator);
 struct record_builder;
 struct record_builder *record_builder_open(enum record_codec codec, int64_t base_timestamp);
 void record_builder_producer(struct record_builder *builder, int64_t id, int16_t epoch, int32_t base_sequence);
-void record_builder_add(struct record_builder *builder, int64_t timestamp, const struct bytes *key, const struct bytes *value,
-                        const struct bytes *header_pairs, size_t header_count); /* NULL key/value: null; pairs: key,value,... */
+/* NULL key or value: null. `header_pairs`: key, value, key, value, ...; a value without data is null. */
+void record_builder_add(struct record_builder *builder, int64_t timestamp, const struct bytes *key,
+                        const struct bytes *value, const struct bytes *header_pairs, size_t header_count);
 /* The whole batch with offset 0, epoch -1 and CRC; one reference to the caller. The builder is closed. */
 struct shared *record_builder_finish(struct record_builder *builder);

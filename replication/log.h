@@ -71,34 +71,35 @@ struct log_batch {                 /* One record batch to append. */
 /* Appends, rolling segments as configured. `append_ms` is the entry's time, the same on every replica. */
 void log_append(struct log *log, int64_t append_ms, const struct log_batch *batches, size_t count);
 
-/* Moves the start to `offset` (no-op below the current start; at most the end): segments wholly below it are left
- * out of the log at once. Their files go in the background, after the next capture is done: until then a checkpoint
- * may name them. */
+/* Moves the start to `offset` (no-op below the current start; at most the end): segments wholly below it are left out
+ * of the log at once. Their files go in the background, after the next capture is done: until then a checkpoint may
+ * name them. */
 void log_trim(struct log *log, int64_t offset);
 
 struct log_read {                  /* Caller's memory until cb. */
     int64_t offset;                /* in: start_offset <= offset <= end_offset */
-    size_t size_max;               /* in: soft limit; with is_first_whole the first batch is returned whatever its size */
+    size_t size_max;               /* in: soft limit; with is_first_whole the first batch comes whatever its size */
     bool is_first_whole;           /* in */
-    struct slice slice;            /* out: whole batches, the first one contains `offset`; empty at the end; caller releases */
+    struct slice slice;            /* out: whole batches, the first holds `offset`; empty at the end; the caller's */
     void (*cb)(struct log_read *req, enum err err); /* in: for log_read_async */
     struct errmsg msg;             /* out: on ERR_DAMAGED and ERR_IO */
     struct log_job *job;           /* private */
 };
 /* From the page cache, at once. ERR_WOULD_BLOCK: not cached, call log_read_async(). Every batch served has had its
  * CRC, its place and its leader epoch checked: ERR_DAMAGED instead of wrong bytes. A slice ends at the end of a
- * segment at the latest. ERR_IO: a file could not be opened (descriptors); nothing is known to be damaged. */
+ * segment at the latest.
+ * ERR_IO: a file could not be opened (descriptors); nothing is known to be damaged. */
 MUST_CHECK enum err log_read_now(struct log *log, struct log_read *req);
 /* The same off the loop; always answers by cb, never inside. log_close() cancels (ERR_CANCELED). */
 void log_read_async(struct log *log, struct log_read *req);
 /* Who knows which leader epoch wrote an offset: the four bytes of a batch that neither its CRC nor its neighbours
- * protect. With it, reads refuse a batch of another epoch. `epoch_at` is pure; -1 from it: not remembered, so not
- * checked (batches below log_start_offset, which share a segment with it); NULL: nothing is checked. */
+ * protect. With it, reads refuse a batch of another epoch. `epoch_at` is pure; NULL: not checked. */
 void log_set_epochs(struct log *log, int32_t (*epoch_at)(void *owner, int64_t offset), void *owner);
 
 /* First record with timestamp >= `timestamp` below end_offset: ListOffsets. Blocks on cold pages for at most a few
  * reads; decompresses one batch. ERR_NOT_FOUND. */
-MUST_CHECK enum err log_find_time(struct log *log, int64_t timestamp, int64_t *offset, int64_t *found_timestamp, struct errmsg *msg);
+MUST_CHECK enum err log_find_time(struct log *log, int64_t timestamp, int64_t *offset, int64_t *found_timestamp,
+                                  struct errmsg *msg);
 /* Offset and timestamp of the record with the highest timestamp; ERR_NOT_FOUND when empty. */
 MUST_CHECK enum err log_find_max_time(struct log *log, int64_t *offset, int64_t *timestamp, struct errmsg *msg);
 

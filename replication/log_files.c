@@ -1,4 +1,5 @@
-/* Happy path: acquire() opens or finds the handle and takes it off the idle list; release() of the last pin puts it at the
+/* Happy path: acquire() opens or finds the handle and takes it off the idle list; release() of the last pin puts it
+ *             at the
  * young end of that list and closes the oldest idle files while there are too many.
  * Close: log_files_close() may come while reads in flight still pin handles; the last release then frees the cache. */
 #include "replication/log_files.h"

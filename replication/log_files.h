@@ -1,9 +1,9 @@
 /* Open files of all logs of a shard: opened on demand, the least recently used closed first.
  *
- * A handle lives in a slot of its owner (a segment); closing the file empties the slot. A pinned handle is never closed:
- * reads in flight, captures being synced and segments with unsynced bytes pin theirs. Unsynced bytes pin because a file that
- * is closed and opened again may no longer report an earlier failure to write them back. So the bound holds for clean
- * files; dirty ones are bounded by checkpoints.
+ * A handle lives in a slot of its owner (a segment); closing the file empties the slot. A pinned handle is never
+ * closed: reads in flight, captures being synced and segments with unsynced bytes pin theirs. Unsynced bytes pin
+ * because a file that is closed and opened again may no longer report an earlier failure to write them back. So the
+ * bound holds for clean files; dirty ones are bounded by checkpoints.
  *
  * Runs on: the shard's thread; work jobs use the file number of a handle that was pinned for them. */
 #pragma once
@@ -17,7 +17,8 @@ struct log_file {
     struct list link;       /* private; on the list of idle files when not pinned */
 };
 
-/* Pins the file in `slot`, opening `path` with the disk's `flags` if the slot is empty. On failure the slot is unchanged. */
+/* Pins the file in `slot`, opening `path` with the disk's `flags` if the slot is empty. On failure the slot is
+ * unchanged. */
 MUST_CHECK enum err log_files_acquire(struct log_files *files, struct log_file **slot, const char *path, unsigned flags,
                                       struct errmsg *msg);
 void log_files_pin(struct log_file *file);

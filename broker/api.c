@@ -1,0 +1,35 @@
+/* Which handler serves which API. The versions are in proto/kafka_api.h. */
+
+#include "broker/request.h"
+
+request_handler api_handler(int16_t api_key)
+{
+    switch (api_key) {
+    case KAFKA_API_PRODUCE:
+        return handle_produce;
+    case KAFKA_API_FETCH:
+        return handle_fetch;
+    case KAFKA_API_LIST_OFFSETS:
+        return handle_list_offsets;
+    case KAFKA_API_METADATA:
+        return handle_metadata;
+    case KAFKA_API_API_VERSIONS:
+        return handle_api_versions;
+    case KAFKA_API_CREATE_TOPICS:
+        return handle_create_topics;
+    case KAFKA_API_DELETE_TOPICS:
+        return handle_delete_topics;
+    case KAFKA_API_INIT_PRODUCER_ID:
+        return handle_init_producer_id;
+    case KAFKA_API_OFFSET_FOR_LEADER_EPOCH:
+        return handle_offset_for_leader_epoch;
+    case KAFKA_API_DESCRIBE_CONFIGS:
+        return handle_describe_configs;
+    case KAFKA_API_CREATE_PARTITIONS:
+        return handle_create_partitions;
+    case KAFKA_API_DESCRIBE_CLUSTER:
+        return handle_describe_cluster;
+    default:
+        return NULL;
+    }
+}

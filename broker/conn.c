@@ -1,0 +1,246 @@
+/* Happy path: a token becomes a stream and a connection; reading and writing are in conn_read.c and conn_write.c; the end of
+ * the peer closes it.
+ * Close of one: the stream is closed, its callback comes; requests in work are answered into the void; the last of both
+ * frees the memory.
+ * Sweep, once a second: connections idle for connections.max.idle.ms are closed. If somebody has been waiting for the budget
+ * through two sweeps and not one byte came back, a client is sitting on it: of those that receive a frame in part or do not take
+ * their answers, the one that holds most is closed. */
+
+#include "broker/conn.h"
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "broker/conn_internal.h"
+
+#define SWEEP_US (1000 * 1000)
+#define STALLED_SWEEPS_MAX 2
+
+static void conns_on_sweep(struct timer *timer);
+static void conns_on_closed_task(struct task *task);
+static void conns_on_grace(struct timer *timer);
+
+struct conns *conns_open(struct shard *shard)
+{
+    struct conns *conns = mem_alloc(sizeof(*conns));
+    conns->shard = shard;
+    conns->env = shard->env;
+    budget_init(&conns->budget, shard->env, (size_t)shard->options->request_memory_max / shard_count(shard));
+    conns->count_max = (size_t)shard->options->connections_max / shard_count(shard) + 1;
+    list_init(&conns->list);
+    list_init(&conns->closing);
+    conns->scratch = mem_alloc_raw(CONN_SCRATCH_SIZE);
+    timer_init(&conns->sweep, conns_on_sweep);
+    timer_init(&conns->grace, conns_on_grace);
+    task_init(&conns->closed, conns_on_closed_task);
+    env_timer(conns->env, &conns->sweep, SWEEP_US);
+    return conns;
+}
+
+size_t conns_count(const struct conns *conns)
+{
+    return conns->count;
+}
+
+/* ---- One connection ---- */
+
+static void conn_on_task(struct task *task)
+{
+    struct conn *conn = container_of(task, struct conn, task);
+    conn_dispatch(conn);
+    if (!conn->is_closing) {
+        conn_flush(conn);
+        conn_read_resume(conn);
+    }
+    conn_maybe_free(conn);
+}
+
+void conn_schedule(struct conn *conn)
+{
+    env_task(conn->conns->env, &conn->task);
+}
+
+void conn_touch(struct conn *conn)
+{
+    conn->active_us = env_now_us(conn->conns->env);
+    list_remove(&conn->link);
+    list_push(&conn->conns->list, &conn->link);
+}
+
+static void conn_on_waiter(struct budget_waiter *waiter)
+{
+    conn_read_resume(container_of(waiter, struct conn, waiter));
+}
+
+void conns_accept(struct conns *conns, int accepted, const struct option_listener *listener)
+{
+    struct net *net = conns->env->net;
+    struct stream *stream;
+    if (conns->is_closing || conns->count >= conns->count_max) {
+        net->refuse(net, accepted);
+        metrics_add(conns->env->metrics, METRIC_CONNECTIONS_REFUSED, 1);
+        return;
+    }
+    if (net->adopt(net, accepted, &stream) != OK) {
+        metrics_add(conns->env->metrics, METRIC_CONNECTIONS_REFUSED, 1);
+        return;
+    }
+    struct conn *conn = mem_alloc(sizeof(*conn));
+    conn->conns = conns;
+    conn->stream = stream;
+    conn->listener = listener;
+    conn->active_us = env_now_us(conns->env);
+    conn->waiter.cb = conn_on_waiter;
+    list_init(&conn->waiter.link);
+    list_init(&conn->requests);
+    list_init(&conn->writing);
+    list_init(&conn->link);
+    list_push(&conns->list, &conn->link);
+    task_init(&conn->task, conn_on_task);
+    conns->count++;
+    metrics_add(conns->env->metrics, METRIC_CONNECTIONS, 1);
+    net->stream_start(stream, &CONN_STREAM_HANDLERS, conn);
+}
+
+void conn_maybe_free(struct conn *conn)
+{
+    struct conns *conns = conn->conns;
+    if (!conn->is_closed || conn->in_work > 0 || conn->is_writing) {
+        return;
+    }
+    struct list *link;
+    while ((link = list_pop(&conn->requests)) != NULL) {
+        request_free(container_of(link, struct request, link));
+    }
+    conns->env->tasks->cancel(conns->env->tasks, &conn->task);
+    list_remove(&conn->link);
+    mem_free(conn->iov);
+    mem_free(conn);
+    conns->count--;
+    metrics_add(conns->env->metrics, METRIC_CONNECTIONS, -1);
+    if (conns->is_closing && conns->count == 0) {
+        env_task(conns->env, &conns->closed);
+    }
+}
+
+static void conn_on_stream_closed(void *owner)
+{
+    struct conn *conn = owner;
+    conn->is_closed = true;
+    conn_schedule(conn); /* frees it, unless requests are in work */
+}
+
+void conn_close(struct conn *conn, const char *reason)
+{
+    if (conn->is_closing) {
+        return;
+    }
+    conn->is_closing = true;
+    if (reason != NULL) {
+        trace(DEBUG, KAFKA, "connection closed", KV("reason", reason));
+        metrics_add(conn->conns->env->metrics, METRIC_CONNECTIONS_KILLED, 1);
+    }
+    budget_waiter_cancel(&conn->waiter);
+    conn_drop_frame(conn);
+    list_remove(&conn->link);
+    list_push(&conn->conns->closing, &conn->link);
+    conn->conns->env->net->stream_close(conn->stream, conn_on_stream_closed);
+}
+
+/* ---- Sweep ---- */
+
+static void close_idle(struct conns *conns)
+{
+    int64_t limit = env_now_us(conns->env) - conns->shard->options->connections_max_idle_ms * 1000;
+    struct list *link = conns->list.next;
+    while (link != &conns->list) {
+        struct conn *conn = container_of(link, struct conn, link);
+        link = link->next;
+        if (conn->active_us > limit) {
+            return;
+        }
+        if (conn->request_count == 0) {
+            conn_close(conn, "idle");
+        }
+    }
+}
+
+/* Bytes that a client holds without our doing: a frame in part, answers not taken. */
+static size_t conn_held(const struct conn *conn)
+{
+    return (conn->frame != NULL ? conn->frame->size : 0) + conn->unsent_size;
+}
+
+static void close_largest_holder(struct conns *conns)
+{
+    struct conn *largest = NULL;
+    for (struct list *link = conns->list.next; link != &conns->list; link = link->next) {
+        struct conn *conn = container_of(link, struct conn, link);
+        if (conn_held(conn) > 0 && (largest == NULL || conn_held(conn) > conn_held(largest))) {
+            largest = conn;
+        }
+    }
+    if (largest != NULL) {
+        conn_close(largest, "holds memory that others wait for");
+    }
+}
+
+static void conns_on_sweep(struct timer *timer)
+{
+    struct conns *conns = container_of(timer, struct conns, sweep);
+    close_idle(conns);
+    bool is_stalled = !list_is_empty(&conns->budget.waiters) && conns->budget.released == conns->swept_released;
+    conns->stalled_sweeps = is_stalled ? conns->stalled_sweeps + 1 : 0;
+    conns->swept_released = conns->budget.released;
+    if (conns->stalled_sweeps >= STALLED_SWEEPS_MAX) {
+        conns->stalled_sweeps = 0;
+        close_largest_holder(conns);
+    }
+    env_timer(conns->env, &conns->sweep, SWEEP_US);
+}
+
+/* ---- Closing all ---- */
+
+static void conns_on_closed_task(struct task *task)
+{
+    struct conns *conns = container_of(task, struct conns, closed);
+    conns_close_cb cb = conns->close_cb;
+    void *owner = conns->close_owner;
+    env_timer_cancel(conns->env, &conns->sweep);
+    env_timer_cancel(conns->env, &conns->grace);
+    budget_deinit(&conns->budget);
+    mem_free(conns->scratch);
+    mem_free(conns);
+    cb(owner);
+}
+
+static void close_if(struct conns *conns, bool only_without_work)
+{
+    struct list *link = conns->list.next;
+    while (link != &conns->list) {
+        struct conn *conn = container_of(link, struct conn, link);
+        link = link->next;
+        if (!only_without_work || (conn->in_work == 0 && conn->unsent_size == 0)) {
+            conn_close(conn, NULL);
+        }
+    }
+}
+
+static void conns_on_grace(struct timer *timer)
+{
+    close_if(container_of(timer, struct conns, grace), false);
+}
+
+void conns_close(struct conns *conns, int64_t grace_ms, void *owner, conns_close_cb cb)
+{
+    assert(!conns->is_closing);
+    conns->is_closing = true;
+    conns->close_owner = owner;
+    conns->close_cb = cb;
+    close_if(conns, true);
+    if (conns->count == 0) {
+        env_task(conns->env, &conns->closed);
+    } else {
+        env_timer(conns->env, &conns->grace, grace_ms * 1000);
+    }
+}

@@ -1,0 +1,735 @@
+/* Happy path: replica_submit() keeps proposals until the end of the turn; replica_flush() steps what became durable
+ * (PERSISTED) and then all proposals (SUBMIT), each step's update goes to the WAL, the tail and the outbox
+ * (follow_update), what is committed and durable goes to the machine, and messages leave.
+ *
+ * Failure modes: leadership lost: proposals not stepped are released and the machine is told, which answers its waiters.
+ * libraft gives up, or the machine finds damage: the replica stops and the owner is told at the end of the turn.
+ * Close: replica_stop(), the machine, replica_close(). */
+#include "replication/replica_internal.h"
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "replication/raft_rules.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- The one step function ----------------------------------------------------------------------------------------- */
+
+static uint64_t wal_put(struct replica *replica, const struct wal_frame *frame)
+{
+    const struct replica_wal *wal = &replica->shard->params.wal;
+    shard_mark_waiting(replica);
+    return wal->append(wal->wal, frame);
+}
+
+static void set_gate(struct replica *replica, uint64_t lsn)
+{
+    assert(!replica->has_gate || lsn >= replica->gate_lsn);
+    replica->gate_lsn = lsn;
+    replica->has_gate = true;
+}
+
+static void put_hard_state(struct replica *replica)
+{
+    struct wal_frame frame = {
+        .group = replica->group,
+        .kind = WAL_HARD_STATE,
+        .term = raft_core_term(replica->core),
+        .value = raft_core_vote(replica->core),
+    };
+    set_gate(replica, wal_put(replica, &frame));
+}
+
+void replica_mark_commit(struct replica *replica)
+{
+    if (replica->is_stopped || replica->applied_index <= replica->marked_index) {
+        return;
+    }
+    struct wal_frame frame = {.group = replica->group, .kind = WAL_COMMIT, .index = replica->applied_index};
+    replica->marked_index = replica->applied_index;
+    (void)replica->shard->params.wal.append(replica->shard->params.wal.wal, &frame); /* nobody waits for it */
+}
+
+static uint64_t put_entry(struct replica *replica, const struct entry *entry, uint64_t flags)
+{
+    struct wal_frame frame = {
+        .group = replica->group,
+        .kind = WAL_ENTRY,
+        .index = entry->index,
+        .term = entry->term,
+        .value = (uint64_t)entry->kind | flags,
+        .slices = entry->slices,
+        .slice_count = entry->slice_count,
+    };
+    return wal_put(replica, &frame);
+}
+
+static void cut_tail(struct replica *replica, uint64_t index)
+{
+    assert(index > replica->applied_index);
+    tail_cut(&replica->tail, index);
+    if (replica->durable_index >= index) {
+        replica->durable_index = index - 1;
+    }
+}
+
+static void put_entries(struct replica *replica, const struct raft_core_update *update)
+{
+    replica_mark_commit(replica); /* rides along: at most one a turn, and only with entries */
+    if (update->first_index < tail_end(&replica->tail)) {
+        cut_tail(replica, update->first_index);
+    }
+    uint64_t lsn = 0;
+    for (unsigned i = 0; i < update->entry_count; i++) {
+        lsn = put_entry(replica, update->entries[i], 0);
+        tail_push(&replica->tail, update->entries[i], lsn);
+    }
+    if (update->is_membership_appended && raft_core_role(replica->core) == REPLICA_LEADER && rule_is_on(RULE_GATE_CHANGE)) {
+        set_gate(replica, lsn); /* R23 */
+    }
+}
+
+/* The log is gone, the staged state takes its place when the record is durable (R12). */
+static void put_install(struct replica *replica, const struct replica_message *message)
+{
+    uint8_t payload[MEMBERSHIP_SIZE_MAX];
+    size_t size = membership_encode(&message->install.membership, payload);
+    struct slice slice = {.bytes = {payload, size}};
+    struct wal_frame frame = {
+        .group = replica->group,
+        .kind = WAL_INSTALL,
+        .index = message->install.last_index,
+        .term = message->install.last_term,
+        .value = message->install.membership_index,
+        .slices = &slice,
+        .slice_count = 1,
+    };
+    replica->is_installing = true;
+    replica->install_index = message->install.last_index;
+    replica->install_lsn = wal_put(replica, &frame);
+    tail_reset(&replica->tail, message->install.last_index + 1);
+    replica->applied_size = 0;
+    replica->durable_index = message->install.last_index;
+}
+
+static void drop_pending(struct replica *replica)
+{
+    for (unsigned i = 0; i < replica->pending_count; i++) {
+        entry_release(replica->pending[i]);
+    }
+    replica->pending_count = 0;
+    replica->pending_size = 0;
+}
+
+static void set_damage(struct replica *replica, const char *cause)
+{
+    if (replica->damage == NULL) {
+        (void)snprintf(replica->damage_text, sizeof replica->damage_text, "%s", cause);
+        replica->damage = replica->damage_text;
+        shard_mark_dirty(replica);
+    }
+}
+
+/* What one step led to, in the order that makes it safe: hard state, entries, then messages, which wait for both. */
+static void follow_update(struct replica *replica, const struct raft_core_event *event)
+{
+    struct raft_core_update *update = &replica->shard->update;
+    if (update->is_hard_state_changed) {
+        put_hard_state(replica);
+    }
+    if (update->is_installing) {
+        put_install(replica, event->message);
+    }
+    if (update->entry_count > 0) {
+        put_entries(replica, update);
+    }
+    for (unsigned i = 0; i < update->message_count; i++) {
+        outbox_put(replica, &update->messages[i]);
+    }
+    if (update->is_role_changed) {
+        drop_pending(replica);
+        replica->transfer_target = 0;
+    }
+    if (update->err == ERR_DAMAGED) {
+        set_damage(replica, update->failure);
+    }
+    uint64_t deadline_ms = raft_core_deadline_ms(replica->core);
+    if (deadline_ms != replica->deadline_ms) {
+        shard_set_deadline(replica, deadline_ms);
+    }
+    if (!replica->is_flushing) {
+        shard_mark_dirty(replica);
+    }
+}
+
+static enum err replica_step(struct replica *replica, struct raft_core_event *event)
+{
+    struct replica_shard *shard = replica->shard;
+    if (replica->is_stopped || replica->damage != NULL) {
+        return ERR_CLOSED;
+    }
+    event->now_ms = shard_now_ms(shard);
+    metrics_add(shard->params.env->metrics, METRIC_RAFT_STEPS, 1);
+    raft_core_step(replica->core, event, &shard->update);
+    follow_update(replica, event);
+    return shard->update.err;
+}
+
+void replica_tick(struct replica *replica)
+{
+    struct raft_core_event event = {.kind = RAFT_CORE_TIMEOUT};
+    (void)replica_step(replica, &event);
+}
+
+/* ---- Open and close ------------------------------------------------------------------------------------------------ */
+
+struct entry *replica_bootstrap_entry(const struct membership *membership, uint64_t term)
+{
+    uint8_t payload[MEMBERSHIP_SIZE_MAX];
+    size_t size = membership_encode(membership, payload);
+    return entry_new_copy(ENTRY_CHANGE, 1, term, (struct bytes){payload, size});
+}
+
+/* The tail as the core wants it: entries alone. R11: applied up to index 1, the log starts with entry 1 all the same. */
+static void collect_tail(struct replica *replica, const struct replica_params *params, struct raft_core_start *start,
+                         struct entry **entries)
+{
+    size_t count = 0;
+    start->base_index = params->applied_index;
+    start->base_term = params->applied_term;
+    start->membership = params->membership;
+    start->membership_index = params->membership_index;
+    if (params->applied_index == 1) {
+        entries[count++] = replica_bootstrap_entry(&params->membership, params->applied_term);
+        start->base_index = 0;
+        start->base_term = 0;
+    }
+    tail_init(&replica->tail, start->base_index + 1);
+    for (size_t i = 0; i < params->tail_count; i++) {
+        entries[count++] = entry_acquire(params->tail[i].entry);
+    }
+    start->entries = entries;
+    start->entry_count = count;
+}
+
+enum err replica_open(struct replica_shard *shard, const struct replica_params *params, struct replica **replica_out,
+                      struct errmsg *msg)
+{
+    struct replica *replica = mem_alloc(sizeof *replica);
+    struct raft_core_start start = {.term = params->term, .vote = params->vote};
+    struct entry **entries = mem_alloc((params->tail_count + 1) * sizeof *entries);
+    struct raft_core_params core = {
+        .id = shard->params.server_id,
+        .seed = (uint32_t)env_random(shard->params.env),
+        .heartbeat_ms = shard->params.heartbeat_ms,
+        .election_ms = shard->params.election_ms,
+    };
+    collect_tail(replica, params, &start, entries);
+    enum err err = raft_core_open(&core, &start, shard_now_ms(shard), &shard->update, &replica->core, msg);
+    if (err == OK) {
+        shard_add(shard, replica);
+        replica->machine = params->machine;
+        replica->machine->replica = replica;
+        replica->group = params->group;
+        replica->applied_index = params->applied_index;
+        replica->marked_index = params->applied_index;
+        size_t extra = start.entry_count - params->tail_count;
+        for (size_t i = 0; i < start.entry_count; i++) {
+            tail_push(&replica->tail, entries[i], i < extra ? 0 : params->tail[i - extra].lsn);
+        }
+        replica->applied_size = extra > 0 ? tail_entry_size(entries[0]) : 0;
+        replica->durable_index = tail_end(&replica->tail) - 1;
+        outbox_init(&replica->outbox);
+        follow_update(replica, NULL);
+        *replica_out = replica;
+    }
+    for (size_t i = 0; i < start.entry_count; i++) {
+        entry_release(entries[i]);
+    }
+    mem_free(entries);
+    if (err != OK) {
+        tail_deinit(&replica->tail);
+        mem_free(replica);
+    }
+    return err;
+}
+
+static void count_tail(struct replica *replica)
+{
+    struct replica_shard *shard = replica->shard;
+    size_t size = replica->is_stopped ? 0 : replica->tail.size + replica->pending_size;
+    metrics_add(shard->params.env->metrics, METRIC_TAIL_BYTES, (int64_t)size - (int64_t)replica->counted_size);
+    shard->tail_size = shard->tail_size - replica->counted_size + size;
+    replica->counted_size = size;
+}
+
+void replica_stop(struct replica *replica)
+{
+    if (replica->is_stopped) {
+        return;
+    }
+    replica->is_stopped = true;
+    drop_pending(replica);
+    count_tail(replica);
+    shard_remove(replica);
+    outbox_deinit(&replica->outbox);
+    if (replica->told.role == REPLICA_LEADER) {
+        metrics_add(replica->shard->params.env->metrics, METRIC_LEADERS, -1);
+        replica->told.role = REPLICA_FOLLOWER;
+    }
+}
+
+void replica_close(struct replica *replica)
+{
+    replica_stop(replica);
+    replica->shard->replica_count--;
+    replica->machine->replica = NULL;
+    raft_core_close(replica->core);
+    tail_deinit(&replica->tail);
+    mem_free(replica->pending);
+    mem_free(replica);
+}
+
+void replica_damaged(struct replica *replica, const char *cause)
+{
+    if (!replica->is_stopped) {
+        set_damage(replica, cause);
+    }
+}
+
+/* ---- The machine's side -------------------------------------------------------------------------------------------- */
+
+static bool is_ready(const struct replica *replica)
+{
+    return !replica->is_stopped && replica->damage == NULL && !replica->is_installing &&
+           raft_core_role(replica->core) == REPLICA_LEADER &&
+           raft_core_term_at(replica->core, replica->applied_index) == raft_core_term(replica->core);
+}
+
+void replica_status(const struct replica *replica, struct replica_status *status)
+{
+    const struct raft_core *core = replica->core;
+    bool is_out = replica->is_stopped || replica->damage != NULL;
+    *status = (struct replica_status){
+        .role = is_out ? REPLICA_FOLLOWER : raft_core_role(core),
+        .is_ready = is_ready(replica),
+        .term = raft_core_term(core),
+        .leader = is_out ? 0 : raft_core_leader(core),
+        .first_index = replica->tail.first_index,
+        .last_index = raft_core_last_index(core),
+        .durable_index = replica->durable_index,
+        .commit_index = raft_core_commit(core),
+        .applied_index = replica->applied_index,
+    };
+    status->membership = *raft_core_membership(core, &status->membership_index);
+    status->is_membership_committed = status->membership_index <= status->commit_index;
+}
+
+uint64_t replica_group(const struct replica *replica)
+{
+    return replica->group;
+}
+
+bool replica_is_ready_leader(const struct replica *replica)
+{
+    return is_ready(replica);
+}
+
+uint64_t replica_term(const struct replica *replica)
+{
+    return raft_core_term(replica->core);
+}
+
+/* Bytes that wait to be applied: what admission is bounded by. */
+static size_t unapplied_size(const struct replica *replica)
+{
+    return replica->tail.size - replica->applied_size + replica->pending_size;
+}
+
+static bool is_full(const struct replica *replica, const struct entry *entry)
+{
+    const struct replica_wal *wal = &replica->shard->params.wal;
+    uint64_t uncommitted = raft_core_last_index(replica->core) - raft_core_commit(replica->core) + replica->pending_count;
+    size_t waiting = unapplied_size(replica);
+    return uncommitted >= GROUP_UNCOMMITTED_COUNT_MAX || waiting > GROUP_TAIL_SIZE_MAX ||
+           entry->size > GROUP_TAIL_SIZE_MAX - waiting || replica->shard->tail_size > SHARD_TAIL_SIZE_MAX ||
+           wal->is_stalled(wal->wal);
+}
+
+static void pending_add(struct replica *replica, struct entry *entry)
+{
+    if (replica->pending_count == replica->pending_capacity) {
+        replica->pending_capacity = replica->pending_capacity == 0 ? 4 : replica->pending_capacity * 2;
+        replica->pending = mem_resize(replica->pending, replica->pending_capacity * sizeof(struct entry *));
+    }
+    replica->pending[replica->pending_count++] = entry;
+    replica->pending_size += tail_entry_size(entry);
+}
+
+enum err replica_submit(struct replica *replica, struct entry *entry)
+{
+    struct metrics *metrics = replica->shard->params.env->metrics;
+    assert(entry->index == 0);
+    assert(entry->size <= ENTRY_SIZE_MAX);
+    enum err err = OK;
+    if (replica->is_stopped || replica->damage != NULL || raft_core_role(replica->core) != REPLICA_LEADER) {
+        err = ERR_NOT_LEADER;
+    } else if (!is_ready(replica) || replica->transfer_target != 0 || raft_core_is_transferring(replica->core)) {
+        err = ERR_NOT_READY;
+    } else if (is_full(replica, entry)) {
+        err = ERR_BUSY;
+    }
+    if (err != OK) {
+        metrics_add(metrics, METRIC_PROPOSALS_REFUSED, 1);
+        return err;
+    }
+    pending_add(replica, entry);
+    shard_mark_dirty(replica);
+    return OK;
+}
+
+/* ---- Proposals to Raft --------------------------------------------------------------------------------------------- */
+
+/* R15. libraft counts entries, we think in bytes. */
+static void set_inflight(struct replica *replica)
+{
+    if (raft_core_is_alone(replica->core) || replica->tail.count == 0) {
+        return;
+    }
+    size_t count = INFLIGHT_SIZE / (replica->tail.size / replica->tail.count + 1);
+    if (count < RAFT_CORE_INFLIGHT_MIN) {
+        count = RAFT_CORE_INFLIGHT_MIN;
+    }
+    if (count > RAFT_CORE_INFLIGHT_MAX) {
+        count = RAFT_CORE_INFLIGHT_MAX;
+    }
+    raft_core_set_inflight(replica->core, (unsigned)count);
+}
+
+static void submit_pending(struct replica *replica)
+{
+    if (replica->pending_count == 0) {
+        return;
+    }
+    struct entry **entries = replica->pending;
+    unsigned count = replica->pending_count;
+    set_inflight(replica);
+    /* Off the replica before the step, which may lose leadership and drop what is pending. */
+    replica->pending = NULL;
+    replica->pending_count = 0;
+    replica->pending_capacity = 0;
+    replica->pending_size = 0;
+    struct raft_core_event event = {.kind = RAFT_CORE_SUBMIT, .submit = {entries, count}};
+    enum err err = replica_step(replica, &event);
+    assert(err == OK || err == ERR_DAMAGED || err == ERR_CLOSED); /* leader, and not transferring: admission saw to it */
+    for (unsigned i = 0; i < count; i++) {
+        entry_release(entries[i]);
+    }
+    if (replica->pending == NULL) {
+        replica->pending = entries;
+        replica->pending_capacity = count;
+    } else {
+        mem_free(entries);
+    }
+}
+
+enum err replica_change(struct replica *replica, const struct membership *next)
+{
+    if (replica->is_stopped || replica->damage != NULL) {
+        return ERR_NOT_LEADER;
+    }
+    if (replica->transfer_target != 0) {
+        return ERR_NOT_READY;
+    }
+    enum err err = raft_core_check_change(replica->core, next);
+    if (err != OK) {
+        return err;
+    }
+    submit_pending(replica);
+    uint8_t payload[MEMBERSHIP_SIZE_MAX];
+    size_t size = membership_encode(next, payload);
+    struct entry *entry = entry_new_copy(ENTRY_CHANGE, 0, 0, (struct bytes){payload, size});
+    struct raft_core_event event = {.kind = RAFT_CORE_SUBMIT, .submit = {&entry, 1}};
+    err = replica_step(replica, &event);
+    entry_release(entry);
+    return err;
+}
+
+enum err replica_transfer(struct replica *replica, uint64_t server)
+{
+    struct replica_status status;
+    replica_status(replica, &status);
+    const struct replica_server *target = membership_find(&status.membership, server);
+    if (status.role != REPLICA_LEADER) {
+        return ERR_NOT_LEADER;
+    }
+    if (target == NULL || !target->is_voter || server == replica->shard->params.server_id) {
+        return ERR_INVALID;
+    }
+    if (replica->transfer_target != 0 || raft_core_is_transferring(replica->core)) {
+        return ERR_BUSY;
+    }
+    submit_pending(replica);
+    replica->transfer_target = server;
+    replica->transfer_until_ms = shard_now_ms(replica->shard) + replica->shard->params.election_ms;
+    replica->is_transfer_sent = false;
+    shard_mark_dirty(replica);
+    return OK;
+}
+
+/* R13. The order goes out once the target has the whole log; whatever happens, intake is open again after a while. */
+static void go_on_with_transfer(struct replica *replica)
+{
+    if (replica->transfer_target == 0) {
+        return;
+    }
+    if (shard_now_ms(replica->shard) >= replica->transfer_until_ms && !raft_core_is_transferring(replica->core)) {
+        replica->transfer_target = 0;
+        return;
+    }
+    if (!replica->is_transfer_sent) {
+        struct raft_core_event event = {.kind = RAFT_CORE_TRANSFER, .server = replica->transfer_target};
+        replica->is_transfer_sent = replica_step(replica, &event) == OK;
+    }
+}
+
+uint64_t replica_match_index(const struct replica *replica, uint64_t server)
+{
+    return raft_core_match(replica->core, server);
+}
+
+/* ---- Messages in --------------------------------------------------------------------------------------------------- */
+
+void replica_receive(struct replica *replica, const struct replica_message *message)
+{
+    struct replica_message copy = *message;
+    if (copy.kind == REPLICA_INSTALL) {
+        return;
+    }
+    if (copy.kind == REPLICA_APPEND && unapplied_size(replica) > GROUP_TAIL_SIZE_MAX) {
+        copy.append.entry_count = 0; /* a heartbeat; the entries come again when there is room */
+    }
+    struct raft_core_event event = {.kind = RAFT_CORE_RECEIVE, .message = &copy};
+    (void)replica_step(replica, &event);
+}
+
+enum err replica_install(struct replica *replica, const struct replica_message *message)
+{
+    if (replica->machine->ops->install == NULL) {
+        return ERR_UNSUPPORTED;
+    }
+    struct replica_mark mark;
+    replica_mark(replica, &mark);
+    if (!replica->is_installing) {
+        replica->install_mark = mark;
+    }
+    struct raft_core_event event = {.kind = RAFT_CORE_INSTALL, .message = message};
+    return replica_step(replica, &event);
+}
+
+static void finish_install(struct replica *replica)
+{
+    if (!replica->is_installing || replica->shard->durable_lsn <= replica->install_lsn) {
+        return;
+    }
+    replica->is_installing = false;
+    replica->applied_index = replica->install_index;
+    replica->marked_index = replica->install_index;
+    replica->machine->ops->install(replica->machine, replica->install_index);
+    struct raft_core_event event = {.kind = RAFT_CORE_INSTALLED};
+    (void)replica_step(replica, &event);
+}
+
+/* ---- The end of the turn ------------------------------------------------------------------------------------------- */
+
+/* R10. What became durable since the last turn, of the log as it is now. */
+static void step_durable(struct replica *replica)
+{
+    if (replica->is_installing) {
+        return;
+    }
+    while (replica->durable_index + 1 < tail_end(&replica->tail) &&
+           tail_at(&replica->tail, replica->durable_index + 1)->lsn < replica->shard->durable_lsn) {
+        replica->durable_index++;
+    }
+    if (replica->durable_index > raft_core_stored(replica->core)) {
+        struct raft_core_event event = {.kind = RAFT_CORE_PERSISTED, .index = replica->durable_index};
+        (void)replica_step(replica, &event);
+    }
+}
+
+/* Applied entries leave memory, but for what followers a little behind may still ask for. Entry 1 stays until entry 2
+ * can go with it: no log is ever cut off at index 1 (R11). */
+static void release_applied(struct replica *replica)
+{
+    const struct replica_shard *shard = replica->shard;
+    size_t retain = shard->params.retain_size > 0 ? shard->params.retain_size : GROUP_RETAIN_SIZE;
+    if (raft_core_is_alone(replica->core) || shard->tail_size > SHARD_RETAIN_SIZE_MAX) {
+        retain = 0;
+    }
+    struct tail *tail = &replica->tail;
+    while (replica->applied_size > retain && tail->first_index <= replica->applied_index) {
+        if (tail->first_index == 1 && replica->applied_index < 2) {
+            return;
+        }
+        do {
+            replica->applied_size -= tail_entry_size(tail_at(tail, tail->first_index)->entry);
+            tail_drop_first(tail);
+        } while (tail->first_index == 2);
+    }
+}
+
+/* R16. Returns whether anything was applied. */
+static bool apply_committed(struct replica *replica)
+{
+    uint64_t bound = raft_core_apply_bound(replica->core);
+    uint64_t before = replica->applied_index;
+    while (replica->applied_index < bound && replica->damage == NULL) {
+        const struct entry *entry = tail_at(&replica->tail, replica->applied_index + 1)->entry;
+        if (entry->kind == ENTRY_COMMAND) {
+            replica->machine->ops->apply(replica->machine, entry);
+        }
+        replica->applied_index++;
+        replica->applied_size += tail_entry_size(entry);
+    }
+    if (replica->applied_index == before) {
+        return false;
+    }
+    release_applied(replica);
+    return true;
+}
+
+/* The machine hears of role, term, leader and readiness when one of them differs from what it knows. */
+static void tell_role(struct replica *replica)
+{
+    const struct raft_core *core = replica->core;
+    struct replica_status *told = &replica->told;
+    bool ready = is_ready(replica);
+    enum replica_role role = raft_core_role(core);
+    if (replica->is_role_told && told->role == role && told->term == raft_core_term(core) &&
+        told->leader == raft_core_leader(core) && told->is_ready == ready) {
+        return;
+    }
+    int64_t leaders = (role == REPLICA_LEADER) - (told->role == REPLICA_LEADER);
+    if (leaders != 0) {
+        metrics_add(replica->shard->params.env->metrics, METRIC_LEADERS, leaders);
+    }
+    if (told->role != role || told->term != raft_core_term(core)) {
+        static const char *const names[] = {"follower", "candidate", "leader"};
+        trace(DEBUG, REPLICA, names[role], KV("group", (int64_t)replica->group), KV("term", (int64_t)raft_core_term(core)));
+    }
+    replica_status(replica, told);
+    replica->is_role_told = true;
+    struct replica_status copy = *told;
+    replica->machine->ops->role_changed(replica->machine, &copy);
+}
+
+static void trim(struct replica *replica)
+{
+    if (replica->trim_index > 0) {
+        struct raft_core_event event = {.kind = RAFT_CORE_TRIM, .index = replica->trim_index};
+        replica->trim_index = 0;
+        (void)replica_step(replica, &event);
+    }
+}
+
+static void report_damage(struct replica *replica)
+{
+    const struct replica_shard_params *params = &replica->shard->params;
+    trace(ERROR, REPLICA, "out of service", KV("group", (int64_t)replica->group), KV("cause", replica->damage));
+    char cause[sizeof replica->damage_text];
+    memcpy(cause, replica->damage_text, sizeof cause);
+    replica_stop(replica);
+    params->on_damaged(params->owner, replica, cause); /* may close it */
+}
+
+static bool is_waiting(const struct replica *replica)
+{
+    return replica->durable_index + 1 < tail_end(&replica->tail) || replica->is_installing || outbox_is_gated(replica);
+}
+
+void replica_flush(struct replica *replica)
+{
+    if (replica->is_stopped) {
+        return;
+    }
+    replica->is_flushing = true;
+    finish_install(replica);
+    step_durable(replica);
+    go_on_with_transfer(replica);
+    submit_pending(replica);
+    if (replica->damage == NULL) {
+        tell_role(replica);
+    }
+    if (replica->damage == NULL && apply_committed(replica)) {
+        replica->machine->ops->applied(replica->machine);
+        tell_role(replica); /* the entry that makes a leader ready may have been among them */
+    }
+    if (replica->damage == NULL) {
+        outbox_release(replica);
+        trim(replica);
+    }
+    count_tail(replica);
+    replica->is_flushing = false;
+    if (replica->damage != NULL) {
+        report_damage(replica);
+        return;
+    }
+    if (is_waiting(replica)) {
+        shard_mark_waiting(replica);
+    }
+}
+
+/* ---- Checkpoints --------------------------------------------------------------------------------------------------- */
+
+void replica_mark(const struct replica *replica, struct replica_mark *mark)
+{
+    const struct replica_wal *wal = &replica->shard->params.wal;
+    const struct raft_core *core = replica->core;
+    if (replica->is_installing) {
+        *mark = replica->install_mark;
+        mark->hard_term = raft_core_term(core);
+        mark->hard_vote = raft_core_vote(core);
+        return;
+    }
+    *mark = (struct replica_mark){
+        .index = replica->applied_index,
+        .term = raft_core_term_at(core, replica->applied_index),
+        .hard_term = raft_core_term(core),
+        .hard_vote = raft_core_vote(core),
+    };
+    mark->membership = *raft_core_membership_at(core, replica->applied_index, &mark->membership_index);
+    uint64_t next = replica->applied_index + 1;
+    mark->lsn = next < tail_end(&replica->tail) ? tail_at(&replica->tail, next)->lsn : wal->end_lsn(wal->wal);
+}
+
+void replica_checkpointed(struct replica *replica, uint64_t index)
+{
+    if (replica->is_stopped || replica->is_installing || index < 2) {
+        return;
+    }
+    /* What is not in memory any more need not be known to the core either. What still is stays readable for followers. */
+    uint64_t gone = replica->tail.first_index - 1;
+    uint64_t base = gone < index ? gone : index;
+    if (base >= 2 && base <= raft_core_stored(replica->core) && base <= raft_core_apply_bound(replica->core)) {
+        replica->trim_index = base;
+        trim(replica);
+    }
+}
+
+void replica_copy_forward(struct replica *replica)
+{
+    if (replica->is_stopped || replica->is_installing) {
+        return;
+    }
+    replica_mark_commit(replica);
+    for (uint64_t index = replica->applied_index + 1; index < tail_end(&replica->tail); index++) {
+        struct tail_slot *slot = tail_at(&replica->tail, index);
+        if (index > 1) {
+            slot->lsn = put_entry(replica, slot->entry, REPLICA_ENTRY_COPY);
+        }
+    }
+}

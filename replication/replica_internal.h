@@ -1,0 +1,92 @@
+/* Shared by replica.c (one member: the one step function and what follows from it), outbox.c (messages that wait) and
+ * replica_shard.c (whose turn it is). Private to them. */
+#pragma once
+
+#include "base/list.h"
+#include "replication/raft_core.h"
+#include "replication/replica_shard.h"
+#include "replication/tail.h"
+
+enum { TIMER_SLOT_COUNT = 64 };
+
+struct replica_shard {
+    struct replica_shard_params params;
+    struct raft_core_update update;    /* of the step in work, whichever replica's */
+    uint64_t durable_lsn;
+    size_t tail_size;                  /* bytes of entries in memory, all replicas */
+    size_t replica_count;
+    struct list dirty;                 /* replicas with something to do at the end of the turn */
+    struct list waiting;               /* replicas that have appended something that is not durable */
+    struct task flush;
+    struct timer timer;
+    bool is_started;
+    bool is_timer_set;
+    uint64_t tick_ms;
+    uint64_t tick;                     /* the last one that was handled */
+    size_t timed_count;                /* replicas in slots */
+    struct list slots[TIMER_SLOT_COUNT]; /* replicas by deadline / tick_ms; looked at when it comes round, may be too early */
+};
+
+struct outbox_message {
+    struct replica_message message;
+    uint64_t gate_lsn;                 /* may leave when durable_lsn > gate_lsn */
+};
+
+struct outbox {                        /* a queue; in order of gate_lsn, as gates only rise */
+    struct outbox_message *messages;
+    unsigned count, capacity;
+};
+
+struct replica {
+    struct replica_shard *shard;
+    struct replica_machine *machine;
+    uint64_t group;
+    struct raft_core *core;
+    struct tail tail;
+    size_t applied_size;               /* bytes of entries in the tail that are applied: kept for followers */
+    size_t counted_size;               /* what the shard's tail_size counts for this replica */
+    struct entry **pending;            /* proposals of this turn */
+    unsigned pending_count, pending_capacity;
+    size_t pending_size;
+    struct outbox outbox;
+    uint64_t gate_lsn;                 /* of the last record that messages must wait for: hard state, or own ENTRY_CHANGE */
+    bool has_gate;
+    uint64_t applied_index;
+    uint64_t durable_index;            /* of the tail as it is now */
+    uint64_t marked_index;             /* last WAL_COMMIT */
+    uint64_t trim_index;               /* asked for by the outbox: the entries up to here are not in memory */
+    uint64_t transfer_target;          /* R13: waiting for it to have the whole log, or under way */
+    uint64_t transfer_until_ms;
+    bool is_transfer_sent;
+    bool is_installing;
+    uint64_t install_lsn, install_index;
+    struct replica_mark install_mark;  /* what a checkpoint holds until the installed state is durable */
+    bool is_stopped;
+    bool is_flushing;                  /* its turn is on: what a step leads to is seen to before it ends */
+    const char *damage;                /* to be reported at the end of the turn */
+    bool is_role_told;
+    struct replica_status told;        /* role, term, leader and readiness as the machine knows them */
+    struct list dirty_link, waiting_link, timer_link;
+    uint64_t deadline_ms, timer_tick;  /* UINT64_MAX: none */
+    char damage_text[120];
+};
+
+/* replica.c */
+void replica_tick(struct replica *replica);    /* the deadline has come */
+void replica_flush(struct replica *replica);   /* its turn; may close the replica (on_damaged) */
+
+/* outbox.c */
+void outbox_init(struct outbox *outbox);
+void outbox_deinit(struct outbox *outbox);
+void outbox_put(struct replica *replica, const struct replica_message *message);
+/* Sends what may leave. */
+void outbox_release(struct replica *replica);
+bool outbox_is_gated(const struct replica *replica);
+
+/* replica_shard.c */
+uint64_t shard_now_ms(const struct replica_shard *shard);
+void shard_add(struct replica_shard *shard, struct replica *replica);
+void shard_remove(struct replica *replica);    /* off all lists */
+void shard_mark_dirty(struct replica *replica);
+void shard_mark_waiting(struct replica *replica);
+void shard_set_deadline(struct replica *replica, uint64_t deadline_ms);

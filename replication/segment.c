@@ -1,0 +1,342 @@
+/* Happy path: each group of batches is one gathered write: 16 bytes of patched head from the stack, then the rest of
+ *             each
+ * batch from the caller's memory. Every index_interval bytes an entry for both indexes is kept in a small buffer,
+ * which is written when it is full, when the segment is finished, and before anybody looks something up.
+ * Failure: an index file that cannot be written loses entries; its count stays, so later entries overwrite what was
+ *          torn. */
+#include "replication/segment.h"
+
+#include "base/assert.h"
+#include "base/crc32c.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "proto/record_batch.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    OFFSET_DIGIT_COUNT = 20,
+    BATCH_HEAD_SIZE = 16, /* base offset, length, leader epoch: all that is ours in a batch */
+    PENDING_COUNT = 32,
+};
+
+struct segment_pending {
+    unsigned index_count;
+    unsigned time_index_count;
+    uint8_t index[PENDING_COUNT * INDEX_ENTRY_SIZE];
+    uint8_t time_index[PENDING_COUNT * TIME_INDEX_ENTRY_SIZE];
+};
+
+/* ---- Names ---- */
+
+static const char *const suffixes[SEGMENT_KIND_COUNT] = {".log", ".index", ".timeindex"};
+
+void segment_path(const char *dir, int64_t base_offset, enum segment_kind kind, char path[SEGMENT_PATH_SIZE])
+{
+    int size = snprintf(path, SEGMENT_PATH_SIZE, "%s/%020" PRId64 "%s", dir, base_offset, suffixes[kind]);
+    assert(size > 0 && size < SEGMENT_PATH_SIZE);
+}
+
+bool segment_name_parse(const char *name, int64_t *base_offset, enum segment_kind *kind)
+{
+    int64_t offset = 0;
+    for (unsigned i = 0; i < OFFSET_DIGIT_COUNT; i++) {
+        if (name[i] < '0' || name[i] > '9' || offset > (INT64_MAX - (name[i] - '0')) / 10) {
+            return false;
+        }
+        offset = offset * 10 + (name[i] - '0');
+    }
+    for (unsigned i = 0; i < SEGMENT_KIND_COUNT; i++) {
+        if (strcmp(name + OFFSET_DIGIT_COUNT, suffixes[i]) == 0) {
+            *base_offset = offset;
+            *kind = (enum segment_kind)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- Life ---- */
+
+static struct segment *segment_new(int64_t base_offset)
+{
+    assert(base_offset >= 0);
+    struct segment *segment = mem_alloc(sizeof(*segment));
+    segment->base_offset = base_offset;
+    segment->max_timestamp = -1;
+    segment->is_time_index_checked = true;
+    return segment;
+}
+
+enum err segment_create(struct segment_place *place, int64_t base_offset, int64_t append_ms, struct segment **segment,
+                        struct errmsg *msg)
+{
+    struct disk *disk = place->env->disk;
+    struct segment *created = segment_new(base_offset);
+    created->first_append_ms = append_ms;
+
+    char path[SEGMENT_PATH_SIZE];
+    segment_path(place->dir, base_offset, SEGMENT_LOG, path);
+    struct log_file **slot = &created->files[SEGMENT_LOG];
+    enum err err = log_files_acquire(place->files, slot, path, DISK_CREATE, msg);
+    if (err != OK) {
+        goto err_after_new;
+    }
+    uint64_t size = 0;
+    err = disk->size(disk, (*slot)->file, &size);
+    if (err == OK && size != 0) {
+        err = disk->truncate(disk, (*slot)->file, 0);
+    }
+    if (err != OK) {
+        err = fail(msg, err, "empty %s: %s", path, err_text(err));
+        goto err_after_acquire;
+    }
+    log_files_release(place->files, *slot);
+    *segment = created;
+    return OK;
+
+err_after_acquire:
+    log_files_release(place->files, *slot);
+err_after_new:
+    segment_close(place, created);
+    return err;
+}
+
+struct segment *segment_restore(const struct log_segment_state *state)
+{
+    assert(state->size <= SEGMENT_SIZE_MAX);
+    struct segment *segment = segment_new(state->base_offset);
+    segment->max_timestamp = state->max_timestamp;
+    segment->first_append_ms = state->first_append_ms;
+    segment->size = (uint32_t)state->size;
+    segment->index_count = state->index_count;
+    segment->time_index_count = state->time_index_count;
+    segment->time_index_crc = state->time_index_crc;
+    segment->is_time_index_checked = state->time_index_count == 0;
+    return segment;
+}
+
+void segment_state(const struct segment *segment, struct log_segment_state *state)
+{
+    *state = (struct log_segment_state){
+        .base_offset = segment->base_offset,
+        .size = segment->size,
+        .max_timestamp = segment->max_timestamp,
+        .first_append_ms = segment->first_append_ms,
+        .index_count = segment->index_count,
+        .time_index_count = segment->time_index_count,
+        .time_index_crc = segment->time_index_crc,
+    };
+}
+
+void segment_close(struct segment_place *place, struct segment *segment)
+{
+    struct log_file *dirty = segment->is_dirty ? segment->files[SEGMENT_LOG] : NULL;
+    for (unsigned i = 0; i < SEGMENT_KIND_COUNT; i++) {
+        log_files_forget(place->files, &segment->files[i]);
+    }
+    if (dirty != NULL) {
+        log_files_release(place->files, dirty);
+    }
+    mem_free(segment->pending);
+    mem_free(segment);
+}
+
+/* ---- Indexes ---- */
+
+static void index_write(struct segment_place *place, struct segment *segment, enum segment_kind kind, uint64_t position,
+                        struct bytes bytes, bool *is_written)
+{
+    struct disk *disk = place->env->disk;
+    char path[SEGMENT_PATH_SIZE];
+    struct errmsg msg;
+    segment_path(place->dir, segment->base_offset, kind, path);
+    struct log_file **slot = &segment->files[kind];
+    enum err err = log_files_acquire(place->files, slot, path, DISK_CREATE, &msg);
+    if (err == OK) {
+        struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes.data, .iov_len = bytes.size};
+        err = disk->pwritev(disk, (*slot)->file, position, &iov, 1);
+        log_files_release(place->files, *slot);
+    }
+    *is_written = err == OK;
+    if (err != OK) {
+        trace(WARN, LOG, "index entries lost", KV("path", path), KV("cause", err_text(err)));
+    }
+}
+
+void segment_flush_indexes(struct segment_place *place, struct segment *segment)
+{
+    struct segment_pending *pending = segment->pending;
+    if (pending == NULL) {
+        return;
+    }
+    bool is_written;
+    if (pending->index_count > 0) {
+        struct bytes bytes = {pending->index, pending->index_count * INDEX_ENTRY_SIZE};
+        uint64_t position = (uint64_t)segment->index_count * INDEX_ENTRY_SIZE;
+        index_write(place, segment, SEGMENT_INDEX, position, bytes, &is_written);
+        segment->index_count += is_written ? pending->index_count : 0;
+    }
+    if (pending->time_index_count > 0) {
+        struct bytes bytes = {pending->time_index, pending->time_index_count * TIME_INDEX_ENTRY_SIZE};
+        uint64_t position = (uint64_t)segment->time_index_count * TIME_INDEX_ENTRY_SIZE;
+        index_write(place, segment, SEGMENT_TIME_INDEX, position, bytes, &is_written);
+        if (is_written) {
+            segment->time_index_count += pending->time_index_count;
+            segment->time_index_crc = crc32c(segment->time_index_crc, bytes);
+        }
+    }
+    segment->pending = NULL;
+    mem_free(pending);
+}
+
+static struct segment_pending *pending_room(struct segment_place *place, struct segment *segment)
+{
+    if (segment->pending != NULL &&
+        (segment->pending->index_count == PENDING_COUNT || segment->pending->time_index_count == PENDING_COUNT)) {
+        segment_flush_indexes(place, segment);
+    }
+    if (segment->pending == NULL) {
+        segment->pending = mem_alloc(sizeof(*segment->pending));
+    }
+    return segment->pending;
+}
+
+static void time_index_add(struct segment_place *place, struct segment *segment)
+{
+    if (!segment->is_time_due) {
+        return;
+    }
+    struct segment_pending *pending = pending_room(place, segment);
+    struct time_index_entry entry = {
+        .timestamp = segment->max_timestamp,
+        .offset = (int32_t)(segment->max_timestamp_offset - segment->base_offset),
+    };
+    time_index_entry_encode(pending->time_index + pending->time_index_count * TIME_INDEX_ENTRY_SIZE, entry);
+    pending->time_index_count++;
+    segment->is_time_due = false;
+}
+
+/* Notes one appended batch, which starts at the segment's size so far. Kafka's rule: an entry for the batch that
+ * comes after more than `index_interval` bytes without one. */
+static void index_note(struct segment_place *place, struct segment *segment, uint32_t index_interval,
+                       const struct log_batch *batch)
+{
+    int64_t last_offset = batch->base_offset + batch->last_offset_delta;
+    if (batch->max_timestamp > segment->max_timestamp) {
+        segment->max_timestamp = batch->max_timestamp;
+        segment->max_timestamp_offset = last_offset;
+        segment->is_time_due = true;
+    }
+    if (segment->unindexed_size > index_interval) {
+        struct segment_pending *pending = pending_room(place, segment);
+        struct index_entry entry = {
+            .offset = (int32_t)(last_offset - segment->base_offset),
+            .position = segment->size,
+        };
+        index_entry_encode(pending->index + pending->index_count * INDEX_ENTRY_SIZE, entry);
+        pending->index_count++;
+        time_index_add(place, segment);
+        segment->unindexed_size = 0;
+    }
+    segment->unindexed_size += (uint32_t)batch->bytes.size;
+}
+
+void segment_finish(struct segment_place *place, struct segment *segment)
+{
+    time_index_add(place, segment);
+    segment_flush_indexes(place, segment);
+}
+
+void segment_drop_time_index(struct segment_place *place, struct segment *segment)
+{
+    segment_flush_indexes(place, segment);
+    segment->time_index_count = 0;
+    segment->time_index_crc = 0;
+    segment->is_time_index_checked = true;
+    char path[SEGMENT_PATH_SIZE];
+    struct errmsg msg;
+    segment_path(place->dir, segment->base_offset, SEGMENT_TIME_INDEX, path);
+    struct log_file **slot = &segment->files[SEGMENT_TIME_INDEX];
+    enum err err = log_files_acquire(place->files, slot, path, DISK_CREATE, &msg);
+    if (err == OK) {
+        err = place->env->disk->truncate(place->env->disk, (*slot)->file, 0);
+        log_files_release(place->files, *slot);
+    }
+    trace(WARN, LOG, "time index dropped: its CRC is wrong", KV("path", path), KV("result", err_text(err)));
+}
+
+/* ---- Appending ---- */
+
+bool segment_takes(const struct segment *segment, size_t gathered_size, const struct log_config *config,
+                   int64_t append_ms, const struct log_batch *batch)
+{
+    uint64_t size = segment->size + (uint64_t)gathered_size;
+    if (size == 0) {
+        return true;
+    }
+    uint64_t size_max = config->segment_size_max < SEGMENT_SIZE_MAX ? config->segment_size_max : SEGMENT_SIZE_MAX;
+    if (size > size_max || batch->bytes.size > size_max - size) {
+        return false;
+    }
+    if (batch->base_offset - segment->base_offset > INT32_MAX - batch->last_offset_delta) {
+        return false;
+    }
+    /* Unsigned: the difference of any two times fits. */
+    uint64_t age_ms = (uint64_t)append_ms - (uint64_t)segment->first_append_ms;
+    return append_ms <= segment->first_append_ms || age_ms < (uint64_t)config->segment_ms;
+}
+
+static void batch_head_encode(uint8_t head[BATCH_HEAD_SIZE], const struct log_batch *batch)
+{
+    be64_put(head, (uint64_t)batch->base_offset);
+    be32_put(head + 8, (uint32_t)(batch->bytes.size - RECORD_BATCH_OVERHEAD));
+    be32_put(head + 12, (uint32_t)batch->leader_epoch);
+}
+
+static void segment_make_dirty(struct segment_place *place, struct segment *segment)
+{
+    if (segment->is_dirty) {
+        return;
+    }
+    char path[SEGMENT_PATH_SIZE];
+    struct errmsg msg;
+    segment_path(place->dir, segment->base_offset, SEGMENT_LOG, path);
+    if (log_files_acquire(place->files, &segment->files[SEGMENT_LOG], path, 0, &msg) != OK) {
+        process_stop("append to the log: %s", msg.text);
+    }
+    segment->is_dirty = true;
+}
+
+void segment_append(struct segment_place *place, struct segment *segment, uint32_t index_interval,
+                    const struct log_batch *batches, size_t count)
+{
+    assert(count > 0);
+    assert(count <= SEGMENT_APPEND_COUNT_MAX);
+    struct iovec iov[2 * SEGMENT_APPEND_COUNT_MAX];
+    uint8_t heads[SEGMENT_APPEND_COUNT_MAX][BATCH_HEAD_SIZE];
+    for (size_t i = 0; i < count; i++) {
+        const struct log_batch *batch = &batches[i];
+        assert(batch->bytes.size >= RECORD_BATCH_HEADER_SIZE);
+        assert(batch->last_offset_delta >= 0);
+        batch_head_encode(heads[i], batch);
+        uint8_t *rest = (uint8_t *)(uintptr_t)batch->bytes.data + BATCH_HEAD_SIZE;
+        iov[2 * i] = (struct iovec){.iov_base = heads[i], .iov_len = BATCH_HEAD_SIZE};
+        iov[2 * i + 1] = (struct iovec){.iov_base = rest, .iov_len = batch->bytes.size - BATCH_HEAD_SIZE};
+    }
+
+    segment_make_dirty(place, segment);
+    struct disk *disk = place->env->disk;
+    enum err err = disk->pwritev(disk, segment->files[SEGMENT_LOG]->file, segment->size, iov, (int)(2 * count));
+    if (err != OK) {
+        char path[SEGMENT_PATH_SIZE];
+        segment_path(place->dir, segment->base_offset, SEGMENT_LOG, path);
+        process_stop("append to %s at position %" PRIu32 ": %s", path, segment->size, err_text(err));
+    }
+    for (size_t i = 0; i < count; i++) {
+        index_note(place, segment, index_interval, &batches[i]);
+        assert(batches[i].bytes.size <= SEGMENT_SIZE_MAX - segment->size);
+        segment->size += (uint32_t)batches[i].bytes.size;
+    }
+}

@@ -1,0 +1,94 @@
+/* A log under test: batches with known contents, an env whose work jobs run when the test says so and whose disk can
+ * pretend that nothing is cached, and a plain array that says what the log must hold. */
+#ifndef TESTS_LIB_LOG_FIXTURE_H
+#define TESTS_LIB_LOG_FIXTURE_H
+
+#include "base/uv_env.h"
+#include "replication/log.h"
+
+/* ---- The env ---- */
+
+struct log_fixture {
+    struct env env;              /* the real disk, wrapped */
+    struct uv_env *uv;
+    struct disk disk;
+    struct workers workers;
+    struct list jobs;            /* submitted, not run */
+    bool is_cold;                /* pread_nowait finds nothing cached */
+    unsigned pread_count;        /* preads of both kinds so far */
+    unsigned sync_count;
+    unsigned open_count;
+    char *dir;                   /* scratch directory */
+    struct log_files *files;
+};
+
+void log_fixture_init(struct log_fixture *fixture, unsigned files_count_max);
+/* The caller has closed its logs. */
+void log_fixture_deinit(struct log_fixture *fixture);
+/* Runs all submitted jobs, and those they submit, each to its end. */
+void log_fixture_run_jobs(struct log_fixture *fixture);
+/* Only the part off the loop of the jobs submitted so far; their ends come with log_fixture_run_jobs(). */
+void log_fixture_run_jobs_half(struct log_fixture *fixture);
+
+/* ---- Random numbers ---- */
+
+uint64_t test_random(uint64_t *state);
+/* Uniform in [low, high]. */
+int64_t test_random_between(uint64_t *state, int64_t low, int64_t high);
+
+/* ---- Batches ---- */
+
+struct model_batch {
+    int64_t base_offset;
+    int32_t leader_epoch;
+    int32_t count;               /* of records */
+    int64_t max_timestamp;       /* in the header */
+    int64_t append_ms;
+    bool is_log_append_time;
+    int64_t *timestamps;         /* of the records */
+    struct bytes bytes;          /* as they must lie in the segment; owned */
+};
+
+struct model_batch_spec {
+    int32_t count;
+    size_t value_size;
+    int codec;                   /* enum record_codec */
+    int64_t base_timestamp;
+    int64_t step_min;            /* each timestamp is the one before plus a step in [step_min, step_max] */
+    int64_t step_max;
+    bool is_max_wrong;           /* the header's highest timestamp is the first one, as some clients send it */
+    bool is_log_append_time;     /* ... or the append time */
+};
+
+/* What a log must hold: batches in order; those below start_offset may be gone. */
+struct log_model {
+    struct model_batch *batches;
+    size_t count;
+    size_t capacity;
+    int64_t start_offset;
+    int64_t end_offset;
+};
+
+void log_model_deinit(struct log_model *model);
+/* Makes a batch at the end of the model. Returns it as log_append() takes it, with garbage in its first 16 bytes; the
+ * bytes are the caller's (mem_free). */
+struct log_batch log_model_add(struct log_model *model, const struct model_batch_spec *spec, int32_t leader_epoch,
+                               int64_t append_ms, uint64_t *random);
+/* Takes batches off the end until `count` are left. */
+void log_model_cut(struct log_model *model, size_t count);
+/* Number of the batch that holds `offset` < end_offset. */
+size_t log_model_find(const struct log_model *model, int64_t offset);
+
+/* Adds a batch to both. */
+void log_model_append(struct log_model *model, struct log *log, const struct model_batch_spec *spec,
+                      int32_t leader_epoch, int64_t append_ms, uint64_t *random);
+/* Appends again what the model has at and behind the log's end. */
+void log_model_replay(const struct log_model *model, struct log *log);
+
+/* Reads at `offset`, from the cache or in a job, and checks the answer against the model. Returns bytes got. */
+size_t log_model_check_read(struct log_fixture *fixture, const struct log_model *model, struct log *log,
+                            int64_t offset, size_t size_max, bool is_first_whole);
+/* Reads all of it, in sequence. */
+void log_model_check(struct log_fixture *fixture, const struct log_model *model, struct log *log);
+
+#endif
