@@ -8,6 +8,7 @@
 #include "replication/log.h"
 
 #include "base/assert.h"
+#include "base/crc32c.h"
 #include "base/mem.h"
 #include "base/trace.h"
 #include "replication/log_internal.h"
@@ -45,6 +46,15 @@ void log_segments_push(struct log *log, struct segment *segment)
         log->segments = mem_resize(log->segments, log->segment_capacity * sizeof(struct segment *));
     }
     log->segments[log->segment_count++] = segment;
+}
+
+struct segment *log_segment_at(const struct log *log, int64_t base_offset)
+{
+    if (log->segment_count == 0 || base_offset < log->segments[0]->base_offset) {
+        return NULL;
+    }
+    struct segment *segment = log->segments[log_segment_find(log, base_offset)];
+    return segment->base_offset == base_offset ? segment : NULL;
 }
 
 static struct segment *segment_last(const struct log *log)
@@ -106,7 +116,11 @@ const char *log_dir(const struct log *log)
 void log_damaged(struct log *log, const struct errmsg *msg)
 {
     metrics_add(log->place.env->metrics, METRIC_READ_DAMAGED, 1);
-    trace(ERROR, LOG, "damaged", KV("cause", msg->text));
+    uint32_t told = crc32c(0, bytes_from_text(msg->text));
+    if (told != log->damage_told) {
+        log->damage_told = told; /* clients try again and again */
+        trace(ERROR, LOG, "damaged", KV("cause", msg->text));
+    }
 }
 
 void log_hint_forget(struct log *log)
@@ -188,19 +202,27 @@ void log_trim(struct log *log, int64_t offset)
         return;
     }
     log->start_offset = offset;
+    log_drop_segments(log);
+}
+
+void log_drop_segments(struct log *log)
+{
     size_t count = 0;
-    while (count < log->segment_count && log->segments[count]->size > 0 && log_segment_end(log, count) <= offset) {
+    while (count < log->segment_count && log->segments[count]->size > 0 &&
+           log_segment_end(log, count) <= log->start_offset) {
         struct segment *segment = log->segments[count];
         log_trimmed_add(log, &segment->base_offset, 1);
         log->size -= segment->size;
         segment_close(&log->place, segment);
         count++;
     }
-    if (count > 0) {
-        log->segment_count -= count;
-        memmove(log->segments, log->segments + count, log->segment_count * sizeof(struct segment *));
+    if (count == 0) {
+        return;
     }
-    trace(DEBUG, LOG, "trimmed", KV("dir", log->place.dir), KV("start_offset", offset), KV("segments", count));
+    log->segment_count -= count;
+    memmove(log->segments, log->segments + count, log->segment_count * sizeof(struct segment *));
+    trace(DEBUG, LOG, "trimmed", KV("dir", log->place.dir), KV("start_offset", log->start_offset),
+          KV("segments", count));
 }
 
 int64_t log_retention_offset(const struct log *log, int64_t now_ms, int64_t retention_ms, int64_t retention_bytes)

@@ -122,13 +122,8 @@ enum err log_capture_sync(struct log_capture *capture, struct errmsg *msg)
 /* Gives the pin back to a segment that is still there and clean, so that the next capture syncs it again. */
 static void capture_file_undo(struct log *log, struct capture_file *captured)
 {
-    size_t index = log->segment_count;
-    if (log->segment_count > 0 && captured->base_offset >= log->segments[0]->base_offset) {
-        index = log_segment_find(log, captured->base_offset);
-    }
-    struct segment *segment = index < log->segment_count ? log->segments[index] : NULL;
-    if (segment != NULL && segment->base_offset == captured->base_offset && !segment->is_dirty &&
-        segment->files[SEGMENT_LOG] == captured->file) {
+    struct segment *segment = log_segment_at(log, captured->base_offset);
+    if (segment != NULL && !segment->is_dirty && segment->files[SEGMENT_LOG] == captured->file) {
         segment->is_dirty = true;
     } else {
         log_files_release(log->place.files, captured->file);

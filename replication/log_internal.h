@@ -1,4 +1,5 @@
-/* What the parts of the log share: log.c (appending, trimming), log_open.c, log_read.c, log_time.c, log_capture.c.
+/* What the parts of the log share: log.c (appending, trimming), log_open.c, log_read.c, log_time.c, log_capture.c,
+ * log_rebuild.c, log_remove.c.
  * Runs on: the shard's thread. */
 #pragma once
 
@@ -31,8 +32,10 @@ struct log {
     int64_t *trimmed;          /* base offsets of segments that wait for a capture before their files go */
     size_t trimmed_count;
     size_t trimmed_capacity;
+    uint32_t damage_told;      /* CRC-32C of the last message about damage */
     bool is_dir_dirty;         /* files were created since the directory was synced */
     bool is_parent_dirty;      /* the directory itself may be new */
+    bool is_rebuilding;        /* a job gathers the indexes of some segment */
     bool is_closed;
 };
 
@@ -40,10 +43,16 @@ struct log {
 int64_t log_segment_end(const struct log *log, size_t index);
 /* Number of the segment that holds `offset`, which is in [base of the first, end). */
 size_t log_segment_find(const struct log *log, int64_t offset);
+/* The segment with this base offset, NULL when there is none any more. */
+struct segment *log_segment_at(const struct log *log, int64_t base_offset);
 void log_segments_push(struct log *log, struct segment *segment);
+/* Leaves out segments wholly below the start. */
+void log_drop_segments(struct log *log);
 void log_hint_forget(struct log *log);
 void log_acquire(struct log *log);
 void log_release(struct log *log);
+/* Before a lookup in the indexes of a segment: rebuilds them in the background when they are poor. */
+void log_rebuild(struct log *log, size_t index);
 void log_reads_cancel(struct log *log);
 void log_damaged(struct log *log, const struct errmsg *msg); /* counts and tells */
 

@@ -120,10 +120,12 @@ static enum err restore_indexes(struct log *log, struct segment *segment, const 
                                 struct errmsg *msg)
 {
     int64_t base_offset = segment->base_offset;
+    segment->is_index_poor = segment->index_count == 0; /* a small segment has none, and needs none */
     struct dir_file *index = listing_find(listing, base_offset, SEGMENT_INDEX);
     uint64_t size = index == NULL ? 0 : index->size;
     uint64_t known = (uint64_t)segment->index_count * INDEX_ENTRY_SIZE;
     if (size < known) {
+        segment->is_index_poor = true;
         segment->index_count = (uint32_t)(size / INDEX_ENTRY_SIZE);
         known = (uint64_t)segment->index_count * INDEX_ENTRY_SIZE;
     }
@@ -137,6 +139,7 @@ static enum err restore_indexes(struct log *log, struct segment *segment, const 
     size = time_index == NULL ? 0 : time_index->size;
     known = (uint64_t)segment->time_index_count * TIME_INDEX_ENTRY_SIZE;
     if (size < known) {
+        segment->is_index_poor = true;
         segment->time_index_count = 0;
         segment->time_index_crc = 0;
         segment->is_time_index_checked = true;
@@ -194,6 +197,7 @@ static enum err restore(struct log *log, const struct log_state *state, const st
             return err;
         }
     }
+    log_drop_segments(log);
     return OK;
 }
 

@@ -74,6 +74,7 @@ static enum err read_prepare(struct log *log, const struct log_read *req, struct
         .is_exact = req->offset == segment->base_offset,
     };
     if (!read->is_exact) {
+        log_rebuild(log, index);
         unsigned slot = hint_find(log, segment->base_offset, req->offset, &read->is_exact);
         read->position = read->is_exact ? log->hints[slot].position : 0;
     }
@@ -106,6 +107,12 @@ static enum err epochs_check(const struct log *log, const struct segment_view *v
 static enum err read_finish(struct log *log, struct segment_view *view, struct segment_read *read, enum err err,
                             struct log_read *req)
 {
+    if (view->is_index_wrong) {
+        struct segment *segment = log_segment_at(log, view->base_offset);
+        if (segment != NULL) {
+            segment->is_index_poor = true;
+        }
+    }
     if (err == OK) {
         err = epochs_check(log, view, read, &req->msg);
     }

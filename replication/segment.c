@@ -249,22 +249,53 @@ void segment_finish(struct segment_place *place, struct segment *segment)
     segment_flush_indexes(place, segment);
 }
 
+static enum err index_empty(struct segment_place *place, struct segment *segment, enum segment_kind kind)
+{
+    char path[SEGMENT_PATH_SIZE];
+    struct errmsg msg;
+    segment_path(place->dir, segment->base_offset, kind, path);
+    struct log_file **slot = &segment->files[kind];
+    enum err err = log_files_acquire(place->files, slot, path, DISK_CREATE, &msg);
+    if (err == OK) {
+        err = place->env->disk->truncate(place->env->disk, (*slot)->file, 0);
+        log_files_release(place->files, *slot);
+    }
+    return err;
+}
+
+void segment_replace_indexes(struct segment_place *place, struct segment *segment, struct bytes index,
+                             struct bytes time_index)
+{
+    assert(segment->pending == NULL);
+    segment->index_count = 0;
+    segment->time_index_count = 0;
+    segment->time_index_crc = 0;
+    segment->is_time_index_checked = true;
+    bool is_written = index_empty(place, segment, SEGMENT_INDEX) == OK;
+    if (is_written && index.size > 0) {
+        index_write(place, segment, SEGMENT_INDEX, 0, index, &is_written);
+        segment->index_count = is_written ? (uint32_t)(index.size / INDEX_ENTRY_SIZE) : 0;
+    }
+    is_written = index_empty(place, segment, SEGMENT_TIME_INDEX) == OK;
+    if (is_written && time_index.size > 0) {
+        index_write(place, segment, SEGMENT_TIME_INDEX, 0, time_index, &is_written);
+        if (is_written) {
+            segment->time_index_count = (uint32_t)(time_index.size / TIME_INDEX_ENTRY_SIZE);
+            segment->time_index_crc = crc32c(0, time_index);
+        }
+    }
+}
+
 void segment_drop_time_index(struct segment_place *place, struct segment *segment)
 {
     segment_flush_indexes(place, segment);
     segment->time_index_count = 0;
     segment->time_index_crc = 0;
     segment->is_time_index_checked = true;
-    char path[SEGMENT_PATH_SIZE];
-    struct errmsg msg;
-    segment_path(place->dir, segment->base_offset, SEGMENT_TIME_INDEX, path);
-    struct log_file **slot = &segment->files[SEGMENT_TIME_INDEX];
-    enum err err = log_files_acquire(place->files, slot, path, DISK_CREATE, &msg);
-    if (err == OK) {
-        err = place->env->disk->truncate(place->env->disk, (*slot)->file, 0);
-        log_files_release(place->files, *slot);
-    }
-    trace(WARN, LOG, "time index dropped: its CRC is wrong", KV("path", path), KV("result", err_text(err)));
+    segment->is_index_poor = true;
+    enum err err = index_empty(place, segment, SEGMENT_TIME_INDEX);
+    trace(WARN, LOG, "time index dropped: its CRC is wrong", KV("dir", place->dir),
+          KV("base_offset", segment->base_offset), KV("result", err_text(err)));
 }
 
 /* ---- Appending ---- */

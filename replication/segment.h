@@ -39,6 +39,7 @@ struct segment {
     bool is_dirty;                /* has unsynced bytes: files[SEGMENT_LOG] is open and pinned once for it */
     bool is_time_due;             /* max_timestamp grew since the last entry of .timeindex */
     bool is_time_index_checked;   /* its CRC was right when it was last read */
+    bool is_index_poor;           /* entries are known to be missing or wrong: worth rebuilding */
     struct segment_pending *pending; /* index entries not written yet, or NULL */
     struct log_file *files[SEGMENT_KIND_COUNT];
 };
@@ -69,5 +70,8 @@ void segment_append(struct segment_place *place, struct segment *segment, uint32
 void segment_finish(struct segment_place *place, struct segment *segment);
 /* Writes pending index entries to their files. */
 void segment_flush_indexes(struct segment_place *place, struct segment *segment);
+/* Rebuilt indexes take the place of the files' contents; nothing is pending. */
+void segment_replace_indexes(struct segment_place *place, struct segment *segment, struct bytes index,
+                             struct bytes time_index);
 /* Forgets all entries of the time index, which was found to be wrong, and empties the file. */
 void segment_drop_time_index(struct segment_place *place, struct segment *segment);

@@ -230,7 +230,8 @@ static enum err walk_to(struct segment_walk *walk, int64_t offset, struct batch_
 }
 
 /* Starts a walk at the last index entry at or before `offset`, if there is one that tells the truth: the batch at its
- * position must look like one and end at its offset. */
+ * position must look like one and end at its offset. ERR_NOT_FOUND: there is no entry; ERR_CORRUPT and others: it is
+ * wrong. */
 static enum err walk_from_index(const struct segment_view *view, int64_t offset, struct segment_walk *walk,
                                 struct batch_head *head)
 {
@@ -249,7 +250,7 @@ static enum err walk_from_index(const struct segment_view *view, int64_t offset,
         return err;
     }
     if (entry.offset < 0 || entry.position >= view->size) {
-        return ERR_NOT_FOUND;
+        return ERR_CORRUPT;
     }
     segment_walk_init(walk, view, entry.position, -1);
     err = segment_walk_head(walk, head, NULL);
@@ -257,11 +258,11 @@ static enum err walk_from_index(const struct segment_view *view, int64_t offset,
         return err;
     }
     bool is_true = batch_head_end(head) - 1 - view->base_offset == entry.offset && head->base_offset <= offset;
-    return is_true ? OK : ERR_NOT_FOUND;
+    return is_true ? OK : ERR_CORRUPT;
 }
 
-enum err segment_find(const struct segment_view *view, int64_t offset, struct segment_walk *walk,
-                      struct batch_head *head, struct errmsg *msg)
+enum err segment_find(struct segment_view *view, int64_t offset, struct segment_walk *walk, struct batch_head *head,
+                      struct errmsg *msg)
 {
     assert(offset >= view->base_offset);
     assert(offset < view->end_offset);
@@ -276,6 +277,7 @@ enum err segment_find(const struct segment_view *view, int64_t offset, struct se
     if (err == ERR_WOULD_BLOCK) {
         return err;
     }
+    view->is_index_wrong = err != ERR_NOT_FOUND;
     segment_walk_init(walk, view, 0, view->base_offset);
     return walk_to(walk, offset, head, msg);
 }
@@ -392,7 +394,7 @@ static enum err block_read(const struct segment_view *view, struct segment_read 
     return OK;
 }
 
-enum err segment_read(const struct segment_view *view, struct segment_read *read, struct errmsg *msg)
+enum err segment_read(struct segment_view *view, struct segment_read *read, struct errmsg *msg)
 {
     read->slice = (struct slice){0};
     read->next_offset = read->offset;

@@ -19,6 +19,7 @@ struct segment_view {
     uint32_t time_index_count;
     uint32_t time_index_crc;
     bool is_nowait;
+    bool is_index_wrong;     /* out: the offset index led to something else than its batch */
     struct log_file *files[SEGMENT_KIND_COUNT]; /* pinned; .log is there, an index may be NULL */
 };
 
@@ -62,7 +63,7 @@ MUST_CHECK enum err segment_walk_head(struct segment_walk *walk, struct batch_he
 void segment_walk_step(struct segment_walk *walk, const struct batch_head *head);
 
 /* Finds the batch that holds `offset`, which is in the view: walk is there, head is its. */
-MUST_CHECK enum err segment_find(const struct segment_view *view, int64_t offset, struct segment_walk *walk,
+MUST_CHECK enum err segment_find(struct segment_view *view, int64_t offset, struct segment_walk *walk,
                                  struct batch_head *head, struct errmsg *msg);
 
 struct segment_read {
@@ -74,7 +75,7 @@ struct segment_read {
     struct slice slice;      /* out: whole, checked batches; empty when the first does not fit; the caller's */
     int64_t next_offset;     /* out: behind the slice */
 };
-MUST_CHECK enum err segment_read(const struct segment_view *view, struct segment_read *read, struct errmsg *msg);
+MUST_CHECK enum err segment_read(struct segment_view *view, struct segment_read *read, struct errmsg *msg);
 
 /* Names the file and the position, for ERR_DAMAGED found elsewhere. */
 enum err segment_damaged(const struct segment_view *view, uint64_t position, struct errmsg *msg, const char *what);
