@@ -11,6 +11,7 @@
 #include "base/trace.h"
 #include "broker/broker.h"
 #include "broker/conn.h"
+#include "broker/producer_ids.h"
 #include "broker/reconciler.h"
 #include <stdio.h>
 #include <string.h>
@@ -280,6 +281,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     shard->reader = store_reader_open(broker->store, shard->env);
     shard->leaders = leaders_open(shard->env);
     shard->reconciler = reconciler_open(shard);
+    shard->producer_ids = producer_ids_open(shard);
     err = open_replicas(shard, msg);
     if (err != OK) {
         return err;
@@ -325,6 +327,7 @@ static void shard_on_replicas_closed(void *owner)
     struct shard *shard = owner;
     shard->replicas = NULL;
     reconciler_close(shard->reconciler);
+    producer_ids_close(shard->producer_ids);
     env_timer_cancel(shard->env, &shard->space_timer);
     env_timer_cancel(shard->env, &shard->retention_timer);
     if (shard->controller != NULL) {

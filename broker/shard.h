@@ -15,6 +15,7 @@
 struct broker;
 struct conns;
 struct leader_news;
+struct producer_ids;
 struct reconciler;
 
 struct shard {
@@ -30,6 +31,7 @@ struct shard {
     struct store_reader *reader;        /* metadata as of this turn */
     struct leaders *leaders;
     struct conns *conns;
+    struct producer_ids *producer_ids;
     struct reconciler *reconciler;
     /* Shard 0 only, else NULL. */
     struct metadata *metadata;

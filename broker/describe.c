@@ -1,0 +1,74 @@
+/* A broker that advertises no host is told about by the address the client used to reach it: that works from the host,
+ * from other containers and through port mappings without any listener editing. */
+
+#include "broker/describe.h"
+#include <string.h>
+
+#define ADDRESS_SIZE 64
+
+struct listing {
+    struct request *request;
+    struct described_broker *items;
+    size_t count;
+    size_t capacity;
+    const struct option_listener *listener;
+    struct bytes local_host;
+    uint16_t local_port;
+};
+
+static const struct store_endpoint *find_endpoint(const struct store_broker *broker, const char *name)
+{
+    for (size_t i = 0; i < broker->endpoint_count; i++) {
+        if (bytes_equal_text(broker->endpoints[i].listener, name)) {
+            return &broker->endpoints[i];
+        }
+    }
+    return broker->endpoint_count > 0 ? &broker->endpoints[0] : NULL;
+}
+
+static bool list_broker(void *context, const struct store_broker *broker)
+{
+    struct listing *listing = context;
+    if (listing->count == listing->capacity) {
+        size_t capacity = listing->capacity > 0 ? 2 * listing->capacity : 8;
+        struct described_broker *items = arena_alloc(&listing->request->arena, capacity * sizeof(*items));
+        if (items == NULL) {
+            listing->items = NULL;
+            return false;
+        }
+        if (listing->count > 0) {
+            memcpy(items, listing->items, listing->count * sizeof(*items));
+        }
+        listing->items = items;
+        listing->capacity = capacity;
+    }
+    const struct store_endpoint *endpoint = find_endpoint(broker, listing->listener->name);
+    struct described_broker *item = &listing->items[listing->count++];
+    *item = (struct described_broker){.id = broker->id, .rack = broker->rack.size > 0 ? broker->rack : BYTES_NONE};
+    if (endpoint != NULL) {
+        bool is_as_reached = endpoint->host.size == 0;
+        item->host = is_as_reached ? listing->local_host : endpoint->host;
+        item->port = is_as_reached && endpoint->port == 0 ? listing->local_port : endpoint->port;
+    }
+    return true;
+}
+
+struct described_broker *describe_brokers(struct request *request, size_t *count)
+{
+    char host[ADDRESS_SIZE];
+    struct listing listing = {.request = request};
+    request_local_address(request, host, sizeof(host), &listing.local_port, &listing.listener);
+    listing.local_host = arena_copy(&request->arena, bytes_from_text(host));
+    enum err err = store_brokers_each(request->shard->reader, &request->arena, &listing, list_broker);
+    *count = listing.count;
+    return err == OK ? listing.items : NULL;
+}
+
+struct bytes describe_cluster_id(struct request *request)
+{
+    char id[CLUSTER_ID_SIZE + 1];
+    if (store_cluster_id(request->shard->reader, id) != OK) {
+        return BYTES_NONE;
+    }
+    return arena_copy(&request->arena, bytes_from_text(id));
+}

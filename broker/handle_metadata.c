@@ -1,0 +1,233 @@
+/* Metadata: brokers and topics as this shard's snapshot and its table of leaders have them.
+ * A topic that is missing is created first when client and configuration allow it; the answer then waits (bounded) until its
+ * partitions are led, so that simple clients need not ask twice. Creating one that another request has created meanwhile is
+ * no error: the answer is made from the store in any case. */
+
+#include "base/limits.h"
+#include "base/mem.h"
+#include "broker/describe.h"
+#include "broker/request.h"
+#include "broker/wish.h"
+#include "metadata/topic_name.h"
+
+#define AUTO_CREATE_TIMEOUT_MS 2000
+
+struct metadata_work {
+    struct wish_create wish;
+    struct request *request;
+    struct kafka_metadata_request message;
+    struct kafka_metadata_response response;
+    struct controller_topic *missing;
+    size_t missing_count;
+    size_t topic_capacity;
+};
+
+/* ---- Answer ---- */
+
+static bool fill_partition(struct metadata_work *work, const struct uuid *id, int32_t index,
+                           struct kafka_metadata_response_partition *out)
+{
+    struct shard *shard = work->request->shard;
+    struct store_partition partition;
+    out->partition_index = index;
+    if (store_partition(shard->reader, &work->request->arena, id, index, &partition) != OK) {
+        return false;
+    }
+    struct leader leader = leaders_get(shard->leaders, partition.group);
+    out->leader_id = leader.broker;
+    out->leader_epoch = leader.broker >= 0 ? leader.epoch : -1;
+    out->error_code = leader.broker >= 0 ? KAFKA_NONE : KAFKA_LEADER_NOT_AVAILABLE;
+    out->replica_nodes = partition.replicas;
+    out->replica_nodes_count = (int32_t)partition.replica_count;
+    out->isr_nodes = partition.replicas;
+    out->isr_nodes_count = leader.broker >= 0 ? (int32_t)partition.replica_count : 0;
+    return true;
+}
+
+static bool topic_is_internal(struct bytes name)
+{
+    return bytes_equal_text(name, "__consumer_offsets") || bytes_equal_text(name, "__transaction_state");
+}
+
+static bool fill_topic(struct metadata_work *work, const struct store_topic *topic, struct kafka_metadata_response_topic *out)
+{
+    out->name = topic->name;
+    out->topic_id = topic->id;
+    out->is_internal = topic_is_internal(topic->name);
+    if (work->message.include_topic_authorized_operations) {
+        out->topic_authorized_operations = AUTHORIZED_TOPIC_OPERATIONS;
+    }
+    size_t count = (size_t)topic->partition_count;
+    out->partitions = codec_new(&kafka_metadata_response_partition_schema, count, &work->request->arena);
+    if (out->partitions == NULL) {
+        return false;
+    }
+    out->partitions_count = topic->partition_count;
+    for (int32_t index = 0; index < topic->partition_count; index++) {
+        if (!fill_partition(work, &topic->id, index, &out->partitions[index])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool fill_asked(struct metadata_work *work, const struct kafka_metadata_request_topic *asked,
+                       struct kafka_metadata_response_topic *out)
+{
+    struct store_reader *reader = work->request->shard->reader;
+    struct arena *arena = &work->request->arena;
+    struct store_topic topic;
+    bool is_by_name = asked->name.data != NULL;
+    out->name = asked->name;
+    out->topic_id = asked->topic_id;
+    if (is_by_name && topic_name_fault(asked->name) != NULL) {
+        out->error_code = KAFKA_INVALID_TOPIC_EXCEPTION;
+        return true;
+    }
+    enum err err = is_by_name ? store_topic_by_name(reader, arena, asked->name, &topic)
+                              : store_topic_by_id(reader, arena, &asked->topic_id, &topic);
+    if (err == ERR_NOT_FOUND) {
+        out->error_code = is_by_name ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION : KAFKA_UNKNOWN_TOPIC_ID;
+        return true;
+    }
+    return err == OK && fill_topic(work, &topic, out);
+}
+
+static bool fill_each(void *context, const struct store_topic *topic)
+{
+    struct metadata_work *work = context;
+    size_t at = (size_t)work->response.topics_count;
+    return at < work->topic_capacity && ++work->response.topics_count > 0 &&
+           fill_topic(work, topic, &work->response.topics[at]);
+}
+
+static bool wants_all(const struct metadata_work *work)
+{
+    int32_t count = work->message.topics_count;
+    return count < 0 || (count == 0 && work->request->api_version == 0);
+}
+
+static bool fill_topics(struct metadata_work *work)
+{
+    struct kafka_metadata_response *response = &work->response;
+    struct store_reader *reader = work->request->shard->reader;
+    struct arena *arena = &work->request->arena;
+    size_t count = wants_all(work) ? (size_t)store_topic_count(reader) : (size_t)work->message.topics_count;
+    if (count == 0) {
+        return true;
+    }
+    response->topics = codec_new(&kafka_metadata_response_topic_schema, count, arena);
+    if (response->topics == NULL) {
+        return false;
+    }
+    if (wants_all(work)) {
+        work->topic_capacity = count;
+        return store_topics_each(reader, arena, work, fill_each) == OK && (size_t)response->topics_count == count;
+    }
+    response->topics_count = (int32_t)count;
+    for (size_t i = 0; i < count; i++) {
+        if (!fill_asked(work, &work->message.topics[i], &response->topics[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool fill_brokers(struct metadata_work *work)
+{
+    struct kafka_metadata_response *response = &work->response;
+    size_t count;
+    const struct described_broker *brokers = describe_brokers(work->request, &count);
+    if (brokers == NULL) {
+        return false;
+    }
+    response->brokers = codec_new(&kafka_metadata_response_broker_schema, count, &work->request->arena);
+    if (response->brokers == NULL) {
+        return false;
+    }
+    response->brokers_count = (int32_t)count;
+    for (size_t i = 0; i < count; i++) {
+        response->brokers[i] = (struct kafka_metadata_response_broker){
+            .node_id = brokers[i].id, .host = brokers[i].host, .port = brokers[i].port, .rack = brokers[i].rack};
+    }
+    return true;
+}
+
+static void metadata_respond(struct metadata_work *work)
+{
+    struct request *request = work->request;
+    struct kafka_metadata_response *response = &work->response;
+    codec_init_defaults(&kafka_metadata_response_schema, response);
+    response->cluster_id = describe_cluster_id(request);
+    response->controller_id = request->shard->options->node_id;
+    if (work->message.include_cluster_authorized_operations) {
+        response->cluster_authorized_operations = AUTHORIZED_CLUSTER_OPERATIONS;
+    }
+    if (fill_brokers(work) && fill_topics(work)) {
+        request_respond(request, &kafka_metadata_response_schema, response);
+    } else {
+        request_kill(request, "metadata response over the memory limit");
+    }
+    mem_free(work->wish.create.results);
+    mem_free(work);
+}
+
+/* ---- Auto-creation ---- */
+
+static void on_created(struct wish_create *wish)
+{
+    metadata_respond(container_of(wish, struct metadata_work, wish));
+}
+
+static bool is_missing(struct metadata_work *work, const struct kafka_metadata_request_topic *asked)
+{
+    struct uuid id;
+    if (asked->name.data == NULL || topic_name_fault(asked->name) != NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < work->missing_count; i++) {
+        if (bytes_equal(work->missing[i].name, asked->name)) {
+            return false;
+        }
+    }
+    return store_topic_id(work->request->shard->reader, asked->name, &id) == ERR_NOT_FOUND;
+}
+
+static void collect_missing(struct metadata_work *work)
+{
+    int32_t count = work->message.topics_count;
+    bool is_allowed = work->message.allow_auto_topic_creation && work->request->shard->options->auto_create_topics;
+    if (!is_allowed || count <= 0) {
+        return;
+    }
+    work->missing = arena_alloc(&work->request->arena, (size_t)count * sizeof(*work->missing));
+    for (int32_t i = 0; work->missing != NULL && i < count; i++) {
+        if (is_missing(work, &work->message.topics[i])) {
+            work->missing[work->missing_count++] = (struct controller_topic){
+                .name = work->message.topics[i].name, .partition_count = -1, .replication_factor = -1};
+        }
+    }
+}
+
+void handle_metadata(struct request *request)
+{
+    struct metadata_work *work = mem_alloc(sizeof(*work));
+    work->request = request;
+    if (!request_decode(request, &kafka_metadata_request_schema, &work->message)) {
+        mem_free(work);
+        return;
+    }
+    collect_missing(work);
+    if (work->missing_count == 0) {
+        metadata_respond(work);
+        return;
+    }
+    work->wish.create = (struct controller_create){
+        .topics = work->missing,
+        .count = work->missing_count,
+        .results = mem_alloc(work->missing_count * sizeof(struct controller_result)),
+    };
+    work->wish.timeout_ms = AUTO_CREATE_TIMEOUT_MS;
+    work->wish.cb = on_created;
+    wish_create_topics(&work->wish, request->shard);
+}
