@@ -10,6 +10,9 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
+#undef fail
+#undef fail_wrap
+
 static const char *const names[] = {
 #define ERR_NAME(name, text) [name] = #name,
     ERR_MAP(ERR_NAME)

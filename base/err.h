@@ -50,6 +50,10 @@ const char *err_text(enum err err);
 enum err fail(struct errmsg *msg, enum err err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Puts "context: " in front of the text that is there and returns `err`. */
 enum err fail_wrap(struct errmsg *msg, enum err err, const char *format, ...) __attribute__((format(printf, 3, 4)));
+#ifdef __clang_analyzer__ /* Does not look into another file, so it is told here what they return. */
+#define fail(msg, err, ...) ((void)(fail)(msg, err, __VA_ARGS__), (err))
+#define fail_wrap(msg, err, ...) ((void)(fail_wrap)(msg, err, __VA_ARGS__), (err))
+#endif
 /* errno -> enum err: ENOSPC, EDQUOT -> ERR_NO_SPACE; EAGAIN -> ERR_WOULD_BLOCK; ENOENT -> ERR_NOT_FOUND;
  * EEXIST -> ERR_EXISTS; EACCES, EPERM -> ERR_DENIED; 0 -> OK; else ERR_IO. */
 enum err err_from_errno(int number);

@@ -54,6 +54,7 @@ enum err process_lock_dir(const char *path, struct errmsg *msg)
         return fail(msg, number == EWOULDBLOCK ? ERR_BUSY : err_from_errno(number), "%s: %s", path,
                     number == EWOULDBLOCK ? "another process uses this data directory" : strerror(number));
     }
+    /* cppcheck-suppress resourceLeak */
     return OK; /* the handle stays open for the life of the process: that is the lock */
 }
 

@@ -280,6 +280,7 @@ static enum err run_shards(struct broker *broker, struct errmsg *msg)
     for (unsigned i = 0; i < broker->shard_count; i++) {
         threads[i].broker = broker;
         threads[i].number = i;
+        /* tidy: pthread_create: shards are threads, and their envs exist only on them */
         if (i > 0 && pthread_create(&threads[i].thread, NULL, shard_main, &threads[i]) != 0) {
             process_stop("no thread for shard %u", i);
         }

@@ -49,5 +49,5 @@ bool broker_start_failed(const struct broker *broker);
 void broker_layout_ready(struct broker *broker);
 /* the metadata replica leads and is ready; the broker is registered */
 void broker_metadata_ready(struct broker *broker);
-void broker_on_signal(void *owner, int signal);
+void broker_on_signal(void *owner, int number);
 void broker_drained(struct broker *broker);

@@ -2,6 +2,7 @@
  * voted. */
 
 #include "broker/identity.h"
+#include "base/assert.h"
 #include "base/crc32c.h"
 #include "base/process.h"
 #include <string.h>
@@ -61,8 +62,9 @@ static enum err read_node(struct kv_txn *txn, int32_t node_id, struct identity *
         return err;
     }
     identity->node_id = read_i32(&reader);
-    memcpy(identity->incarnation, read_bytes(&reader, sizeof(identity->incarnation)).data,
-           sizeof(identity->incarnation));
+    struct bytes incarnation = read_bytes(&reader, sizeof(identity->incarnation));
+    assert(reader.err == OK); /* get_sealed() has checked the size */
+    memcpy(identity->incarnation, incarnation.data, sizeof(identity->incarnation));
     if (identity->node_id != node_id) {
         return fail(
             msg, ERR_INVALID,

@@ -11,5 +11,5 @@ void reconciler_close(struct reconciler *reconciler);  /* nothing is in work: re
 
 /* every topic, and groups that the store does not know any more */
 void reconciler_all(struct reconciler *reconciler);
-void reconciler_topic(struct reconciler *reconciler, const struct uuid *topic); /* created, grown or reconfigured */
+void reconciler_topic(struct reconciler *reconciler, const struct uuid *id); /* created, grown or reconfigured */
 void reconciler_remove(struct reconciler *reconciler, const uint64_t *groups, size_t count);

@@ -75,6 +75,7 @@ static bool broker_is_used(const size_t *chosen, size_t chosen_count, size_t can
 static size_t ring_pick(const struct ring_slot *ring, size_t count, size_t racks, const size_t *chosen,
                         size_t chosen_count, size_t from)
 {
+    assert(count > 0);
     bool wants_new_rack = chosen_count < racks;
     for (size_t step = 0; step < count; step++) {
         size_t candidate = (from + step) % count;

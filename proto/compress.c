@@ -48,7 +48,7 @@ static enum err output_grow(struct dynbuf *plain)
 
 static enum err unpack_stream(void *stream, step_fn step, struct bytes packed, struct dynbuf *plain)
 {
-    uint8_t nowhere[1];
+    uint8_t nowhere[1] = {0};
     size_t at = 0;
     bool is_ended = false;
     while (!is_ended || at < packed.size) {

@@ -17,7 +17,7 @@ enum group_type { GROUP_METADATA = 1, GROUP_PARTITION = 2 }; /* on disk */
 struct checkpoint_raft {
     uint64_t index;               /* applied and in the machine's state; never 1 (R11) */
     uint64_t term;                /* of the entry at index; of the bootstrap entry when index is 0 */
-    uint64_t membership_index; 
+    uint64_t membership_index;
     struct membership membership;
     uint64_t hard_term;           /* current term and vote when it was taken */
     uint64_t vote;                /* server id, 0: none */

@@ -77,8 +77,8 @@ struct replica_remove {              /* Caller's memory until cb. */
 /* Forgets a group for good: out of the local store first, then closes its machine (which removes its files). */
 void replicas_remove(struct replicas *replicas, struct replica_remove *req);
 
-struct replica *replicas_find(struct replicas *replicas, uint64_t group);          /* NULL */
-struct replica_machine *replicas_machine(struct replicas *replicas, uint64_t group); /* NULL: not here, or damaged */
+struct replica *replicas_find(struct replicas *replicas, uint64_t id);          /* NULL */
+struct replica_machine *replicas_machine(struct replicas *replicas, uint64_t id); /* NULL: not here, or damaged */
 void replicas_each(struct replicas *replicas, void *context,
                    /* machine NULL: damaged */
                    void (*cb)(void *context, uint64_t group, struct replica_machine *machine));
