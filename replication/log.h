@@ -93,7 +93,8 @@ MUST_CHECK enum err log_read_now(struct log *log, struct log_read *req);
 /* The same off the loop; always answers by cb, never inside. log_close() cancels (ERR_CANCELED). */
 void log_read_async(struct log *log, struct log_read *req);
 /* Who knows which leader epoch wrote an offset: the four bytes of a batch that neither its CRC nor its neighbours
- * protect. With it, reads refuse a batch of another epoch. `epoch_at` is pure; NULL: not checked. */
+ * protect. With it, reads refuse a batch of another epoch. `epoch_at` is pure; -1 from it: not remembered, so not
+ * checked (what lies below log_start_offset, or so many elections back). NULL: nothing is checked. */
 void log_set_epochs(struct log *log, int32_t (*epoch_at)(void *owner, int64_t offset), void *owner);
 
 /* First record with timestamp >= `timestamp` below end_offset: ListOffsets. Blocks on cold pages for at most a few

@@ -95,7 +95,8 @@ static enum err epochs_check(const struct log *log, const struct segment_view *v
         struct record_batch batch;
         enum err err = record_batch_view(rest, &batch);
         assert(err == OK);
-        if (batch.leader_epoch != log->epoch_at(log->epoch_owner, batch.base_offset)) {
+        int32_t epoch = log->epoch_at(log->epoch_owner, batch.base_offset);
+        if (epoch != -1 && batch.leader_epoch != epoch) {
             return segment_damaged(view, read->position - rest.size, msg, "the leader epoch of the batch is wrong");
         }
         rest = (struct bytes){rest.data + batch.bytes.size, rest.size - batch.bytes.size};

@@ -486,6 +486,31 @@ START_TEST(every_flipped_bit_is_refused)
 }
 END_TEST
 
+static int32_t fixed_epoch_at(void *owner, int64_t offset)
+{
+    (void)offset;
+    return *(int32_t *)owner;
+}
+
+/* Goal: a batch whose epoch nobody remembers is served, one of another epoch is not. Method: the same batch, asked with
+ * each answer. */
+START_TEST(an_epoch_not_remembered_is_not_checked)
+{
+    struct log *log = open_log(&config_small, NULL);
+    struct model_batch_spec spec = {.count = 2, .value_size = 10, .base_timestamp = 1000};
+    log_model_append(&model, log, &spec, 3, 1000, &seed);
+    int32_t epoch = -1;
+    struct errmsg msg;
+    log_set_epochs(log, fixed_epoch_at, &epoch);
+    ck_assert_int_eq(read_all(log, 0, &msg), OK);
+    epoch = 3;
+    ck_assert_int_eq(read_all(log, 0, &msg), OK);
+    epoch = 4;
+    ck_assert_int_eq(read_all(log, 0, &msg), ERR_DAMAGED);
+    log_close(log);
+}
+END_TEST
+
 /* Goal: a cut or missing file is named at open. Method: each segment of a captured log, removed and cut to several sizes;
  * a file cut while the log is open is refused when it is read. */
 START_TEST(cut_and_missing_files_are_named)
@@ -613,6 +638,7 @@ static Suite *log_suite(void)
     TCase *damage = tcase_create("damage");
     tcase_add_checked_fixture(damage, setup, teardown);
     tcase_add_test(damage, every_flipped_bit_is_refused);
+    tcase_add_test(damage, an_epoch_not_remembered_is_not_checked);
     tcase_add_test(damage, cut_and_missing_files_are_named);
     tcase_add_test(damage, senseless_states_are_refused);
     suite_add_tcase(suite, damage);
