@@ -1,0 +1,147 @@
+"""Real brokers for the integration tests: start, kill, stop, look at.
+
+A test is a script tests/integration/test_<name>.py: it makes checks with check(), skips with skip(), and ends with
+finish(). BALSAD names the binary (default: the release build); KEEP=1 keeps data directories of failing tests.
+"""
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BALSAD = os.environ.get("BALSAD", os.path.join(ROOT, "build/release/balsad"))
+
+_passed = 0
+_failed = 0
+_skipped = 0
+
+
+def check(condition, what):
+    """One claim. A failing one is printed; the script goes on."""
+    global _passed, _failed
+    if condition:
+        _passed += 1
+    else:
+        _failed += 1
+        print(f"  FAIL {what}", flush=True)
+    return bool(condition)
+
+
+def skip(what, why):
+    global _skipped
+    _skipped += 1
+    print(f"  SKIP {what}: {why}", flush=True)
+
+
+def finish():
+    print(f"{_passed} passed, {_failed} failed, {_skipped} skipped")
+    sys.exit(1 if _failed else 0)
+
+
+def have(program):
+    return shutil.which(program) is not None
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(condition, timeout_s, step_s=0.01):
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(step_s)
+    return condition()
+
+
+class Broker:
+    """One balsad on a free port of 127.0.0.1, its data in a directory of its own."""
+
+    def __init__(self, shards=1, data=None, settings=None, command=None, env=None):
+        self.port = free_port()
+        self.owns_data = data is None
+        self.data = data or tempfile.mkdtemp(prefix="balsa-test-")
+        self.shards = shards
+        self.settings = dict(settings or {})
+        self.command = command or []
+        self.env = env
+        self.process = None
+        self.log_path = os.path.join(self.data, "..", os.path.basename(self.data) + ".log")
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    def args(self):
+        settings = {
+            "log.dirs": self.data,
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "balsa.shards": self.shards,
+            **self.settings,
+        }
+        args = list(self.command) + [BALSAD]
+        for key, value in settings.items():
+            args += ["--set", f"{key}={value}"]
+        return args
+
+    def start(self, timeout_s=30, wait=True):
+        log = open(self.log_path, "ab")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("BALSA_")}
+        environment.update(self.env or {})
+        self.process = subprocess.Popen(self.args(), stdout=log, stderr=log, env=environment)
+        log.close()
+        if wait and not wait_until(self.accepts, timeout_s, 0.002):
+            raise RuntimeError(f"broker does not accept connections after {timeout_s} s:\n{self.log_tail()}")
+        return self
+
+    def accepts(self):
+        if self.process.poll() is not None:
+            raise RuntimeError(f"broker ended with code {self.process.returncode}:\n{self.log_tail()}")
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            return True
+        except OSError:
+            return False
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self, timeout_s=20):
+        """A clean stop; returns the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout_s)
+
+    def resident_kib(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            return int(re.search(r"VmRSS:\s+(\d+) kB", status.read()).group(1))
+
+    def log_tail(self, lines=30):
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as log:
+                return "".join(log.readlines()[-lines:])
+        except OSError:
+            return ""
+
+    def remove(self):
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        if self.owns_data and not (os.environ.get("KEEP") and _failed):
+            shutil.rmtree(self.data, ignore_errors=True)
+            if os.path.exists(self.log_path):
+                os.unlink(self.log_path)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.remove()
