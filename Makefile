@@ -250,7 +250,7 @@ $(GOLDEN): $(B)/%: $(B)/obj/%.o $(TESTLIB) $(ARCHIVES)
 define bench_rules
 $(B)/bench_$(patsubst bench_%,%,$(basename $(notdir $(1)))): $(1:%.c=$(B)/obj/%.o) $(TESTLIB) $(ARCHIVES)
 	@$$(call say,LINK,$$@)
-	$(Q)$$(call link) $(LINK) $(LIBS_tests) $(if $(findstring rdkafka,$(shell grep -l 'rdkafka\.h' $(1))),-lrdkafka)
+	$(Q)$$(call link) $(LINK) $(LIBS_tests) $(if $(shell grep -l 'librdkafka/' $(1)),-lrdkafka)
 endef
 $(foreach s,$(bench_src),$(eval $(call bench_rules,$(s))))
 
