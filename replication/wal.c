@@ -218,6 +218,7 @@ static void write_on_done(struct disk_write *req, enum err err)
                      (unsigned long long)wal->files.active->sequence, (unsigned long long)req->position, err_text(err));
     }
     wal->is_writing = false;
+    wal->files.has_durable_unit = true;
     wal->kept_lsn = wal->write_kept_lsn;
     metrics_add(wal->env->metrics, METRIC_WAL_SYNCS, 1);
     metrics_add(wal->env->metrics, METRIC_WAL_BYTES, (int64_t)req->bytes.size);

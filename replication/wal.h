@@ -62,7 +62,7 @@ struct wal_options {
 
 typedef void (*wal_replay_cb)(void *owner, const struct wal_record *record);
 
-/* Reads directory `dir` (created when missing), calls `replay` for every frame of every whole unit in order, cuts a torn
+/* Reads directory `dir` (created when missing; its parent is there), calls `replay` for every frame of every whole unit in order, cuts a torn
  * tail, and is then ready to append. Blocks; before the shard serves. ERR_DAMAGED, ERR_UNSUPPORTED (format version),
  * ERR_INVALID (options), ERR_IO, ERR_NO_SPACE with text; frames may have been replayed before. The loss of all files at once looks like an
  * empty log from here: compare wal_end_lsn() with what the last checkpoint knew. */

@@ -26,11 +26,11 @@ static enum err op_fail(struct errmsg *msg, enum err err, const char *path, cons
 static enum err file_fill(struct disk *disk, int fd, const char *path, const struct wal_file_header *header, bool is_new,
                           struct errmsg *msg)
 {
-    size_t capacity = is_new ? WAL_FILL_SIZE : WAL_BLOCK_SIZE;
+    uint64_t end = is_new ? header->size : WAL_BLOCK_SIZE;
+    size_t capacity = end < WAL_FILL_SIZE ? (size_t)end : WAL_FILL_SIZE;
     uint8_t *data = mem_aligned(WAL_BLOCK_SIZE, capacity);
     wal_file_header_encode(header, data);
     enum err err = OK;
-    uint64_t end = is_new ? header->size : WAL_BLOCK_SIZE;
     for (uint64_t at = 0; at < end && err == OK;) {
         size_t size = end - at < capacity ? (size_t)(end - at) : capacity;
         struct iovec iov = {.iov_base = data, .iov_len = size};
@@ -220,6 +220,7 @@ void wal_files_advance(struct wal_files *files, uint64_t lsn)
     next->first_lsn = lsn;
     files->active = next;
     files->position = WAL_BLOCK_SIZE;
+    files->has_durable_unit = false;
     assert(files->ready_count > 0);
     files->ready_count--;
     trace(DEBUG, WAL, "next file", KV("shard", files->env->shard), KV("file", next->sequence), KV("lsn", lsn));
@@ -236,8 +237,8 @@ bool wal_files_can_free(const struct wal_files *files, uint64_t kept_lsn)
     if (first == files->active || first->end_lsn > kept_lsn) {
         return false;
     }
-    /* The file with the last unit stays: without a unit nothing would tell where the log goes on. */
-    return files->position > WAL_BLOCK_SIZE || first->link.next != &files->active->link;
+    /* The file with the last durable unit stays: without a unit nothing would tell where the log goes on. */
+    return files->has_durable_unit || first->link.next != &files->active->link;
 }
 
 /* ---- Jobs -------------------------------------------------------------------------------------------------------- */
@@ -370,7 +371,10 @@ static enum err first_make(struct wal_files *files, uint64_t size, struct wal_re
 {
     struct wal_file_header header = {.sequence = 1, .generation = env_random(files->env), .size = size};
     int fd = -1;
-    enum err err = file_prepare(files->env->disk, files->dir, &header, true, &fd, msg);
+    enum err err = parent_sync(files, msg);
+    if (err == OK) {
+        err = file_prepare(files->env->disk, files->dir, &header, true, &fd, msg);
+    }
     if (err != OK) {
         return err;
     }
@@ -379,7 +383,30 @@ static enum err first_make(struct wal_files *files, uint64_t size, struct wal_re
     list_push(&files->list, &file->link);
     recovered->active = file;
     recovered->position = WAL_BLOCK_SIZE;
-    return parent_sync(files, msg);
+    return OK;
+}
+
+/* What a killed process wrote and named was read back from the cache, perhaps, and is on no disk: it must be before
+ * anything is built on it. That can only be the last unit, in the active file or the one before, and names. */
+static enum err recovered_sync(struct wal_files *files, struct errmsg *msg)
+{
+    struct disk *disk = files->env->disk;
+    struct list *before = files->active->link.prev;
+    enum err err = disk->sync_dir(disk, files->dir);
+    if (err == OK) {
+        err = disk->sync(disk, files->active->fd);
+    }
+    if (err == OK && before != &files->list) {
+        char *path = wal_file_path(files->dir, container_of(before, struct wal_file, link)->sequence, WAL_SUFFIX);
+        int fd;
+        err = disk->open(disk, path, DISK_DIRECT, &fd, msg);
+        if (err == OK) {
+            err = disk->sync(disk, fd);
+            disk->close(disk, fd);
+        }
+        mem_free(path);
+    }
+    return err == OK ? OK : op_fail(msg, err, files->dir, "sync what was recovered");
 }
 
 static enum err handles_open(struct wal_files *files, struct errmsg *msg)
@@ -440,13 +467,18 @@ enum err wal_files_open(struct wal_files *files, struct env *env, const char *di
     timer_init(&files->retry, retry_on_timer);
     list_move_all(&files->list, &recovered->files);
     enum err err = leftovers_remove(files, recovered, msg);
-    if (err == OK && recovered->active == NULL) {
+    bool is_new = recovered->active == NULL;
+    if (err == OK && is_new) {
         err = first_make(files, options->file_size_first, recovered, msg);
     }
     files->active = recovered->active;
     files->position = recovered->position;
+    files->has_durable_unit = recovered->position > WAL_BLOCK_SIZE;
     if (err == OK) {
         err = handles_open(files, msg);
+    }
+    if (err == OK && !is_new) {
+        err = recovered_sync(files, msg);
     }
     if (err == OK && recovered->is_torn) {
         err = torn_cut(files, msg);

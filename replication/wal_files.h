@@ -49,6 +49,7 @@ struct wal_files { /* Embedded in the log. */
     unsigned ready_count;
     struct wal_file *active;
     uint64_t position;       /* in the active file, of the next unit */
+    bool has_durable_unit;   /* in the active file; set by the log when a write is done */
     bool is_source_broken;   /* a recycle failed half way: the first file can only be removed */
     bool is_closing;
     bool is_job_running;

@@ -179,7 +179,8 @@ static enum err window_get(struct window *window, uint64_t position, size_t size
     }
     if (size > window->size - skipped) {
         if (size > window->capacity) {
-            window->capacity = size > WAL_READ_SIZE ? size : WAL_READ_SIZE;
+            size_t wish = window->file_size < WAL_READ_SIZE ? (size_t)window->file_size : WAL_READ_SIZE;
+            window->capacity = size > wish ? size : wish;
             window->data = mem_resize(window->data, window->capacity);
         }
         window->size -= (size_t)skipped;
