@@ -219,7 +219,7 @@ static bool is_default_value(const struct schema_field *field, int16_t version, 
     case SCHEMA_INT64:
         return *(const int64_t *)at == field->default_integer;
     case SCHEMA_FLOAT64:
-        /* By bits: 0.0 and -0.0 are different values on the wire. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
+        /* By bits: 0.0 and -0.0 differ on the wire. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
         return memcmp(at, &field->default_real, sizeof(double)) == 0;
     case SCHEMA_UUID:
         return uuid_is_zero(at);

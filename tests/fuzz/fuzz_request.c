@@ -1,7 +1,7 @@
 /* Goal: no frame that a client can send hurts the request decoder, and what it accepts keeps its meaning.
  * Input: a frame as behind its size: header and body. Seeds: the frames recorded from real clients.
- * Method: decode; encode; decode that; encode again: both encodings must be the same bytes, and the memory taken must be in
- * proportion to the frame. */
+ * Method: decode; encode; decode that; encode again: both encodings must be the same bytes, and the memory taken must
+ * be in proportion to the frame. */
 #include <stdint.h>
 #include <string.h>
 

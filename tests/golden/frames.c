@@ -102,22 +102,31 @@ static void echo_message(const char *kind, int16_t key, int16_t version, struct 
     arena_deinit(&arena);
 }
 
+/* The number at the cursor, which moves behind it and one blank. */
+static int16_t take_number(char **at)
+{
+    char *end;
+    long number = strtol(*at, &end, 10);
+    *at = end + (*end == ' ' ? 1 : 0);
+    return (int16_t)number;
+}
+
 static int echo_lines(void)
 {
     char *line = mem_alloc(LINE_SIZE_MAX);
     while (fgets(line, LINE_SIZE_MAX, stdin) != NULL) {
         line[strcspn(line, "\n")] = 0;
-        char kind[16];
-        int key;
-        int version;
-        int hex = 0;
-        if (sscanf(line, "%15s %d %d %n", kind, &key, &version, &hex) != 3 || hex == 0) {
+        char *at = line + strcspn(line, " ");
+        if (*at != ' ') {
             fprintf(stderr, "frames: not a line: %.60s\n", line);
             mem_free(line);
             return 1;
         }
-        size_t size = unhex(line + hex);
-        echo_message(kind, (int16_t)key, (int16_t)version, (struct bytes){(uint8_t *)line + hex, size});
+        *at++ = 0;
+        int16_t key = take_number(&at);
+        int16_t version = take_number(&at);
+        size_t size = unhex(at);
+        echo_message(line, key, version, (struct bytes){(uint8_t *)at, size});
     }
     mem_free(line);
     return 0;

@@ -79,7 +79,8 @@ static enum err decode_prefix(const struct golden *golden, size_t size)
     return err;
 }
 
-/* Goal: real clients are understood to the last byte. Method: each recorded frame, decoded and encoded, is the same bytes. */
+/* Goal: real clients are understood to the last byte. Method: each recorded frame, decoded and encoded, is
+ * the same bytes. */
 START_TEST(real_requests_come_back_byte_for_byte)
 {
     ck_assert_int_gt(golden_count, 100);
@@ -110,8 +111,8 @@ START_TEST(every_proper_prefix_is_refused)
 }
 END_TEST
 
-/* Goal: damage is refused or understood, never a crash or an overrun. Method: each byte of each frame set to values that make
- * sizes negative, huge or null; under the sanitizers. */
+/* Goal: damage is refused or understood, never a crash or an overrun. Method: each byte of each frame set to values
+ * that make sizes negative, huge or null; under the sanitizers. */
 START_TEST(damaged_bytes_do_no_harm)
 {
     static const uint8_t values[] = {0x00, 0x01, 0x7f, 0x80, 0xff};
