@@ -14,49 +14,51 @@
 #define SHARD_COUNT_MAX 64
 
 /* Kafka face. */
-#define REQUEST_SIZE_MAX MIB(100)          /* socket.request.max.bytes, Kafka's default */
-#define RESPONSE_SIZE_MAX MIB(64)          /* a fetch answer is soft-limited to fetch.max.bytes = 55 MiB plus one batch */
-#define REQUEST_ARENA_SIZE_MAX MIB(32)     /* decoded form of one request; 1 M array elements are refused before */
-#define CONNECTION_PIPELINE_MAX 64         /* requests of one connection in work; more stay in the socket */
+#define REQUEST_SIZE_MAX MIB(100)      /* socket.request.max.bytes, Kafka's default */
+#define RESPONSE_SIZE_MAX MIB(64)      /* a fetch answer is soft-limited to fetch.max.bytes = 55 MiB plus one batch */
+#define REQUEST_ARENA_SIZE_MAX MIB(32) /* decoded form of one request; 1 M array elements are refused before */
+#define CONNECTION_PIPELINE_MAX 64     /* requests of one connection in work; more stay in the socket */
 #define CLIENT_ID_SIZE_MAX 512
+#define OPTIONS_FILE_SIZE_MAX MIB(1) /* a server.properties file; a larger one is the wrong file */
 
 /* The loop and its sockets. */
-#define TURN_TASK_COUNT_MAX 10000000       /* tasks run in one loop turn: more is a task that queues itself for ever */
-#define NET_BACKLOG 1024                   /* connections the kernel holds until they are accepted */
-#define NET_ACCEPT_COUNT_MAX 64            /* connections accepted per event, so that those accepted are served between */
-#define NET_CONNECT_TIMEOUT_US 10000000    /* the kernel alone would try for more than two minutes */
-#define NET_ADDRESS_COUNT_MAX 8            /* addresses of one host name that are tried */
+#define TURN_TASK_COUNT_MAX 10000000    /* tasks run in one loop turn: more is a task that queues itself for ever */
+#define NET_BACKLOG 1024                /* connections the kernel holds until they are accepted */
+#define NET_ACCEPT_COUNT_MAX 64         /* connections accepted per event, so that those accepted are served between */
+#define NET_CONNECT_TIMEOUT_US 10000000 /* the kernel alone would try for more than two minutes */
+#define NET_ADDRESS_COUNT_MAX 8         /* addresses of one host name that are tried */
 
 /* The write-ahead log. */
-#define WAL_BLOCK_SIZE KIB(4)              /* alignment of units: O_DIRECT, and the sector a disk writes whole */
-#define WAL_UNIT_SIZE_MAX MIB(20)          /* one group commit: an entry must fit with room for its neighbours */
-#define WAL_FILE_SIZE MIB(64)              /* one file of the log; a unit never spans files */
-#define WAL_FILE_SIZE_FIRST MIB(4)         /* the first file of an empty broker: zero-filled before the first ack */
-#define WAL_FILE_COUNT_MAX 64              /* 4 GiB a shard; appends wait when all are pinned */
-#define WAL_UNIT_SIZE_SOFT MIB(1)          /* a unit stops gathering here: larger writes are no faster, only later */
-#define WAL_BUFFER_SIZE_MIN KIB(64)        /* a gathering buffer starts here and doubles, so an idle shard stays small */
-#define WAL_BUFFER_COUNT_MAX 4             /* buffers kept for reuse: one in flight, one gathering, two that wait */
-#define WAL_READ_SIZE MIB(4)               /* one read at recovery: large enough to run at the disk's speed */
-#define WAL_FILL_SIZE MIB(1)               /* one zero-filling write: what a unit may have to wait behind */
-#define WAL_RETRY_MS 1000                  /* between attempts to make a file while the disk is full */
+#define WAL_BLOCK_SIZE KIB(4)       /* alignment of units: O_DIRECT, and the sector a disk writes whole */
+#define WAL_UNIT_SIZE_MAX MIB(20)   /* one group commit: an entry must fit with room for its neighbours */
+#define WAL_FILE_SIZE MIB(64)       /* one file of the log; a unit never spans files */
+#define WAL_FILE_SIZE_FIRST MIB(4)  /* the first file of an empty broker: zero-filled before the first ack */
+#define WAL_FILE_COUNT_MAX 64       /* 4 GiB a shard; appends wait when all are pinned */
+#define WAL_UNIT_SIZE_SOFT MIB(1)   /* a unit stops gathering here: larger writes are no faster, only later */
+#define WAL_BUFFER_SIZE_MIN KIB(64) /* a gathering buffer starts here and doubles, so an idle shard stays small */
+#define WAL_BUFFER_COUNT_MAX 4      /* buffers kept for reuse: one in flight, one gathering, two that wait */
+#define WAL_READ_SIZE MIB(4)        /* one read at recovery: large enough to run at the disk's speed */
+#define WAL_FILL_SIZE MIB(1)        /* one zero-filling write: what a unit may have to wait behind */
+#define WAL_RETRY_MS 1000           /* between attempts to make a file while the disk is full */
 
 /* Raft entries. */
-#define ENTRY_SIZE_MAX MIB(17)             /* payload of one Raft entry */
-#define MESSAGE_MAX_BYTES_LIMIT MIB(16)    /* upper bound of max.message.bytes: one batch must fit in one entry */
-#define ENTRY_BATCH_COUNT_MAX 1024         /* record batches gathered in one entry */
-#define ENTRY_GATHER_SIZE MIB(1)           /* an entry stops gathering beyond this, but always takes one batch */
-#define GROUP_UNCOMMITTED_COUNT_MAX 4096   /* libraft scans them at each ack (reference: R15, R24) */
-#define GROUP_TAIL_SIZE_MAX MIB(32)        /* bytes of one group's entries in memory */
-#define GROUP_RETAIN_SIZE MIB(1)           /* applied entries kept for followers that are a little behind */
-#define APPEND_SIZE_MAX MIB(1)             /* payload of one message to a follower, but for a single larger entry */
-#define APPEND_ENTRY_COUNT_MAX 512         /* entries of one message */
-#define INFLIGHT_SIZE MIB(4)               /* aimed at per follower: sets libraft's limit of entries in flight (R15) */
-#define OUTBOX_COUNT_MAX 256               /* messages of one group that wait for the log; more are dropped, Raft sends again */
-#define SHARD_TAIL_SIZE_MAX MIB(512)       /* bytes of all groups' entries in memory; proposals are refused beyond */
-#define SHARD_RETAIN_SIZE_MAX MIB(128)     /* beyond this no applied entry is retained */
+#define ENTRY_SIZE_MAX MIB(17)           /* payload of one Raft entry */
+#define MESSAGE_MAX_BYTES_LIMIT MIB(16)  /* upper bound of max.message.bytes: one batch must fit in one entry */
+#define ENTRY_BATCH_COUNT_MAX 1024       /* record batches gathered in one entry */
+#define ENTRY_GATHER_SIZE MIB(1)         /* an entry stops gathering beyond this, but always takes one batch */
+#define GROUP_UNCOMMITTED_COUNT_MAX 4096 /* libraft scans them at each ack (reference: R15, R24) */
+#define GROUP_TAIL_SIZE_MAX MIB(32)      /* bytes of one group's entries in memory */
+#define GROUP_RETAIN_SIZE MIB(1)         /* applied entries kept for followers that are a little behind */
+#define APPEND_SIZE_MAX MIB(1)           /* payload of one message to a follower, but for a single larger entry */
+#define APPEND_ENTRY_COUNT_MAX 512       /* entries of one message */
+#define INFLIGHT_SIZE MIB(4)             /* aimed at per follower: sets libraft's limit of entries in flight (R15) */
+#define OUTBOX_COUNT_MAX 256 /* messages of one group that wait for the log; more are dropped, Raft sends again */
+#define SHARD_TAIL_SIZE_MAX MIB(512)   /* bytes of all groups' entries in memory; proposals are refused beyond */
+#define SHARD_RETAIN_SIZE_MAX MIB(128) /* beyond this no applied entry is retained */
 
 /* Record batches. */
-#define RECORDS_PLAIN_SIZE_MAX MIB(64)       /* records of one batch decompressed: a bomb stops here, honest batches are far below */
+#define RECORDS_PLAIN_SIZE_MAX \
+    MIB(64) /* records of one batch decompressed: a bomb stops here, honest batches are far below */
 
 /* Partitions. */
 #define PRODUCER_BATCH_COUNT 5             /* batches remembered per producer, KIP-98 */
@@ -65,7 +67,7 @@
 #define TOPIC_NAME_SIZE_MAX 249
 #define TOPIC_PARTITION_COUNT_MAX 10000
 #define CLUSTER_PARTITION_COUNT_MAX 200000
-#define LOG_FILES_COUNT_MAX 16384          /* open segment and index files of the process; the rest is opened on demand */
+#define LOG_FILES_COUNT_MAX 16384 /* open segment and index files of the process; the rest is opened on demand */
 
 static_assert(WAL_UNIT_SIZE_MAX + 3 * WAL_BLOCK_SIZE <= WAL_FILE_SIZE, "a unit fits in a file, with header and marks");
 static_assert(WAL_UNIT_SIZE_SOFT < WAL_FILE_SIZE_FIRST, "an ordinary unit fits in the first file");

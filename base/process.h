@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/bytes.h"
+#include "base/dynbuf.h"
 
 /* Makes `path` (with parents) and locks it against other processes until this one ends. ERR_BUSY: another one has
  * it. */
@@ -10,5 +11,7 @@ MUST_CHECK enum err process_lock_dir(const char *path, struct errmsg *msg);
 void process_random(void *target, size_t size);
 /* Removes a directory and all in it; OK if absent. Blocks. */
 MUST_CHECK enum err process_remove_tree(const char *path, struct errmsg *msg);
+/* Appends a whole file to `text`, whose size_max bounds it: ERR_TOO_LARGE. Messages name the path. Blocks. */
+MUST_CHECK enum err process_read_file(const char *path, struct dynbuf *text, struct errmsg *msg);
 unsigned process_cores(void);
 int64_t process_monotonic_us(void);

@@ -89,6 +89,29 @@ enum err process_remove_tree(const char *path, struct errmsg *msg)
     return OK;
 }
 
+enum err process_read_file(const char *path, struct dynbuf *text, struct errmsg *msg)
+{
+    uint8_t chunk[4096];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return fail(msg, err_from_errno(errno), "%s: %s", path, strerror(errno));
+    }
+    enum err err = OK;
+    while (err == OK) {
+        ssize_t size = read(fd, chunk, sizeof(chunk));
+        if (size == 0) {
+            break;
+        }
+        if (size < 0 && errno != EINTR) {
+            err = fail(msg, err_from_errno(errno), "%s: %s", path, strerror(errno));
+        } else if (size > 0 && dynbuf_put(text, (struct bytes){chunk, (size_t)size}) != OK) {
+            err = fail(msg, ERR_TOO_LARGE, "%s: larger than %zu bytes", path, text->size_max);
+        }
+    }
+    (void)close(fd);
+    return err;
+}
+
 unsigned process_cores(void)
 {
     long count = sysconf(_SC_NPROCESSORS_ONLN);

@@ -20,7 +20,7 @@ enum {
 /* ---- Rules that no range or choice can say ---- */
 
 /* Log compaction is not built: a topic that asks for it must not come to believe it has it. */
-static bool policy_is_built(struct bytes value)
+bool topic_config_policy_accepts(struct bytes value)
 {
     struct bytes element;
     while (config_list_next(&value, &element)) {
@@ -30,8 +30,6 @@ static bool policy_is_built(struct bytes value)
     }
     return true;
 }
-#define POLICY .is_accepted = policy_is_built, .expected = "delete (log compaction is not available)"
-const struct config_rule topic_config_policy_rule = {POLICY};
 
 static bool gzip_level_is_valid(struct bytes value)
 {
@@ -83,6 +81,7 @@ static bool format_version_is_valid(struct bytes value)
     return true;
 }
 
+#define POLICY .is_accepted = topic_config_policy_accepts, .expected = TOPIC_CONFIG_POLICY_EXPECTED
 #define THROTTLED .is_accepted = throttled_is_valid, .expected = "* or a list of partition:broker"
 #define FROM(low) .min = (low), .max = INT64_MAX
 #define FROM_INT(low) .min = (low), .max = INT32_MAX

@@ -23,7 +23,8 @@ const struct topic_config_key *topic_config_find(struct bytes name); /* NULL: un
 /* Checks one value. KAFKA_NONE or KAFKA_INVALID_CONFIG with text that names key, value and what is expected. */
 enum kafka_error topic_config_check(struct bytes name, struct bytes value, char *text, size_t text_size);
 /* The rule of cleanup.policy, which log.cleanup.policy shares: only what is built is accepted. */
-extern const struct config_rule topic_config_policy_rule;
+bool topic_config_policy_accepts(struct bytes value);
+#define TOPIC_CONFIG_POLICY_EXPECTED "delete (log compaction is not available)"
 
 /* Broker-level defaults by broker_key (log.retention.ms, ...), from the options; NULL: not set there, the table's default
  * holds. The text must live as long as the context. */
