@@ -5,9 +5,9 @@
 
 #include "replication/segment_view.h"
 
-/* Places where readers left off, most recently used first: a consumer's next read needs no search. More than a
- * handful of readers at different places of one partition search the index again. */
-#define LOG_HINT_COUNT 4
+/* Places where readers left off, newest first: a consumer's next read needs no search, nor do those of consumers that
+ * follow close behind. More readers at different places of one partition search the index. */
+#define LOG_HINT_COUNT 8
 
 struct log_hint {
     int64_t offset;          /* a batch with this base offset starts, */

@@ -26,24 +26,22 @@ struct log_job {
 
 /* ---- Hints ---- */
 
-/* Slot of the hint for exactly this place; the oldest when there is none. */
-static unsigned hint_find(const struct log *log, int64_t segment, int64_t offset, bool *is_found)
+/* Slot of the hint for exactly this place, LOG_HINT_COUNT when there is none. */
+static unsigned hint_find(const struct log *log, int64_t segment, int64_t offset)
 {
-    for (unsigned i = 0; i < LOG_HINT_COUNT; i++) {
-        if (log->hints[i].segment == segment && log->hints[i].offset == offset) {
-            *is_found = true;
-            return i;
-        }
+    unsigned slot = 0;
+    while (slot < LOG_HINT_COUNT && (log->hints[slot].segment != segment || log->hints[slot].offset != offset)) {
+        slot++;
     }
-    *is_found = false;
-    return LOG_HINT_COUNT - 1;
+    return slot;
 }
 
-/* The reader that was at `offset` moved on: its hint moves with it, to the front. */
-static void hint_move(struct log *log, int64_t segment, int64_t offset, const struct segment_read *read)
+/* Notes where a reader will come back to, at the front. The place it came from stays for a while: other readers
+ * follow. */
+static void hint_put(struct log *log, int64_t segment, const struct segment_read *read)
 {
-    bool is_found;
-    unsigned slot = hint_find(log, segment, offset, &is_found);
+    unsigned slot = hint_find(log, segment, read->next_offset);
+    slot = slot < LOG_HINT_COUNT ? slot : LOG_HINT_COUNT - 1;
     memmove(&log->hints[1], &log->hints[0], slot * sizeof(log->hints[0]));
     log->hints[0] = (struct log_hint){
         .offset = read->next_offset,
@@ -75,7 +73,8 @@ static enum err read_prepare(struct log *log, const struct log_read *req, struct
     };
     if (!read->is_exact) {
         log_rebuild(log, index);
-        unsigned slot = hint_find(log, segment->base_offset, req->offset, &read->is_exact);
+        unsigned slot = hint_find(log, segment->base_offset, req->offset);
+        read->is_exact = slot < LOG_HINT_COUNT;
         read->position = read->is_exact ? log->hints[slot].position : 0;
     }
     enum err err = segment_view_init(view, &log->place, segment, log_segment_end(log, index), !read->is_exact, msg);
@@ -118,7 +117,7 @@ static enum err read_finish(struct log *log, struct segment_view *view, struct s
         err = epochs_check(log, view, read, &req->msg);
     }
     if (err == OK && read->slice.block != NULL) {
-        hint_move(log, view->base_offset, read->offset, read);
+        hint_put(log, view->base_offset, read);
     }
     if (err == OK) {
         req->slice = read->slice;

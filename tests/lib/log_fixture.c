@@ -1,6 +1,7 @@
 /* The wrapped disk passes everything on to the env's own, counting; jobs wait on a list until the test runs them. */
 #include "tests/lib/log_fixture.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,9 @@ static enum err fixture_truncate(struct disk *disk, int file, uint64_t size)
 
 static enum err fixture_pwritev(struct disk *disk, int file, uint64_t position, const struct iovec *iov, int count)
 {
+    if (fixture_of_disk(disk)->write_failure != OK) {
+        return fixture_of_disk(disk)->write_failure;
+    }
     return inner(disk)->pwritev(inner(disk), file, position, iov, count);
 }
 
@@ -56,10 +60,14 @@ static enum err fixture_pread(struct disk *disk, int file, uint64_t position, vo
 static enum err fixture_pread_nowait(struct disk *disk, int file, uint64_t position, void *data, size_t size,
                                      size_t *got)
 {
-    fixture_of_disk(disk)->pread_count++;
-    if (fixture_of_disk(disk)->is_cold) {
+    struct log_fixture *fixture = fixture_of_disk(disk);
+    fixture->pread_count++;
+    if (fixture->is_cold || (fixture->is_cache_limited && position >= fixture->cache_size)) {
         *got = 0;
         return ERR_WOULD_BLOCK;
+    }
+    if (fixture->is_cache_limited && size > fixture->cache_size - position) {
+        size = (size_t)(fixture->cache_size - position);
     }
     return inner(disk)->pread(inner(disk), file, position, data, size, got);
 }
@@ -87,6 +95,7 @@ static enum err fixture_mkdir(struct disk *disk, const char *path)
 
 static enum err fixture_sync_dir(struct disk *disk, const char *path)
 {
+    fixture_of_disk(disk)->sync_dir_count++;
     return inner(disk)->sync_dir(inner(disk), path);
 }
 
@@ -333,22 +342,29 @@ static void fixture_on_read(struct log_read *req, enum err err)
     read->err = err;
 }
 
+enum err log_fixture_read(struct log_fixture *fixture, struct log *log, struct log_read *req)
+{
+    enum err err = log_read_now(log, req);
+    if (err != ERR_WOULD_BLOCK) {
+        return err;
+    }
+    struct fixture_read read = {.req = *req};
+    read.req.cb = fixture_on_read;
+    log_read_async(log, &read.req);
+    ck_assert_msg(!read.is_done, "answered inside of the call");
+    log_fixture_run_jobs(fixture);
+    ck_assert_msg(read.is_done, "not answered");
+    *req = read.req;
+    return read.err;
+}
+
 size_t log_model_check_read(struct log_fixture *fixture, const struct log_model *model, struct log *log, int64_t offset,
                             size_t size_max, bool is_first_whole)
 {
-    struct fixture_read read = {
-        .req = {.offset = offset, .size_max = size_max, .is_first_whole = is_first_whole, .cb = fixture_on_read},
-    };
-    enum err err = log_read_now(log, &read.req);
-    if (err == ERR_WOULD_BLOCK) {
-        log_read_async(log, &read.req);
-        ck_assert_msg(!read.is_done, "answered inside of the call");
-        log_fixture_run_jobs(fixture);
-        ck_assert_msg(read.is_done, "not answered");
-        err = read.err;
-    }
-    ck_assert_msg(err == OK, "read at %lld: %s %s", (long long)offset, err_name(err), read.req.msg.text);
-    struct bytes got = read.req.slice.bytes;
+    struct log_read req = {.offset = offset, .size_max = size_max, .is_first_whole = is_first_whole};
+    enum err err = log_fixture_read(fixture, log, &req);
+    ck_assert_msg(err == OK, "read at %lld: %s %s", (long long)offset, err_name(err), req.msg.text);
+    struct bytes got = req.slice.bytes;
     if (offset == model->end_offset) {
         ck_assert_uint_eq(got.size, 0);
         return 0;
@@ -369,7 +385,7 @@ size_t log_model_check_read(struct log_fixture *fixture, const struct log_model 
     } else {
         ck_assert_uint_eq(size, is_first_whole ? first_size : 0);
     }
-    slice_release(&read.req.slice);
+    slice_release(&req.slice);
     return size;
 }
 
@@ -386,4 +402,148 @@ void log_model_check(struct log_fixture *fixture, const struct log_model *model,
         }
     }
     (void)log_model_check_read(fixture, model, log, offset, 3000, true);
+}
+
+/* ---- Logs of the fixture ---- */
+
+void log_fixture_dir(const struct log_fixture *fixture, char path[FIXTURE_PATH_SIZE])
+{
+    (void)snprintf(path, FIXTURE_PATH_SIZE, "%s/t-0.7", fixture->dir);
+}
+
+struct log *log_fixture_open(struct log_fixture *fixture, const struct log_config *config,
+                             const struct log_state *state)
+{
+    struct log *log;
+    struct errmsg msg;
+    char dir[FIXTURE_PATH_SIZE];
+    log_fixture_dir(fixture, dir);
+    enum err err = log_open(&fixture->env, fixture->files, dir, config, state, &log, &msg);
+    ck_assert_msg(err == OK, "%s", msg.text);
+    return log;
+}
+
+void log_fixture_capture(struct log *log, struct log_state *state, bool is_ok)
+{
+    struct errmsg msg;
+    struct log_capture *taken = log_capture(log, state);
+    enum err err = log_capture_sync(taken, &msg);
+    ck_assert_msg(err == OK, "%s", msg.text);
+    log_capture_done(taken, is_ok);
+}
+
+void log_fixture_path(const struct log_fixture *fixture, int64_t base_offset, const char *suffix,
+                      char path[FIXTURE_PATH_SIZE])
+{
+    (void)snprintf(path, FIXTURE_PATH_SIZE, "%s/t-0.7/%020lld%s", fixture->dir, (long long)base_offset, suffix);
+}
+
+struct bytes test_file_read(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) {
+        return BYTES_NONE;
+    }
+    (void)fseek(file, 0, SEEK_END);
+    size_t size = (size_t)ftell(file);
+    rewind(file);
+    uint8_t *data = mem_alloc(size + 1);
+    ck_assert_uint_eq(fread(data, 1, size, file), size);
+    (void)fclose(file);
+    return (struct bytes){data, size};
+}
+
+void test_file_write(const char *path, struct bytes bytes)
+{
+    FILE *file = fopen(path, "wb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(bytes.data, 1, bytes.size, file), bytes.size);
+    (void)fclose(file);
+}
+
+void test_bytes_free(struct bytes bytes)
+{
+    mem_free((void *)(uintptr_t)bytes.data);
+}
+
+/* ---- Appending at random ---- */
+
+void log_model_append_random(struct log_model *model, struct log *log, unsigned count, int64_t *now_ms,
+                             uint64_t *random)
+{
+    for (unsigned i = 0; i < count; i++) {
+        *now_ms += test_random_between(random, 0, 5);
+        struct model_batch_spec spec = {
+            .count = (int32_t)test_random_between(random, 1, 6),
+            .value_size = (size_t)test_random_between(random, 0, test_random(random) % 10 == 0 ? 4000 : 200),
+            .codec = 0,
+            .base_timestamp = *now_ms,
+            .step_min = 0,
+            .step_max = 3,
+        };
+        log_model_append(model, log, &spec, (int32_t)(*now_ms / 100), *now_ms, random);
+    }
+}
+
+void log_model_append_times(struct log_model *model, struct log *log, unsigned count, int64_t *now_ms, uint64_t *random)
+{
+    for (unsigned i = 0; i < count; i++) {
+        *now_ms += test_random_between(random, 0, 5);
+        struct model_batch_spec spec = {
+            .count = (int32_t)test_random_between(random, 1, 6),
+            .value_size = (size_t)test_random_between(random, 0, 100),
+            .codec = (int)test_random_between(random, 0, 4),
+            .base_timestamp = *now_ms + test_random_between(random, -300, 300),
+            .step_min = -20,
+            .step_max = 30,
+            .is_log_append_time = test_random(random) % 8 == 0,
+        };
+        log_model_append(model, log, &spec, 1, *now_ms, random);
+    }
+}
+
+/* ---- Lookups by time ---- */
+
+static int64_t model_timestamp(const struct model_batch *batch, int64_t offset)
+{
+    return batch->is_log_append_time ? batch->append_ms : batch->timestamps[offset - batch->base_offset];
+}
+
+void log_model_check_time(const struct log_model *model, struct log *log, int64_t timestamp)
+{
+    int64_t wanted = -1;
+    int64_t wanted_timestamp = -1;
+    for (int64_t offset = model->start_offset; offset < model->end_offset && wanted < 0; offset++) {
+        int64_t found = model_timestamp(&model->batches[log_model_find(model, offset)], offset);
+        if (found >= timestamp) {
+            wanted = offset;
+            wanted_timestamp = found;
+        }
+    }
+    int64_t offset = -1;
+    int64_t found = -1;
+    struct errmsg msg;
+    enum err err = log_find_time(log, timestamp, &offset, &found, &msg);
+    ck_assert_msg(err == OK || err == ERR_NOT_FOUND, "%s", msg.text);
+    ck_assert_int_eq(err == OK ? offset : -1, wanted);
+    ck_assert_int_eq(err == OK ? found : -1, wanted_timestamp);
+}
+
+void log_model_check_max_time(const struct log_model *model, struct log *log)
+{
+    int64_t wanted = -1;
+    int64_t wanted_timestamp = -1;
+    for (int64_t offset = model->start_offset; offset < model->end_offset; offset++) {
+        int64_t found = model_timestamp(&model->batches[log_model_find(model, offset)], offset);
+        if (found > wanted_timestamp) {
+            wanted = offset;
+            wanted_timestamp = found;
+        }
+    }
+    int64_t offset = -1;
+    int64_t found = -1;
+    enum err err = log_find_max_time(log, &offset, &found, NULL);
+    ck_assert_int_eq(err, wanted < 0 ? ERR_NOT_FOUND : OK);
+    ck_assert_int_eq(err == OK ? offset : -1, wanted);
+    ck_assert_int_eq(err == OK ? found : -1, wanted_timestamp);
 }

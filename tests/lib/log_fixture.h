@@ -15,8 +15,12 @@ struct log_fixture {
     struct workers workers;
     struct list jobs;            /* submitted, not run */
     bool is_cold;                /* pread_nowait finds nothing cached */
+    bool is_cache_limited;       /* ... or only what is below cache_size of each file */
+    uint64_t cache_size;
+    enum err write_failure;      /* every pwritev() fails with this, unless OK */
     unsigned pread_count;        /* preads of both kinds so far */
     unsigned sync_count;
+    unsigned sync_dir_count;
     unsigned open_count;
     char *dir;                   /* scratch directory */
     struct log_files *files;
@@ -90,5 +94,36 @@ size_t log_model_check_read(struct log_fixture *fixture, const struct log_model 
                             int64_t offset, size_t size_max, bool is_first_whole);
 /* Reads all of it, in sequence. */
 void log_model_check(struct log_fixture *fixture, const struct log_model *model, struct log *log);
+
+/* ---- Logs of the fixture ---- */
+
+/* Opens the log in the fixture's directory; a failure ends the test. */
+struct log *log_fixture_open(struct log_fixture *fixture, const struct log_config *config,
+                             const struct log_state *state);
+/* Reads from the cache, or else in a job, which is run at once. */
+enum err log_fixture_read(struct log_fixture *fixture, struct log *log, struct log_read *req);
+/* Capture, sync and done in one. */
+void log_fixture_capture(struct log *log, struct log_state *state, bool is_ok);
+/* Path of the log's directory, and of one of its files. */
+#define FIXTURE_PATH_SIZE 512
+void log_fixture_dir(const struct log_fixture *fixture, char path[FIXTURE_PATH_SIZE]);
+void log_fixture_path(const struct log_fixture *fixture, int64_t base_offset, const char *suffix,
+                      char path[FIXTURE_PATH_SIZE]);
+
+/* Whole files, behind the log's back. The bytes are the caller's: test_bytes_free(). Empty when there is no such
+ * file. */
+struct bytes test_file_read(const char *path);
+void test_file_write(const char *path, struct bytes bytes);
+void test_bytes_free(struct bytes bytes);
+
+/* Random batches: mixed sizes, timestamps near *now_ms, which moves on. */
+void log_model_append_random(struct log_model *model, struct log *log, unsigned count, int64_t *now_ms,
+                             uint64_t *random);
+/* Small batches whose timestamps go back and forth, of all codecs and both kinds of timestamps. */
+void log_model_append_times(struct log_model *model, struct log *log, unsigned count, int64_t *now_ms,
+                            uint64_t *random);
+/* Compares a lookup by time with a scan of the model. */
+void log_model_check_time(const struct log_model *model, struct log *log, int64_t timestamp);
+void log_model_check_max_time(const struct log_model *model, struct log *log);
 
 #endif
