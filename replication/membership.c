@@ -8,16 +8,17 @@
 #include <string.h>
 
 enum {
-    FORMAT = 1,                         /* libraft: ENCODING_FORMAT */
-    ROLE_STANDBY = 0,                   /* libraft: RAFT_STANDBY */
-    ROLE_VOTER = 1,                     /* libraft: RAFT_VOTER */
+    FORMAT = 1,       /* libraft: ENCODING_FORMAT */
+    ROLE_STANDBY = 0, /* libraft: RAFT_STANDBY */
+    ROLE_VOTER = 1,   /* libraft: RAFT_VOTER */
     HEADER_SIZE = 1 + 8,
-    ADDRESS_SIZE = 16 + 1,              /* the id in hex, with NUL: libraft wants a text that is unique among members */
+    ADDRESS_SIZE = 16 + 1, /* the id in hex, with NUL: libraft wants a text that is unique among members */
     SERVER_SIZE = 8 + ADDRESS_SIZE + 1,
     ALIGNMENT = 8,
 };
 
-static_assert((HEADER_SIZE + REPLICA_SERVER_COUNT_MAX * SERVER_SIZE + ALIGNMENT) <= MEMBERSHIP_SIZE_MAX, "largest encoding");
+static_assert((HEADER_SIZE + REPLICA_SERVER_COUNT_MAX * SERVER_SIZE + ALIGNMENT) <= MEMBERSHIP_SIZE_MAX,
+              "largest encoding");
 
 static void le64_put(uint8_t *at, uint64_t value)
 {
@@ -132,7 +133,8 @@ bool membership_is_sole_voter(const struct membership *membership, uint64_t id)
 }
 
 /* Whether `longer` is `shorter` with one server more, at any place, order and roles kept. */
-static bool has_one_more(const struct membership *shorter, const struct membership *longer, struct replica_server *extra)
+static bool has_one_more(const struct membership *shorter, const struct membership *longer,
+                         struct replica_server *extra)
 {
     if (longer->count != shorter->count + 1) {
         return false;

@@ -1,10 +1,10 @@
 /* Messages of one group that wait for the write-ahead log.
  *
  * Happy path: a step's messages are put in with the LSN that the group's last term, vote or own membership change was
- * appended at (R2, R23); at the end of the turn those whose LSN is durable leave, in order. The entries of an APPEND are
- * taken from the tail only then, so nothing is held twice.
- * Failure: a message may always be dropped, Raft sends again: when the queue is full, when the term has passed, when the
- * entries are gone from memory (the core is told, and the follower gets a catch-up instead). */
+ * appended at (R2, R23); at the end of the turn those whose LSN is durable leave, in order. The entries of an APPEND
+ * are taken from the tail only then, so nothing is held twice.
+ * Failure: a message may always be dropped, Raft sends again: when the queue is full, when the term has passed, when
+ * the entries are gone from memory (the core is told, and the follower gets a catch-up instead). */
 #include "replication/replica_internal.h"
 
 #include "base/assert.h"
@@ -83,7 +83,7 @@ static void send_append(struct replica *replica, const struct replica_message *m
         }
         piece.append.prev_index = index - 1;
         piece.append.prev_term = index - 1 == message->append.prev_index ? message->append.prev_term
-                                                                        : raft_core_term_at(replica->core, index - 1);
+                                                                         : raft_core_term_at(replica->core, index - 1);
         piece.append.entries = entries;
         piece.append.entry_count = count;
         params->send(params->owner, replica, &piece);

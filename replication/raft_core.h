@@ -23,10 +23,10 @@ struct raft_core_params {
 
 struct raft_core_start {             /* what is stored */
     uint64_t term, vote;
-    uint64_t base_index, base_term;  /* a committed index and its term (never 1: R11); 0, 0: the log starts with entry 1 */
+    uint64_t base_index, base_term;  /* committed, never 1 (R11); 0, 0: the log starts with entry 1 */
     struct membership membership;    /* as of base_index */
     uint64_t membership_index;
-    struct entry *const *entries;    /* base_index + 1 ..., all durable; with base 0 the first is the bootstrap ENTRY_CHANGE */
+    struct entry *const *entries;    /* base_index + 1 ..., all durable; entry 1 is the bootstrap ENTRY_CHANGE */
     size_t entry_count;
 };
 
@@ -59,8 +59,8 @@ struct raft_core_event {
  * the next event it is used for. */
 struct raft_core_update {
     /* OK; the event had no effect: ERR_NOT_LEADER, ERR_NOT_READY, ERR_BUSY, ERR_INVALID, ERR_CORRUPT (message refused);
-     * ERR_DAMAGED: the core cannot go on (`failure` says why), the group must be stopped here. Whatever else is set counts in
-     * any case. */
+     * ERR_DAMAGED: the core cannot go on (`failure` says why), the group must be stopped here. Whatever else is set
+     * counts in any case. */
     enum err err;
     const char *failure;             /* static */
     bool is_hard_state_changed;      /* raft_core_term(), raft_core_vote(): before all else */
@@ -80,10 +80,11 @@ struct raft_core_update {
 void raft_core_update_init(struct raft_core_update *update);
 void raft_core_update_deinit(struct raft_core_update *update);
 
-/* ERR_CORRUPT, ERR_INVALID with text: what is stored does not fit together. A sole voter leads at once: the update then has a
- * new hard state and a barrier. */
-MUST_CHECK enum err raft_core_open(const struct raft_core_params *params, const struct raft_core_start *start, uint64_t now_ms,
-                                   struct raft_core_update *update, struct raft_core **core, struct errmsg *msg);
+/* ERR_CORRUPT, ERR_INVALID with text: what is stored does not fit together. A sole voter leads at once: the update then
+ * has a new hard state and a barrier. */
+MUST_CHECK enum err raft_core_open(const struct raft_core_params *params, const struct raft_core_start *start,
+                                   uint64_t now_ms, struct raft_core_update *update, struct raft_core **core,
+                                   struct errmsg *msg);
 void raft_core_close(struct raft_core *core);
 void raft_core_step(struct raft_core *core, const struct raft_core_event *event, struct raft_core_update *update);
 
@@ -92,7 +93,7 @@ uint64_t raft_core_vote(const struct raft_core *core);
 enum replica_role raft_core_role(const struct raft_core *core);
 uint64_t raft_core_leader(const struct raft_core *core);       /* server id, 0 unknown */
 uint64_t raft_core_commit(const struct raft_core *core);       /* never falls */
-uint64_t raft_core_apply_bound(const struct raft_core *core);  /* min(commit, reported durable), 0 while installing (R16) */
+uint64_t raft_core_apply_bound(const struct raft_core *core);  /* min(commit, stored), 0 while installing (R16) */
 uint64_t raft_core_last_index(const struct raft_core *core);
 uint64_t raft_core_stored(const struct raft_core *core);       /* reported durable */
 uint64_t raft_core_term_at(const struct raft_core *core, uint64_t index); /* 0: unknown */
@@ -100,7 +101,8 @@ uint64_t raft_core_deadline_ms(const struct raft_core *core);  /* UINT64_MAX: no
 bool raft_core_is_transferring(const struct raft_core *core);
 uint64_t raft_core_match(const struct raft_core *core, uint64_t server); /* leader only, else 0 */
 /* The membership in force at `index` (of the log's base or above), and its entry's index. */
-const struct membership *raft_core_membership_at(const struct raft_core *core, uint64_t index, uint64_t *membership_index);
+const struct membership *raft_core_membership_at(const struct raft_core *core, uint64_t index,
+                                                 uint64_t *membership_index);
 /* The latest in the log, which Raft uses whether it is committed or not. */
 const struct membership *raft_core_membership(const struct raft_core *core, uint64_t *membership_index);
 bool raft_core_is_alone(const struct raft_core *core);         /* no other member to send entries to */

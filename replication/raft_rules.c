@@ -50,7 +50,8 @@ enum err rule_check_message(const struct raft_view *view, const struct replica_m
         return check_append(message);
     case REPLICA_APPEND_RESULT:
         if (!is_sane(message->append_result.last_index) || !is_sane(message->append_result.rejected) ||
-            (message->append_result.rejected > 0 && message->append_result.last_index >= message->append_result.rejected)) {
+            (message->append_result.rejected > 0 &&
+             message->append_result.last_index >= message->append_result.rejected)) {
             return ERR_CORRUPT;
         }
         return OK;
@@ -59,10 +60,10 @@ enum err rule_check_message(const struct raft_view *view, const struct replica_m
     case REPLICA_VOTE_RESULT:
         return OK;
     case REPLICA_INSTALL:
-        if (message->install.last_index < 2 || !is_sane(message->install.last_index) || message->install.last_term == 0 ||
-            message->install.last_term > message->term || message->install.membership.count == 0 ||
-            message->install.membership.count > REPLICA_SERVER_COUNT_MAX || message->install.membership_index == 0 ||
-            message->install.membership_index > message->install.last_index) {
+        if (message->install.last_index < 2 || !is_sane(message->install.last_index) ||
+            message->install.last_term == 0 || message->install.last_term > message->term ||
+            message->install.membership.count == 0 || message->install.membership.count > REPLICA_SERVER_COUNT_MAX ||
+            message->install.membership_index == 0 || message->install.membership_index > message->install.last_index) {
             return ERR_CORRUPT;
         }
         return OK;
@@ -79,7 +80,8 @@ void rule_trim_append(const struct raft_view *view, struct replica_message *mess
 {
     assert(message->kind == REPLICA_APPEND);
     uint64_t prev = message->append.prev_index;
-    if (!rule_is_on(RULE_TRIM_APPEND) || view->is_installing || message->term < view->term || prev >= view->commit_index) {
+    if (!rule_is_on(RULE_TRIM_APPEND) || view->is_installing || message->term < view->term ||
+        prev >= view->commit_index) {
         return;
     }
     uint64_t behind = view->commit_index - prev;
@@ -194,7 +196,8 @@ bool rule_may_disrupt(uint64_t term, uint64_t disrupt_term)
 
 bool rule_must_restart(const struct raft_view *view)
 {
-    return rule_is_on(RULE_SOLE_VOTER) && view->role == REPLICA_FOLLOWER && membership_is_sole_voter(view->membership, view->id);
+    return rule_is_on(RULE_SOLE_VOTER) && view->role == REPLICA_FOLLOWER &&
+           membership_is_sole_voter(view->membership, view->id);
 }
 
 /* ---- Membership ------------------------------------------------------------------------------------------------ */
@@ -210,7 +213,8 @@ uint64_t change_promotes(const struct membership *now, const struct membership *
     return 0;
 }
 
-enum err rule_check_change(const struct raft_view *view, const struct change_view *change, const struct membership *next)
+enum err rule_check_change(const struct raft_view *view, const struct change_view *change,
+                           const struct membership *next)
 {
     if (view->role != REPLICA_LEADER) {
         return ERR_NOT_LEADER;
@@ -248,7 +252,8 @@ uint64_t rule_persisted(const struct raft_view *view, uint64_t index)
     if (!rule_is_on(RULE_PERSISTED)) {
         return index;
     }
-    if (view->is_installing || view->role == REPLICA_CANDIDATE || index <= view->stored_index || index > view->last_index) {
+    if (view->is_installing || view->role == REPLICA_CANDIDATE || index <= view->stored_index ||
+        index > view->last_index) {
         return 0;
     }
     return index;
@@ -256,7 +261,8 @@ uint64_t rule_persisted(const struct raft_view *view, uint64_t index)
 
 bool rule_may_trim(const struct raft_view *view, uint64_t index)
 {
-    if (view->is_installing || index <= view->terms->base_index || index > view->commit_index || index > view->stored_index) {
+    if (view->is_installing || index <= view->terms->base_index || index > view->commit_index ||
+        index > view->stored_index) {
         return false;
     }
     return !rule_is_on(RULE_TRIM_ONE) || index > 1;

@@ -1,10 +1,12 @@
 /* The normaliser: small pure functions on messages and events that keep libraft's core on paths where it is right.
  *
- * Each rule closes a hole that was seen in libraft 0.22.1; what goes wrong without it, and the test that shows it, is in
- * replication/README.md, "Raft". The rules know nothing of libraft's types: raft_core builds a `raft_view` of the group
- * as it is and asks. Rules that are a matter of order (R2, R8, R11, R13, R15, R23) live in raft_core.c and replica.c.
+ * Each rule closes a hole that was seen in libraft 0.22.1; what goes wrong without it, and the test that shows it, is
+ * in replication/README.md, "Raft". The rules know nothing of libraft's types: raft_core builds a `raft_view` of the
+ * group as it is and asks. Rules that are a matter of order (R2, R8, R11, R13, R15, R23) live in raft_core.c and
+ * replica.c.
  *
- * Pure: no state. `raft_rules_disabled` is for tests only, which show the fault without a rule and its absence with it. */
+ * Pure: no state. `raft_rules_disabled` is for tests only, which show the fault without a rule and its absence with
+ * it. */
 #pragma once
 
 #include "replication/replica.h"
@@ -61,7 +63,8 @@ struct raft_view {             /* a group as it is, borrowed */
     const struct membership *membership;
 };
 
-/* A message as it came from a peer: whether its fields make sense together. Bytes from the network are never asserted. */
+/* A message as it came from a peer: whether its fields make sense together. Bytes from the network are never
+ * asserted. */
 MUST_CHECK enum err rule_check_message(const struct raft_view *view, const struct replica_message *message);
 
 /* R3a. An APPEND reaches back behind what is committed here: drops that part, which is the same in both logs (leader
@@ -72,8 +75,8 @@ uint64_t rule_reject_hint(const struct raft_view *view, uint64_t rejected, uint6
 /* R3d. A rejection that a later success has overtaken. */
 bool rule_is_late_reject(const struct replica_message *message, uint64_t match_index);
 
-/* R4. The parts of an APPEND that are stepped one by one: each ENTRY_CHANGE starts a part of its own, and there is always
- * a part in front of it (of no entries when it is the first). */
+/* R4. The parts of an APPEND that are stepped one by one: each ENTRY_CHANGE starts a part of its own, and there is
+ * always a part in front of it (of no entries when it is the first). */
 struct append_part {           /* zero before the first call */
     unsigned first;            /* in the message's entries */
     unsigned count;
@@ -89,7 +92,8 @@ void rule_stale_result(struct replica_message *result);
 bool rule_takes_vote_result(const struct raft_view *view);
 /* R6. A refused pre-vote must carry the refuser's term, or a candidate behind it never learns of it. */
 void rule_vote_result(const struct raft_view *view, struct replica_message *result);
-/* R7. A standby (by its own log) is asked for its vote: it may be a voter by a newer one, or the only way to a majority. */
+/* R7. A standby (by its own log) is asked for its vote: it may be a voter by a newer one, or the only way to a
+ * majority. */
 bool rule_votes_as_voter(const struct raft_view *view, const struct replica_message *message);
 
 struct change_view {           /* what a membership change is judged by, on the leader */
@@ -114,7 +118,8 @@ bool rule_may_trim(const struct raft_view *view, uint64_t index);
 MUST_CHECK enum err rule_check_install(const struct raft_view *view, const struct replica_message *message);
 /* R16. */
 uint64_t rule_apply_bound(const struct raft_view *view, uint64_t commit_index, uint64_t durable_index);
-/* R18, N12. An APPEND or INSTALL that tells a leader of its own term about another leader: impossible, and never to be stepped. */
+/* R18, N12. An APPEND or INSTALL that tells a leader of its own term about another leader: impossible, and never to be
+ * stepped. */
 bool rule_is_from_impostor(const struct raft_view *view, const struct replica_message *message);
 /* R19. A new ENTRY_CHANGE behind prev proves that the one before it, at `uncommitted_index`, is committed. */
 bool rule_proves_change(const struct raft_view *view, uint64_t uncommitted_index, const struct replica_message *part);

@@ -2,8 +2,9 @@
  * (PERSISTED) and then all proposals (SUBMIT), each step's update goes to the WAL, the tail and the outbox
  * (follow_update), what is committed and durable goes to the machine, and messages leave.
  *
- * Failure modes: leadership lost: proposals not stepped are released and the machine is told, which answers its waiters.
- * libraft gives up, or the machine finds damage: the replica stops and the owner is told at the end of the turn.
+ * Failure modes: leadership lost: proposals not stepped are released and the machine is told, which answers its
+ * waiters. libraft gives up, or the machine finds damage: the replica stops and the owner is told at the end of the
+ * turn.
  * Close: replica_stop(), the machine, replica_close(). */
 #include "replication/replica_internal.h"
 
@@ -16,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- The one step function ----------------------------------------------------------------------------------------- */
+/* ---- The one step function -------------------------------------------------------------------------------------- */
 
 static uint64_t wal_put(struct replica *replica, const struct wal_frame *frame)
 {
@@ -78,7 +79,6 @@ static void cut_tail(struct replica *replica, uint64_t index)
 
 static void put_entries(struct replica *replica, const struct raft_core_update *update)
 {
-    replica_mark_commit(replica); /* rides along: at most one a turn, and only with entries */
     if (update->first_index < tail_end(&replica->tail)) {
         cut_tail(replica, update->first_index);
     }
@@ -87,7 +87,8 @@ static void put_entries(struct replica *replica, const struct raft_core_update *
         lsn = put_entry(replica, update->entries[i], 0);
         tail_push(&replica->tail, update->entries[i], lsn);
     }
-    if (update->is_membership_appended && raft_core_role(replica->core) == REPLICA_LEADER && rule_is_on(RULE_GATE_CHANGE)) {
+    if (update->is_membership_appended && raft_core_role(replica->core) == REPLICA_LEADER &&
+        rule_is_on(RULE_GATE_CHANGE)) {
         set_gate(replica, lsn); /* R23 */
     }
 }
@@ -184,7 +185,7 @@ void replica_tick(struct replica *replica)
     (void)replica_step(replica, &event);
 }
 
-/* ---- Open and close ------------------------------------------------------------------------------------------------ */
+/* ---- Open and close --------------------------------------------------------------------------------------------- */
 
 struct entry *replica_bootstrap_entry(const struct membership *membership, uint64_t term)
 {
@@ -193,7 +194,8 @@ struct entry *replica_bootstrap_entry(const struct membership *membership, uint6
     return entry_new_copy(ENTRY_CHANGE, 1, term, (struct bytes){payload, size});
 }
 
-/* The tail as the core wants it: entries alone. R11: applied up to index 1, the log starts with entry 1 all the same. */
+/* The tail as the core wants it: entries alone. R11: applied up to index 1, the log starts with entry 1 all the
+ * same. */
 static void collect_tail(struct replica *replica, const struct replica_params *params, struct raft_core_start *start,
                          struct entry **entries)
 {
@@ -300,7 +302,7 @@ void replica_damaged(struct replica *replica, const char *cause)
     }
 }
 
-/* ---- The machine's side -------------------------------------------------------------------------------------------- */
+/* ---- The machine's side ----------------------------------------------------------------------------------------- */
 
 static bool is_ready(const struct replica *replica)
 {
@@ -352,7 +354,8 @@ static size_t unapplied_size(const struct replica *replica)
 static bool is_full(const struct replica *replica, const struct entry *entry)
 {
     const struct replica_wal *wal = &replica->shard->params.wal;
-    uint64_t uncommitted = raft_core_last_index(replica->core) - raft_core_commit(replica->core) + replica->pending_count;
+    uint64_t uncommitted =
+        raft_core_last_index(replica->core) - raft_core_commit(replica->core) + replica->pending_count;
     size_t waiting = unapplied_size(replica);
     return uncommitted >= GROUP_UNCOMMITTED_COUNT_MAX || waiting > GROUP_TAIL_SIZE_MAX ||
            entry->size > GROUP_TAIL_SIZE_MAX - waiting || replica->shard->tail_size > SHARD_TAIL_SIZE_MAX ||
@@ -391,7 +394,7 @@ enum err replica_submit(struct replica *replica, struct entry *entry)
     return OK;
 }
 
-/* ---- Proposals to Raft --------------------------------------------------------------------------------------------- */
+/* ---- Proposals to Raft ------------------------------------------------------------------------------------------ */
 
 /* R15. libraft counts entries, we think in bytes. */
 static void set_inflight(struct replica *replica)
@@ -424,7 +427,8 @@ static void submit_pending(struct replica *replica)
     replica->pending_size = 0;
     struct raft_core_event event = {.kind = RAFT_CORE_SUBMIT, .submit = {entries, count}};
     enum err err = replica_step(replica, &event);
-    assert(err == OK || err == ERR_DAMAGED || err == ERR_CLOSED); /* leader, and not transferring: admission saw to it */
+    assert(err == OK || err == ERR_DAMAGED ||
+           err == ERR_CLOSED); /* leader, and not transferring: admission saw to it */
     for (unsigned i = 0; i < count; i++) {
         entry_release(entries[i]);
     }
@@ -501,7 +505,7 @@ uint64_t replica_match_index(const struct replica *replica, uint64_t server)
     return raft_core_match(replica->core, server);
 }
 
-/* ---- Messages in --------------------------------------------------------------------------------------------------- */
+/* ---- Messages in ------------------------------------------------------------------------------------------------ */
 
 void replica_receive(struct replica *replica, const struct replica_message *message)
 {
@@ -543,7 +547,7 @@ static void finish_install(struct replica *replica)
     (void)replica_step(replica, &event);
 }
 
-/* ---- The end of the turn ------------------------------------------------------------------------------------------- */
+/* ---- The end of the turn ---------------------------------------------------------------------------------------- */
 
 /* R10. What became durable since the last turn, of the log as it is now. */
 static void step_durable(struct replica *replica)
@@ -598,6 +602,7 @@ static bool apply_committed(struct replica *replica)
     if (replica->applied_index == before) {
         return false;
     }
+    replica_mark_commit(replica); /* rides along with the next unit, starts none */
     release_applied(replica);
     return true;
 }
@@ -619,7 +624,8 @@ static void tell_role(struct replica *replica)
     }
     if (told->role != role || told->term != raft_core_term(core)) {
         static const char *const names[] = {"follower", "candidate", "leader"};
-        trace(DEBUG, REPLICA, names[role], KV("group", (int64_t)replica->group), KV("term", (int64_t)raft_core_term(core)));
+        trace(DEBUG, REPLICA, names[role], KV("group", (int64_t)replica->group),
+              KV("term", (int64_t)raft_core_term(core)));
     }
     replica_status(replica, told);
     replica->is_role_told = true;
@@ -683,7 +689,7 @@ void replica_flush(struct replica *replica)
     }
 }
 
-/* ---- Checkpoints --------------------------------------------------------------------------------------------------- */
+/* ---- Checkpoints ------------------------------------------------------------------------------------------------ */
 
 void replica_mark(const struct replica *replica, struct replica_mark *mark)
 {
@@ -711,7 +717,8 @@ void replica_checkpointed(struct replica *replica, uint64_t index)
     if (replica->is_stopped || replica->is_installing || index < 2) {
         return;
     }
-    /* What is not in memory any more need not be known to the core either. What still is stays readable for followers. */
+    /* What is not in memory any more need not be known to the core either. What still is stays readable for
+     * followers. */
     uint64_t gone = replica->tail.first_index - 1;
     uint64_t base = gone < index ? gone : index;
     if (base >= 2 && base <= raft_core_stored(replica->core) && base <= raft_core_apply_bound(replica->core)) {

@@ -24,7 +24,7 @@ struct replica_shard {
     uint64_t tick_ms;
     uint64_t tick;                     /* the last one that was handled */
     size_t timed_count;                /* replicas in slots */
-    struct list slots[TIMER_SLOT_COUNT]; /* replicas by deadline / tick_ms; looked at when it comes round, may be too early */
+    struct list slots[TIMER_SLOT_COUNT]; /* replicas by deadline / tick_ms; may be looked at too early */
 };
 
 struct outbox_message {
@@ -49,7 +49,7 @@ struct replica {
     unsigned pending_count, pending_capacity;
     size_t pending_size;
     struct outbox outbox;
-    uint64_t gate_lsn;                 /* of the last record that messages must wait for: hard state, or own ENTRY_CHANGE */
+    uint64_t gate_lsn;                 /* of the record that messages must wait for: hard state, own ENTRY_CHANGE */
     bool has_gate;
     uint64_t applied_index;
     uint64_t durable_index;            /* of the tail as it is now */

@@ -1,4 +1,5 @@
-/* Whose turn it is: replicas that have something to do are marked, and one task at the end of the loop turn serves them.
+/* Whose turn it is: replicas that have something to do are marked, and one task at the end of the loop turn serves
+ * them.
  *
  * Time: one timer for all replicas. A replica with a deadline sits in the slot of a wheel (tick_ms wide) where that
  * deadline falls; when the slot comes round it is looked at, and put further on if its deadline has moved since, which
@@ -51,7 +52,7 @@ uint64_t shard_now_ms(const struct replica_shard *shard)
     return (uint64_t)(env_now_us(shard->params.env) / 1000);
 }
 
-/* ---- Whose turn ---------------------------------------------------------------------------------------------------- */
+/* ---- Whose turn ------------------------------------------------------------------------------------------------- */
 
 void shard_add(struct replica_shard *shard, struct replica *replica)
 {
@@ -108,7 +109,7 @@ void replica_shard_on_durable(struct replica_shard *shard, uint64_t durable_lsn)
     }
 }
 
-/* ---- Time ---------------------------------------------------------------------------------------------------------- */
+/* ---- Time ------------------------------------------------------------------------------------------------------- */
 
 static void timer_arm(struct replica_shard *shard)
 {

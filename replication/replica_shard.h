@@ -15,9 +15,7 @@
  *       i >  L + 1: ignored; it lies before entries that were written again later, or before the checkpoint.
  *       i == L + 1: appended.
  *       i <= L:     cuts the log from i on (i <= C: the whole tail), then appended if i > C. But a copy cuts nothing:
- *       it
- *                   takes the place of entry i, which has the same term (another one is damage), or is ignored if i <=
- *                   C.
+ *                   it takes the place of entry i, which has the same term (another one is damage); i <= C: ignored.
  *   - WAL_COMMIT at index i: everything up to min(i, L) is committed: may be applied at once.
  *   - WAL_INSTALL at index i > applied: the log is empty, applied = i, membership from the payload (membership_encode).
  *

@@ -1,5 +1,5 @@
-/* Happy path: append adds one to the last run; a new term starts a run. Lookups mostly ask for the newest entries, so they
- * go backwards. */
+/* Happy path: append adds one to the last run; a new term starts a run. Lookups mostly ask for the newest entries, so
+ * they go backwards. */
 #include "replication/term_log.h"
 
 #include "base/assert.h"
@@ -63,7 +63,8 @@ void term_log_trim(struct term_log *log, uint64_t base_index)
     log->base_term = term_log_at(log, base_index);
     log->base_index = base_index;
     unsigned keep = 0;
-    while (keep < log->count && (keep + 1 < log->count ? log->runs[keep + 1].first_index : log->last_index + 1) <= base_index + 1) {
+    while (keep < log->count &&
+           (keep + 1 < log->count ? log->runs[keep + 1].first_index : log->last_index + 1) <= base_index + 1) {
         keep++;
     }
     log->count -= keep;

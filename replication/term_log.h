@@ -1,7 +1,7 @@
 /* Which term each entry of one Raft log has, as runs of equal terms: a few words whatever the length of the log.
  *
- * It covers the entries behind `base`, and base itself (the last entry known only as part of a checkpoint or an installed
- * state; 0: the log starts with entry 1). Terms never fall along the log.
+ * It covers the entries behind `base`, and base itself (the last entry known only as part of a checkpoint or an
+ * installed state; 0: the log starts with entry 1). Terms never fall along the log.
  * Runs on: its owner's thread. Pure but for memory. */
 #pragma once
 
@@ -28,6 +28,6 @@ void term_log_append(struct term_log *log, uint64_t term);              /* at la
 void term_log_cut(struct term_log *log, uint64_t index);                /* drops entries >= index; index > base_index */
 void term_log_trim(struct term_log *log, uint64_t base_index);          /* moves base up; base_index <= last_index */
 uint64_t term_log_at(const struct term_log *log, uint64_t index);       /* 0: not covered */
-uint64_t term_log_last(const struct term_log *log);                     /* term of last_index, 0 when there is nothing at all */
+uint64_t term_log_last(const struct term_log *log);                     /* of last_index; 0: there is nothing */
 /* Index of the first covered entry in the run that `index` (> base_index) is in. */
 uint64_t term_log_run_start(const struct term_log *log, uint64_t index);
