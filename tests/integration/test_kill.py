@@ -103,7 +103,7 @@ def verify(what, load, found):
 def run(shards):
     rng = random.Random(SEED + shards)
     what = f"{shards} shards, seed {SEED}"
-    settings = {"num.partitions": PARTITIONS, "balsa.wal.file.bytes": 8 << 20, "balsa.wal.max.bytes": 64 << 20,
+    settings = {"num.partitions": PARTITIONS, "balsa.wal.file.bytes": 32 << 20, "balsa.wal.max.bytes": 128 << 20,
                 "balsa.checkpoint.interval.ms": 500, "log.segment.bytes": 1 << 20, "message.max.bytes": 900000}
     with balsa.Broker(shards=shards, settings=settings) as broker:
         load = Load(broker.address, rng)
