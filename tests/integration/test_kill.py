@@ -104,7 +104,7 @@ def run(shards):
     rng = random.Random(SEED + shards)
     what = f"{shards} shards, seed {SEED}"
     settings = {"num.partitions": PARTITIONS, "balsa.wal.file.bytes": 32 << 20, "balsa.wal.max.bytes": 128 << 20,
-                "balsa.checkpoint.interval.ms": 500, "log.segment.bytes": 1 << 20, "message.max.bytes": 900000}
+                "balsa.checkpoint.interval.ms": 500, "log.segment.bytes": 1 << 20}
     with balsa.Broker(shards=shards, settings=settings) as broker:
         load = Load(broker.address, rng)
         load.start()
