@@ -37,7 +37,8 @@ struct partition_name {
 void partition_description_encode(const struct partition_name *name, struct dynbuf *buf);
 MUST_CHECK enum err partition_description_decode(struct bytes description, struct partition_name *name); /* borrows */
 
-/* Opens the state machine at `state` (empty: new). Its directory is `<data_dir>/<topic>-<index>.<group>`. */
+/* Opens the state machine at `state` (empty: new). Its directory is `<data_dir>/<topic>-<index>.<group>`, the topic
+ * cut to 200 bytes there: names of directories end at 255, and the group tells them apart. */
 MUST_CHECK enum err partition_open(struct env *env, struct log_files *files, const char *data_dir, uint64_t group,
                                    const struct partition_name *name, const struct partition_config *config,
                                    struct bytes state, struct partition **partition, struct errmsg *msg);
@@ -68,13 +69,20 @@ struct partition_produce {           /* Caller's memory until cb. */
     int64_t log_start_offset;        /* out */
     bool is_duplicate;               /* out */
     int32_t record_count;            /* out */
-    struct list link;                /* private */
-    uint64_t index;                  /* private: entry it went into */
-    bool is_timed_out;               /* private */
+    struct list link;                /* private: queued or answered */
+    struct partition_proposal *proposal; /* private: the entry it went into */
+    unsigned ordinal;                /* private: its place there */
+    unsigned state;                  /* private */
 };
-/* Checks, gathers with the others of this turn into one entry, answers after commit and apply. */
+/* Checks, gathers with the others of this turn into one entry, answers after commit and apply; batches keep the
+ * order of the calls. Codes beside those of record_batch_check() and producers_check(), all of them retried by
+ * clients: NOT_LEADER_OR_FOLLOWER: not the leader, not ready, or leadership was lost on the way (the batch may still
+ * be committed); NOT_ENOUGH_REPLICAS: nothing was appended, the group takes no proposals and its queue is full;
+ * KAFKA_STORAGE_ERROR: the replica is damaged; REQUEST_TIMED_OUT. INVALID_TXN_STATE: a transactional batch, as no
+ * partition is in a transaction. */
 void partition_produce(struct partition *partition, struct partition_produce *req);
-/* Answers REQUEST_TIMED_OUT at the next opportunity; the batch may still be committed later. */
+/* Answers REQUEST_TIMED_OUT at the next opportunity; the batch may still be committed later. No-op when the answer
+ * is on its way. */
 void partition_produce_expire(struct partition *partition, struct partition_produce *req);
 
 /* ---- Reading ---- */
@@ -108,14 +116,15 @@ enum kafka_error partition_epoch_end(const struct partition *partition, int32_t 
 
 /* ---- Trim (retention, DeleteRecords) ----------------------------------------------------------------------------- */
 
-/* Proposes log_start_offset = min(offset, high watermark); -1 means the high watermark. */
+/* Proposes log_start_offset = min(offset, high watermark); -1 means the high watermark. Errors as
+ * partition_produce(), and OFFSET_OUT_OF_RANGE for other negative offsets. */
 struct partition_trim {
     int64_t offset;
     void (*cb)(struct partition_trim *req);
     enum kafka_error error;          /* out */
     int64_t log_start_offset;        /* out */
-    struct list link;                /* private */
-    uint64_t index;                  /* private */
+    struct list link;                /* private: answered */
+    struct partition_proposal *proposal; /* private: the entry it went into */
 };
 void partition_trim(struct partition *partition, struct partition_trim *req);
 /* Proposes a trim if retention allows one. Called by the shard now and then. */

@@ -2,7 +2,7 @@
  * same loop, so that the ratio of the two says what the broker costs and not what the client costs.
  *
  *     bench_kafka --target mock|HOST:PORT [--size BYTES] [--count N] [--partitions N] [--acks N] [--rate PER_SECOND]
- *                 [--topic NAME] [--no-consume] [--linger MS]
+ *                 [--topic NAME] [--no-consume] [--linger MS] [--batch BYTES]
  *
  * Prints one line a phase, `key=value` pairs: records and bytes a second, CPU seconds of this process, and with --rate the
  * percentiles of the time from produce() to its delivery report. */
@@ -21,6 +21,7 @@ struct bench {
     const char *topic;
     const char *acks;
     const char *linger;
+    const char *batch;
     long size;
     long count;
     long rate;
@@ -118,7 +119,7 @@ static rd_kafka_t *open_producer(struct bench *bench)
     set(conf, "linger.ms", bench->linger);
     set(conf, "queue.buffering.max.messages", "1000000");
     set(conf, "queue.buffering.max.kbytes", "1048576");
-    set(conf, "batch.size", "1000000");
+    set(conf, "batch.size", bench->batch);
     rd_kafka_conf_set_opaque(conf, bench);
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     rd_kafka_t *client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
@@ -152,18 +153,19 @@ static void print_phase(const struct bench *bench, const char *phase, long count
     (void)fflush(stdout);
 }
 
-/* Sleeps until record `n` is due at the rate asked for, serving delivery reports meanwhile. */
+/* Serves delivery reports until record `n` is due at the rate asked for, so that each is seen when it comes. */
 static void pace(const struct bench *bench, rd_kafka_t *client, int64_t start_us, long n)
 {
     int64_t due_us = start_us + (int64_t)((double)n * 1e6 / (double)bench->rate);
     int64_t left_us;
+    (void)rd_kafka_poll(client, 0);
     while ((left_us = due_us - now_us()) > 0) {
-        if (left_us > 1500) {
-            (void)rd_kafka_poll(client, 1);
-        } else {
-            struct timespec nap = {0, left_us * 1000};
-            (void)nanosleep(&nap, NULL);
+        if (left_us > 1000 && rd_kafka_poll(client, 1) == 0) {
+            continue;
         }
+        struct timespec nap = {0, left_us < 50 ? left_us * 1000 : 50000};
+        (void)nanosleep(&nap, NULL);
+        (void)rd_kafka_poll(client, 0);
     }
 }
 
@@ -268,7 +270,7 @@ static const char *value_of(int argc, char **argv, int *i)
 int main(int argc, char **argv)
 {
     struct bench bench = {
-        .target = NULL, .topic = "bench", .acks = "-1", .linger = "5", .size = 1024, .count = 200000, .partitions = 8, .consumes = 1};
+        .target = NULL, .topic = "bench", .acks = "-1", .linger = "5", .batch = "1000000", .size = 1024, .count = 200000, .partitions = 8, .consumes = 1};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--target") == 0) {
             bench.target = value_of(argc, argv, &i);
@@ -278,6 +280,8 @@ int main(int argc, char **argv)
             bench.acks = value_of(argc, argv, &i);
         } else if (strcmp(argv[i], "--linger") == 0) {
             bench.linger = value_of(argc, argv, &i);
+        } else if (strcmp(argv[i], "--batch") == 0) {
+            bench.batch = value_of(argc, argv, &i);
         } else if (strcmp(argv[i], "--size") == 0) {
             bench.size = strtol(value_of(argc, argv, &i), NULL, 10);
         } else if (strcmp(argv[i], "--count") == 0) {

@@ -1,0 +1,193 @@
+/* What a committed entry does. A function of the entry and the state before it: no clock, no configuration, no
+ * chance.
+ *
+ * Happy path: the command is read to its end; each batch is asked of the producers' table; what is new gets the next
+ * offsets
+ * and goes to the log in one call; whoever waits for it gets the outcome.
+ * Failure: a command that cannot be read was written by another release, or is damage that all check sums missed.
+ * Applying the ones behind it would make this replica differ from the others, so the replica takes itself out of
+ * service. */
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "replication/partition_command.h"
+#include "replication/partition_internal.h"
+
+/* ---- Batches ---- */
+
+static void reserve_batches(struct partition *partition, size_t count)
+{
+    if (count > partition->batch_capacity) {
+        partition->batch_capacity = count;
+        partition->batches = mem_resize(partition->batches, count * sizeof(*partition->batches));
+        partition->appends = mem_resize(partition->appends, count * sizeof(*partition->appends));
+    }
+}
+
+/* Reads all of the command's batches before the first one is applied. */
+static enum err read_batches(struct partition *partition, struct partition_command_reader *reader,
+                             const struct partition_command *command)
+{
+    reserve_batches(partition, command->batch_count);
+    size_t count = 0;
+    enum err err = OK;
+    while (err == OK && count < command->batch_count) {
+        err = partition_command_next(reader, &partition->batches[count]);
+        count += err == OK;
+    }
+    struct record_batch extra;
+    return err == OK && partition_command_next(reader, &extra) == ERR_NOT_FOUND ? OK : ERR_CORRUPT;
+}
+
+/* Decides one batch. Fills the waiting request, if any. True: it is new and gets `offset`. */
+static bool apply_batch(struct partition *partition, const struct record_batch *batch, int64_t offset,
+                        struct partition_produce *req)
+{
+    const struct producer_batch *duplicate = NULL;
+    enum kafka_error error = KAFKA_NONE;
+    if (batch->producer_id >= 0) {
+        error = producers_check(&partition->producers, batch, &duplicate);
+    }
+    if (req != NULL) {
+        bool is_log_append_time = (batch->attributes & BATCH_LOG_APPEND_TIME) != 0;
+        int64_t timestamp = duplicate != NULL ? duplicate->timestamp : batch->max_timestamp;
+        req->base_offset = error != KAFKA_NONE ? -1 : duplicate != NULL ? duplicate->base_offset : offset;
+        req->log_append_time_ms = error == KAFKA_NONE && is_log_append_time ? timestamp : -1;
+        req->is_duplicate = duplicate != NULL;
+        req->record_count = batch->count;
+        partition_produce_end(partition, req, error);
+    }
+    if (error != KAFKA_NONE || duplicate != NULL) {
+        return false;
+    }
+    if (batch->producer_id >= 0) {
+        producers_add(&partition->producers, batch, offset, partition->append_ms);
+    }
+    return true;
+}
+
+static void apply_batches(struct partition *partition, const struct entry *entry,
+                          const struct partition_command *command, const struct partition_proposal *proposal)
+{
+    assert(proposal == NULL || proposal->count == command->batch_count);
+    producers_expire(&partition->producers, partition->append_ms, command->argument);
+    int32_t epoch = partition_epoch_of_term(entry->term);
+    int64_t offset = log_end_offset(partition->log);
+    size_t count = 0;
+    for (unsigned i = 0; i < command->batch_count; i++) {
+        const struct record_batch *batch = &partition->batches[i];
+        if (!apply_batch(partition, batch, offset, proposal == NULL ? NULL : proposal->requests[i])) {
+            continue;
+        }
+        partition->appends[count++] = (struct log_batch){
+            .bytes = batch->bytes,
+            .base_offset = offset,
+            .leader_epoch = epoch,
+            .last_offset_delta = batch->last_offset_delta,
+            .max_timestamp = batch->max_timestamp,
+        };
+        offset += (int64_t)batch->last_offset_delta + 1;
+        partition->appended_size += (int64_t)batch->bytes.size;
+    }
+    if (count > 0) {
+        epochs_assign(&partition->epochs, epoch, log_end_offset(partition->log));
+        log_append(partition->log, partition->append_ms, partition->appends, count);
+    }
+    assert(log_end_offset(partition->log) == offset);
+}
+
+/* ---- Trim ---- */
+
+static void apply_trim(struct partition *partition, const struct partition_command *command,
+                       const struct partition_proposal *proposal)
+{
+    int64_t end = log_end_offset(partition->log);
+    log_trim(partition->log, command->argument < end ? command->argument : end);
+    epochs_trim(&partition->epochs, log_start_offset(partition->log));
+    if (proposal != NULL && proposal->is_retention) {
+        partition->is_retention_proposed = false;
+    }
+    if (proposal != NULL && proposal->trim != NULL) {
+        partition_trim_end(partition, proposal->trim, KAFKA_NONE);
+    }
+}
+
+/* ---- Entries ---- */
+
+static enum err apply_command(struct partition *partition, const struct entry *entry,
+                              struct partition_command_reader *reader, const struct partition_command *command)
+{
+    if (command->type == PARTITION_COMMAND_BATCHES) {
+        enum err err = read_batches(partition, reader, command);
+        if (err != OK) {
+            return err;
+        }
+    } else if (command->batch_count != 0) {
+        return ERR_CORRUPT;
+    }
+    struct partition_proposal *proposal = partition_proposal_take(partition, entry);
+    if (command->append_ms > partition->append_ms) {
+        partition->append_ms = command->append_ms; /* another leader's clock may be behind */
+    }
+    if (command->type == PARTITION_COMMAND_BATCHES) {
+        apply_batches(partition, entry, command, proposal);
+    } else {
+        apply_trim(partition, command, proposal);
+    }
+    if (proposal != NULL) {
+        partition_proposal_free(proposal);
+    }
+    return OK;
+}
+
+void partition_apply(struct replica_machine *machine, const struct entry *entry)
+{
+    struct partition *partition = container_of(machine, struct partition, machine);
+    assert(entry->kind == ENTRY_COMMAND);
+    if (partition->is_damaged) {
+        return;
+    }
+    struct partition_command_reader reader;
+    struct partition_command command;
+    enum err err = partition_command_open(&reader, entry, &command);
+    if (err == OK) {
+        err = apply_command(partition, entry, &reader, &command);
+    }
+    partition_command_deinit(&reader);
+    if (err != OK) {
+        trace(ERROR, PARTITION, "entry cannot be applied", KV("group", (int64_t)partition->group),
+              KV("index", (int64_t)entry->index), KV("error", err_text(err)));
+        partition_damaged(partition, err,
+                          err == ERR_UNSUPPORTED ? "an entry holds a command that this release does not know"
+                                                 : "an entry holds a command that cannot be read");
+    }
+}
+
+/* Watches that have what they want leave the list first: one that is set in a callback below waits for what comes
+ * after. */
+static void count_down(struct partition *partition)
+{
+    struct list *link = partition->watches.next;
+    while (link != &partition->watches && partition->appended_size > 0) {
+        struct partition_watch *watch = container_of(link, struct partition_watch, link);
+        link = link->next;
+        watch->bytes -= partition->appended_size;
+        if (watch->bytes <= 0) {
+            list_remove(&watch->link);
+            list_push(&partition->woken, &watch->link);
+        }
+    }
+    partition->appended_size = 0;
+}
+
+void partition_applied(struct replica_machine *machine)
+{
+    struct partition *partition = container_of(machine, struct partition, machine);
+    count_down(partition);
+    partition_answer(partition);
+    if (partition->is_blocked) {
+        partition->is_blocked = false;
+        env_task(partition->env, &partition->task);
+    }
+}

@@ -1,0 +1,115 @@
+/* A partition's insides, shared by its files: partition.c (life, roles, reading), partition_produce.c (proposals and
+ * their answers), partition_apply.c (what committed entries do).
+ *
+ * A request waits in one place at a time:
+ *
+ * partition_produce() --checked--> queue --replica_submit()--> proposal --apply--> answers --task, applied--> cb
+ * |                         |                            |                  ^
+ * +--refused----------------+--not leader, expired-------+------------------+
+ *
+ * Runs on: the shard's thread. */
+#pragma once
+
+#include "replication/epochs.h"
+#include "replication/partition.h"
+#include "replication/producers.h"
+
+enum partition_produce_state { PRODUCE_NEW, PRODUCE_QUEUED, PRODUCE_PROPOSED, PRODUCE_ANSWERED };
+
+struct partition_proposal {          /* One entry that this leader submitted, and who waits for it. */
+    struct list link;
+    struct entry *entry;             /* has its index and term once it has a place in the log */
+    struct partition_trim *trim;     /* NULL: none waits */
+    bool is_retention;
+    unsigned count;
+    struct partition_produce *requests[]; /* by ordinal; NULL: expired */
+};
+
+struct partition {
+    struct env *env;
+    struct replica_machine machine;
+    uint64_t group;
+    char *topic;
+    int32_t index;
+    struct uuid topic_id;
+    struct partition_config config;
+
+    /* Replicated state: a function of the entries applied. */
+    struct log *log;                 /* NULL while the files are being removed */
+    struct epochs epochs;
+    struct producers producers;
+    int64_t append_ms;               /* of the last entry; never goes back */
+
+    /* Role, as told by the replica. */
+    bool is_leader;
+    bool is_ready;
+    uint64_t term;
+    void *role_owner;
+    void (*role_cb)(void *owner, uint64_t group, const struct replica_status *status);
+
+    /* Produce. */
+    struct list queue;               /* partition_produce, checked, in order */
+    size_t queue_size;
+    size_t queue_count;
+    bool is_blocked;                 /* replica_submit() said ERR_BUSY: the queue waits for apply or the timer */
+    struct timer retry_timer;
+    struct list proposals;           /* in the order of the log */
+    int64_t proposed_ms;             /* latest append_ms given to a proposal */
+    bool is_retention_proposed;
+    struct list produce_answers;     /* partition_produce with their outcome */
+    struct list trim_answers;        /* partition_trim with their outcome */
+    struct task task;                /* flush, answer, report damage, close */
+
+    /* Apply. */
+    struct record_batch *batches;    /* of the entry being applied; capacity ENTRY_BATCH_COUNT_MAX or more */
+    struct log_batch *appends;
+    size_t batch_capacity;
+    int64_t appended_size;           /* bytes since the last applied() */
+
+    /* Reading. */
+    struct list watches;
+    struct list woken;
+
+    bool is_damaged;
+    bool is_damage_told;
+    struct errmsg damage;
+    bool is_closing;
+    bool is_removed;                 /* files go with the machine */
+    struct work remove_work;
+    struct errmsg remove_msg;
+    enum err remove_err;
+    char *dir;
+};
+
+/* An entry could not be applied, or stored data is wrong: nothing more is applied, served or proposed. */
+void partition_damaged(struct partition *partition, enum err err, const char *text);
+static inline int32_t partition_epoch_of_term(uint64_t term)
+{
+    return term > INT32_MAX ? INT32_MAX : (int32_t)term;
+}
+void partition_wake_all(struct partition *partition);
+/* -1 once the log is closed: requests may still come until the machine is. */
+static inline int64_t partition_start_offset(const struct partition *partition)
+{
+    return partition->log != NULL ? log_start_offset(partition->log) : -1;
+}
+
+/* ---- partition_produce.c ---- */
+
+/* Sends what is queued to Raft, as far as it takes it. */
+void partition_flush(struct partition *partition);
+/* All that is queued or proposed is answered with `error`. */
+void partition_fail_all(struct partition *partition, enum kafka_error error);
+/* Calls back all whose outcome is known. */
+void partition_answer(struct partition *partition);
+/* Takes the proposal off the list that `entry` came from; NULL: not proposed here, or nobody waits any more. */
+struct partition_proposal *partition_proposal_take(struct partition *partition, const struct entry *entry);
+void partition_proposal_free(struct partition_proposal *proposal);
+/* The outcome of one batch or trim; the callback comes later. */
+void partition_produce_end(struct partition *partition, struct partition_produce *req, enum kafka_error error);
+void partition_trim_end(struct partition *partition, struct partition_trim *req, enum kafka_error error);
+
+/* ---- partition_apply.c ---- */
+
+void partition_apply(struct replica_machine *machine, const struct entry *entry);
+void partition_applied(struct replica_machine *machine);
