@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-/* ---- Clock and random numbers ------------------------------------------------------------------------------------ */
+/* ---- Clock and random numbers ----------------------------------------------------------------------------------- */
 
 struct clock {
     int64_t (*monotonic_us)(struct clock *clock); /* never goes back; cached for one loop turn is allowed */
@@ -25,7 +25,7 @@ struct rng {
     uint64_t (*next)(struct rng *rng); /* uniform 64 bits; cryptographic in production (ids are made of it) */
 };
 
-/* ---- Timers and the loop turn ------------------------------------------------------------------------------------ */
+/* ---- Timers and the loop turn ----------------------------------------------------------------------------------- */
 
 struct timer;
 typedef void (*timer_cb)(struct timer *timer);
@@ -57,7 +57,7 @@ struct tasks {
     void (*cancel)(struct tasks *tasks, struct task *task);
 };
 
-/* ---- Disk -------------------------------------------------------------------------------------------------------- */
+/* ---- Disk ------------------------------------------------------------------------------------------------------- */
 
 enum {
     DISK_CREATE = 1,    /* create if missing */
@@ -123,7 +123,7 @@ struct disk {
     void (*read)(struct disk *disk, struct disk_read *req);
 };
 
-/* ---- Background work --------------------------------------------------------------------------------------------- */
+/* ---- Background work -------------------------------------------------------------------------------------------- */
 
 struct work;
 typedef void (*work_cb)(struct work *work);
@@ -138,7 +138,7 @@ struct workers {
     void (*submit)(struct workers *workers, struct work *work);
 };
 
-/* ---- Network ----------------------------------------------------------------------------------------------------- */
+/* ---- Network ---------------------------------------------------------------------------------------------------- */
 
 enum { NET_ADDRESS_TEXT_SIZE = 64 };
 
@@ -204,7 +204,7 @@ struct net {
     void (*stream_local)(struct stream *stream, char *text, size_t size, uint16_t *port);
 };
 
-/* ---- Waking from another thread ---------------------------------------------------------------------------------- */
+/* ---- Waking from another thread --------------------------------------------------------------------------------- */
 
 struct waker {
     void (*wake)(struct waker *waker);   /* any thread; calls coalesce; then `on_wake` runs on the shard's thread */

@@ -20,7 +20,11 @@
 #include "base/trace.h"
 #include "base/uv_internal.h"
 
-enum { FILE_MODE = 0640, DIRECTORY_MODE = 0750, IOV_COUNT_MAX = 64 };
+enum {
+    FILE_MODE = 0640,
+    DIRECTORY_MODE = 0750,
+    IOV_COUNT_MAX = 64
+};
 
 /* ---- Blocking calls */
 

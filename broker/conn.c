@@ -1,10 +1,10 @@
-/* Happy path: a token becomes a stream and a connection; reading and writing are in conn_read.c and conn_write.c; the end of
- * the peer closes it.
+/* Happy path: a token becomes a stream and a connection; reading and writing are in conn_read.c and conn_write.c; the
+ * end of the peer closes it.
  * Close of one: the stream is closed, its callback comes; requests in work are answered into the void; the last of both
  * frees the memory.
- * Sweep, once a second: connections idle for connections.max.idle.ms are closed. If somebody has been waiting for the budget
- * through two sweeps and not one byte came back, a client is sitting on it: of those that receive a frame in part or do not take
- * their answers, the one that holds most is closed. */
+ * Sweep, once a second: connections idle for connections.max.idle.ms are closed. If somebody has been waiting for the
+ * budget through two sweeps and not one byte came back, a client is sitting on it: of those that receive a frame in
+ * part or do not take their answers, the one that holds most is closed. */
 
 #include "broker/conn.h"
 #include "base/assert.h"

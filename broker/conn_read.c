@@ -1,9 +1,9 @@
-/* Happy path: bytes arrive in the shard's scratch memory; each whole frame in it becomes a request with a block of its own; a
- * frame that is only there in part gets a block, which then is what the socket is read into.
- * Back-pressure: reading pauses while CONNECTION_PIPELINE_MAX requests wait, while too much is unsent, or while the
- * budget has no room for the next piece; it resumes from the same conditions, never by polling.
- * Hostile: a size that is negative, zero or over socket.request.max.bytes closes the connection before memory is taken; a
- * block grows as bytes arrive, at most four times what is there. */
+/* Happy path: bytes arrive in the shard's scratch memory; each whole frame in it becomes a request with a block of its
+ * own; a frame that is only there in part gets a block, which then is what the socket is read into. Back-pressure:
+ * reading pauses while CONNECTION_PIPELINE_MAX requests wait, while too much is unsent, or while the budget has no room
+ * for the next piece; it resumes from the same conditions, never by polling. Hostile: a size that is negative, zero or
+ * over socket.request.max.bytes closes the connection before memory is taken; a block grows as bytes arrive, at most
+ * four times what is there. */
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -11,10 +11,10 @@
 #include "broker/conn_internal.h"
 #include <string.h>
 
-#define FRAME_FIRST_SIZE KIB(256)    /* of a block for a frame in parts */
+#define FRAME_FIRST_SIZE KIB(256) /* of a block for a frame in parts */
 #define FRAME_GROWTH 4
-#define LARGE_SHARE 75               /* percent of the budget that large frames may use: small ones still get through */
-#define UNSENT_SIZE_MAX MIB(1)       /* answers not yet taken by the client; more requests wait behind them */
+#define LARGE_SHARE 75         /* percent of the budget that large frames may use: small ones still get through */
+#define UNSENT_SIZE_MAX MIB(1) /* answers not yet taken by the client; more requests wait behind them */
 
 static bool pipeline_is_full(const struct conn *conn)
 {
@@ -199,8 +199,8 @@ const struct stream_handlers CONN_STREAM_HANDLERS = {conn_on_alloc, conn_on_read
 
 /* ---- Dispatch ---- */
 
-/* Produce requests of a connection overlap; anything else is answered before the next one starts, as in Kafka, so that one
- * connection holds at most one large answer. */
+/* Produce requests of a connection overlap; anything else is answered before the next one starts, as in Kafka, so that
+ * one connection holds at most one large answer. */
 static bool may_dispatch(const struct conn *conn, const struct request *request)
 {
     if (request_is_serial(request)) {

@@ -1,5 +1,6 @@
-/* Happy path: at the end of a turn the answered requests at the head of the line go out in one gathering write; what is answered
- * meanwhile waits for it to end. A request, and the memory it holds, lives until its answer is in the socket. */
+/* Happy path: at the end of a turn the answered requests at the head of the line go out in one gathering write; what is
+ * answered meanwhile waits for it to end. A request, and the memory it holds, lives until its answer is in the
+ * socket. */
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -50,7 +51,8 @@ void conn_flush(struct conn *conn)
     }
     while (!list_is_empty(&conn->requests)) {
         struct request *request = container_of(conn->requests.next, struct request, link);
-        if (!request->is_answered || (count > 0 && count + request->response.fragment_count > WRITE_FRAGMENT_COUNT_MAX)) {
+        if (!request->is_answered ||
+            (count > 0 && count + request->response.fragment_count > WRITE_FRAGMENT_COUNT_MAX)) {
             break;
         }
         list_remove(&request->link);

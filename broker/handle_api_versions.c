@@ -1,5 +1,6 @@
 /* ApiVersions: the table of proto/kafka_api.h as it stands. A version from the future is answered in version 0 with
- * UNSUPPORTED_VERSION and the range of ApiVersions itself (KIP-511), so that the client tries again with one we speak. */
+ * UNSUPPORTED_VERSION and the range of ApiVersions itself (KIP-511), so that the client tries again with one we
+ * speak. */
 
 #include "base/mem.h"
 #include "broker/request.h"

@@ -26,7 +26,7 @@ void handle_describe_cluster(struct request *request)
     if (brokers != NULL) {
         response.brokers = codec_new(&kafka_describe_cluster_response_broker_schema, count, &request->arena);
     }
-    if (response.brokers == NULL) {
+    if (brokers == NULL || response.brokers == NULL) {
         request_kill(request, "describe cluster response over the memory limit");
         return;
     }

@@ -1,5 +1,5 @@
-/* DescribeConfigs: topics from this turn's metadata, the broker from its options. Nothing waits, nothing is changed: every
- * entry of the broker is read-only, and the cluster-wide default (broker "") has no entries. */
+/* DescribeConfigs: topics from this turn's metadata, the broker from its options. Nothing waits, nothing is changed:
+ * every entry of the broker is read-only, and the cluster-wide default (broker "") has no entries. */
 
 #include "broker/request.h"
 #include "metadata/topic_name.h"

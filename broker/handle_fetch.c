@@ -1,10 +1,10 @@
-/* Happy path: each shard reads its partitions in the order of the request, from the page cache; what it finds goes back and the
- * answer refers to it without a copy.
- * Long poll: a shard that found too little, and no error, sets a watch on each of its partitions and reads again when
- * enough was appended, when leadership moved, or when max_wait_ms is over. The first shard that has enough ends the wait of the others.
- * Cold data: a read that would wait for the device goes off the loop and the shard's work continues behind it.
- * Fetch sessions (KIP-227) are declined: session id 0 is returned and every partition asked for is answered.
- * Sizes: max_bytes and partition_max_bytes are soft for the first batch of the answer, hard for all else. */
+/* Happy path: each shard reads its partitions in the order of the request, from the page cache; what it finds goes back
+ * and the answer refers to it without a copy. Long poll: a shard that found too little, and no error, sets a watch on
+ * each of its partitions and reads again when enough was appended, when leadership moved, or when max_wait_ms is over.
+ * The first shard that has enough ends the wait of the others. Cold data: a read that would wait for the device goes
+ * off the loop and the shard's work continues behind it. Fetch sessions (KIP-227) are declined: session id 0 is
+ * returned and every partition asked for is answered. Sizes: max_bytes and partition_max_bytes are soft for the first
+ * batch of the answer, hard for all else. */
 
 #include "base/limits.h"
 #include "base/mem.h"
@@ -25,14 +25,14 @@ struct fetch_item {
 
 /* One shard's share of the work. */
 struct fetch_part {
-    struct log_read read;        /* of the item at `at` */
-    struct list *at;             /* next item to read */
+    struct log_read read; /* of the item at `at` */
+    struct list *at;      /* next item to read */
     struct scatter_part *part;
-    size_t room;                 /* of max_bytes, not used yet */
-    size_t bytes;                /* found */
+    size_t room;  /* of max_bytes, not used yet */
+    size_t bytes; /* found */
     bool has_error;
     bool is_watching;
-    bool is_last;                /* time is up: answer with what is there */
+    bool is_last; /* time is up: answer with what is there */
     bool is_reading;
 };
 
@@ -41,7 +41,7 @@ struct fetch_work {
     struct request *request;
     struct kafka_fetch_request message;
     struct fetch_item *items;
-    struct fetch_part *parts;    /* one a shard */
+    struct fetch_part *parts; /* one a shard */
     size_t count;
     size_t max_bytes;
     bool has_early_error;
@@ -145,7 +145,8 @@ static void part_watch(struct fetch_part *fetch)
     }
 }
 
-/* All items have been read once. A partition that is full to its own limit ends the wait too: no more can come from it. */
+/* All items have been read once. A partition that is full to its own limit ends the wait too: no more can come from
+ * it. */
 static void part_finish_pass(struct fetch_part *fetch)
 {
     const struct fetch_work *work = container_of(fetch->part->scatter, struct fetch_work, scatter);
@@ -195,7 +196,8 @@ static void item_read_end(struct fetch_part *fetch, struct fetch_item *item, enu
     size_t size = item->slice.bytes.size;
     fetch->bytes += size;
     fetch->room -= size < fetch->room ? size : fetch->room;
-    /* A read cut at its limit is more than half full, unless batches are huge: this partition cannot give more, so do not wait. */
+    /* A read cut at its limit is more than half full, unless batches are huge: this partition cannot give more, so do
+     * not wait. */
     if (item->asked->partition_max_bytes > 0 && size * 2 > (size_t)item->asked->partition_max_bytes) {
         fetch->bytes = fetch->bytes > part_threshold(fetch) ? fetch->bytes : part_threshold(fetch);
     }

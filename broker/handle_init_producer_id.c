@@ -1,6 +1,6 @@
-/* InitProducerId without a transactional id: a fresh id, epoch 0. With an id and epoch of its own (v3+, KIP-360) an idempotent
- * producer asks to go on under a higher epoch after an error: epoch + 1, or a fresh id when the epochs are used up.
- * Transactional ids are refused: there is no transaction coordinator. */
+/* InitProducerId without a transactional id: a fresh id, epoch 0. With an id and epoch of its own (v3+, KIP-360) an
+ * idempotent producer asks to go on under a higher epoch after an error: epoch + 1, or a fresh id when the epochs are
+ * used up. Transactional ids are refused: there is no transaction coordinator. */
 
 #include "base/mem.h"
 #include "broker/producer_ids.h"

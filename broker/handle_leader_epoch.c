@@ -1,5 +1,5 @@
-/* OffsetForLeaderEpoch: where an epoch ended, from the partition's list of epochs. What a consumer uses to find out that its
- * position was truncated away, which never happens to committed data here: every answer confirms it. */
+/* OffsetForLeaderEpoch: where an epoch ended, from the partition's list of epochs. What a consumer uses to find out
+ * that its position was truncated away, which never happens to committed data here: every answer confirms it. */
 
 #include "base/mem.h"
 #include "broker/request.h"

@@ -60,7 +60,8 @@ static void answer_partition(const struct offset_item *item, struct kafka_list_o
     out->leader_epoch = is_ok ? item->leader_epoch : -1;
 }
 
-static bool build_answer(const struct offset_work *work, struct arena *arena, struct kafka_list_offsets_response *response)
+static bool build_answer(const struct offset_work *work, struct arena *arena,
+                         struct kafka_list_offsets_response *response)
 {
     const struct offset_item *item = work->items;
     codec_init_defaults(&kafka_list_offsets_response_schema, response);

@@ -1,7 +1,7 @@
 /* Metadata: brokers and topics as this shard's snapshot and its table of leaders have them.
- * A topic that is missing is created first when client and configuration allow it; the answer then waits (bounded) until its
- * partitions are led, so that simple clients need not ask twice. Creating one that another request has created meanwhile is
- * no error: the answer is made from the store in any case. */
+ * A topic that is missing is created first when client and configuration allow it; the answer then waits (bounded)
+ * until its partitions are led, so that simple clients need not ask twice. Creating one that another request has
+ * created meanwhile is no error: the answer is made from the store in any case. */
 
 #include "base/limits.h"
 #include "base/mem.h"
@@ -49,7 +49,8 @@ static bool topic_is_internal(struct bytes name)
     return bytes_equal_text(name, "__consumer_offsets") || bytes_equal_text(name, "__transaction_state");
 }
 
-static bool fill_topic(struct metadata_work *work, const struct store_topic *topic, struct kafka_metadata_response_topic *out)
+static bool fill_topic(struct metadata_work *work, const struct store_topic *topic,
+                       struct kafka_metadata_response_topic *out)
 {
     out->name = topic->name;
     out->topic_id = topic->id;

@@ -62,7 +62,8 @@ static void add_wait(struct add_work *work)
         }
     }
     work->wait = (struct leaders_wait){.groups = work->groups, .count = count, .cb = add_respond};
-    leaders_wait_for(shard->leaders, &work->wait, timeout_ms < LEADERS_TIMEOUT_MAX_MS ? timeout_ms : LEADERS_TIMEOUT_MAX_MS);
+    leaders_wait_for(shard->leaders, &work->wait,
+                     timeout_ms < LEADERS_TIMEOUT_MAX_MS ? timeout_ms : LEADERS_TIMEOUT_MAX_MS);
 }
 
 static void add_decided(struct wish *wish)

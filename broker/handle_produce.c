@@ -1,8 +1,7 @@
-/* Happy path: each partition's batch becomes an item; its shard hands it to the partition; the item is finished when the batch is
- * committed and applied; when all shards are back the answer is built from the items.
- * acks=1 is answered like acks=all, after commit. acks=0 has no answer; an error then closes the connection, the only
- * signal there is.
- * The payload stays in the request's frame: items point into it, entries hold references to its block. */
+/* Happy path: each partition's batch becomes an item; its shard hands it to the partition; the item is finished when
+ * the batch is committed and applied; when all shards are back the answer is built from the items. acks=1 is answered
+ * like acks=all, after commit. acks=0 has no answer; an error then closes the connection, the only signal there is. The
+ * payload stays in the request's frame: items point into it, entries hold references to its block. */
 
 #include "base/limits.h"
 #include "base/mem.h"

@@ -1,10 +1,11 @@
-/* CreateTopics, DeleteTopics, CreatePartitions: decoded here, decided by the controller on shard 0, answered when the change is
- * committed, applied, and (for new partitions) led. */
+/* CreateTopics, DeleteTopics, CreatePartitions: decoded here, decided by the controller on shard 0, answered when the
+ * change is committed, applied, and (for new partitions) led. */
 
 #include "base/limits.h"
 #include "base/mem.h"
 #include "broker/request.h"
 #include "broker/wish.h"
+#include <stdio.h>
 #include <string.h>
 
 #define LEADERS_TIMEOUT_MAX_MS 30000
@@ -43,7 +44,7 @@ static bool name_is_repeated(const struct kafka_create_topics_request *message, 
 static void refuse(struct controller_result *result, enum kafka_error error, const char *text)
 {
     result->error = error;
-    (void)strncpy(result->text, text, sizeof(result->text) - 1);
+    (void)snprintf(result->text, sizeof(result->text), "%s", text);
 }
 
 /* Manual assignment: partitions 0..n-1, each once. */
@@ -82,9 +83,11 @@ static bool decode_topic(struct create_work *work, int32_t at, struct controller
         refuse(result, KAFKA_INVALID_REQUEST, "The request names this topic twice.");
     } else if (topic->assignments_count > 0 && (topic->num_partitions != -1 || topic->replication_factor != -1)) {
         refuse(result, KAFKA_INVALID_REQUEST,
-               "Both numPartitions or replicationFactor and replicasAssignments were set. Both cannot be used at the same time.");
+               "Both numPartitions or replicationFactor and replicasAssignments were set. "
+               "Both cannot be used at the same time.");
     } else if (topic->assignments_count > 0 && !decode_assignments(arena, topic, out)) {
-        refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "Partitions of an assignment must be 0, 1, 2, ..., each with brokers.");
+        refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT,
+               "Partitions of an assignment must be 0, 1, 2, ..., each with brokers.");
     }
     if (result->error != KAFKA_NONE) {
         return false;
@@ -216,7 +219,7 @@ struct delete_work {
     struct kafka_delete_topics_request message;
     struct controller_delete delete;
     struct kafka_delete_topics_response response;
-    struct uuid *ids;       /* those to delete */
+    struct uuid *ids; /* those to delete */
     size_t *places;
 };
 

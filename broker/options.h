@@ -1,6 +1,7 @@
 /* Options of the broker: one table with Kafka's names, types, defaults, bounds and meaning. They come from a
- * server.properties file (--config), from BALSA_<KEY WITH _ FOR .> environment variables, and from --set key=value; later
- * ones win in that order. An unknown key or a bad value stops the start with a message that names it and where it was found.
+ * server.properties file (--config), from BALSA_<KEY WITH _ FOR .> environment variables, and from --set key=value;
+ * later ones win in that order. An unknown key or a bad value stops the start with a message that names it and where it
+ * was found.
  *
  * Pure but for options_load_file(); read-only after the start, so every thread may read it. */
 #pragma once
@@ -74,8 +75,8 @@ void options_deinit(struct options *options);
 /* "key=value" lines as java.util.Properties reads them (broker/properties.h). ERR_INVALID names the line. */
 MUST_CHECK enum err options_load_text(struct options *options, struct bytes text, const char *file, struct errmsg *msg);
 MUST_CHECK enum err options_load_file(struct options *options, const char *path, struct errmsg *msg);
-/* BALSA_NODE_ID is node.id; a key balsa.x.y may be written BALSA_X_Y or BALSA_BALSA_X_Y. Left alone: BALSA_HOME and BALSA_PORT,
- * which belong to scripts, and the variables that Kubernetes makes for a service called balsa. */
+/* BALSA_NODE_ID is node.id; a key balsa.x.y may be written BALSA_X_Y or BALSA_BALSA_X_Y. Left alone: BALSA_HOME and
+ * BALSA_PORT, which belong to scripts, and the variables that Kubernetes makes for a service called balsa. */
 MUST_CHECK enum err options_load_environment(struct options *options, char *const *environment, struct errmsg *msg);
 /* `where` names the place in messages: "server.properties:12". */
 MUST_CHECK enum err options_set(struct options *options, const char *key, const char *value, enum option_source source,

@@ -1,5 +1,5 @@
-/* Listeners: NAME://host:port, comma-separated; an IPv6 address stands in brackets. Which protocol a name speaks is said by
- * listener.security.protocol.map, and only PLAINTEXT is built. */
+/* Listeners: NAME://host:port, comma-separated; an IPv6 address stands in brackets. Which protocol a name speaks is
+ * said by listener.security.protocol.map, and only PLAINTEXT is built. */
 
 #include "broker/options_internal.h"
 #include <stdio.h>

@@ -63,8 +63,9 @@ static void skip_blanks(struct cursor *cursor)
     }
 }
 
-/* Next character of the logical line, END behind its last one. A backslash before the line's end is passed over together with
- * the blanks that the next line starts with; every other backslash is returned, with its character still to come. */
+/* Next character of the logical line, END behind its last one. A backslash before the line's end is passed over
+ * together with the blanks that the next line starts with; every other backslash is returned, with its character still
+ * to come. */
 static int peek(struct cursor *cursor)
 {
     while (peek_at(cursor, 0) == '\\' && is_line_end(peek_at(cursor, 1))) {

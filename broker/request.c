@@ -1,5 +1,5 @@
-/* A request belongs to its connection's line from its last byte on. Answering it builds the frame (size, header, body) and lets
- * the connection write at the end of the turn; the size field is patched when the body's size is known. */
+/* A request belongs to its connection's line from its last byte on. Answering it builds the frame (size, header, body)
+ * and lets the connection write at the end of the turn; the size field is patched when the body's size is known. */
 
 #include "broker/request.h"
 #include "base/assert.h"
@@ -24,8 +24,8 @@ struct request *request_new(struct conn *conn, struct shared *frame, size_t size
     return request;
 }
 
-/* The first four bytes tell API and version, which tell the header's version. An ApiVersions request from the future is let
- * through: its handler answers in version 0 (KIP-511). */
+/* The first four bytes tell API and version, which tell the header's version. An ApiVersions request from the future is
+ * let through: its handler answers in version 0 (KIP-511). */
 bool request_read_header(struct request *request)
 {
     struct kafka_request_header header;

@@ -1,8 +1,9 @@
 /* One Kafka request in work: from the frame's last byte to the response's last byte in the socket.
  *
  * A handler gets a decoded header and the body's bytes, and must end every request exactly once with request_respond(),
- * request_respond_none() or request_kill(). It may do so later from any callback on the same shard; the connection may be gone by then:
- * the calls still work and free the request. Responses leave in the order of the requests, whatever the order of answers.
+ * request_respond_none() or request_kill(). It may do so later from any callback on the same shard; the connection may
+ * be gone by then: the calls still work and free the request. Responses leave in the order of the requests, whatever
+ * the order of answers.
  *
  * Runs on: the shard of its connection. */
 #pragma once
@@ -36,16 +37,18 @@ struct request {
     size_t charge;                   /* bytes of the budget held */
 };
 
-/* Decodes the body with the API's request schema for the request's version into `message` (arena). A malformed body kills the
- * connection, as Kafka does: false is returned and the request is gone. */
+/* Decodes the body with the API's request schema for the request's version into `message` (arena). A malformed body
+ * kills the connection, as Kafka does: false is returned and the request is gone. */
 MUST_CHECK bool request_decode(struct request *request, const struct schema *schema, void *message);
 /* Encodes and queues the response. `message` may be freed afterwards; slices in it are acquired. */
 void request_respond(struct request *request, const struct schema *schema, const void *message);
-void request_respond_version(struct request *request, int16_t version, const struct schema *schema, const void *message); /* ApiVersions' fallback */
+void request_respond_version(struct request *request, int16_t version, const struct schema *schema,
+                             const void *message);      /* ApiVersions' fallback */
 void request_respond_none(struct request *request);     /* acks=0 */
 void request_kill(struct request *request, const char *reason); /* closes the connection; static text */
 /* Host text and port that the client used to reach us, and the listener it came in on. */
-void request_local_address(struct request *request, char *host, size_t size, uint16_t *port, const struct option_listener **listener);
+void request_local_address(struct request *request, char *host, size_t size, uint16_t *port,
+                           const struct option_listener **listener);
 
 typedef void (*request_handler)(struct request *request);
 

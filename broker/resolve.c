@@ -9,7 +9,9 @@ void resolve_topic(struct request *request, struct bytes name, const struct uuid
     if (id != NULL) {
         topic->id = *id;
         enum err err = store_partition_group(reader, id, 0, &group);
-        topic->error = err == OK ? KAFKA_NONE : err == ERR_NOT_FOUND ? KAFKA_UNKNOWN_TOPIC_ID : KAFKA_UNKNOWN_SERVER_ERROR;
+        topic->error = err == OK              ? KAFKA_NONE
+                       : err == ERR_NOT_FOUND ? KAFKA_UNKNOWN_TOPIC_ID
+                                              : KAFKA_UNKNOWN_SERVER_ERROR;
         return;
     }
     enum err err = store_topic_id(reader, name, &topic->id);
@@ -18,7 +20,8 @@ void resolve_topic(struct request *request, struct bytes name, const struct uuid
                                           : KAFKA_UNKNOWN_SERVER_ERROR;
 }
 
-enum kafka_error resolve_partition(struct request *request, const struct resolved_topic *topic, int32_t index, uint64_t *group)
+enum kafka_error resolve_partition(struct request *request, const struct resolved_topic *topic, int32_t index,
+                                   uint64_t *group)
 {
     if (topic->error != KAFKA_NONE) {
         return topic->error;

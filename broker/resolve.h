@@ -9,4 +9,5 @@ struct resolved_topic {
 };
 /* By id when `id` is given (versions with topic ids), else by name. */
 void resolve_topic(struct request *request, struct bytes name, const struct uuid *id, struct resolved_topic *topic);
-enum kafka_error resolve_partition(struct request *request, const struct resolved_topic *topic, int32_t index, uint64_t *group);
+enum kafka_error resolve_partition(struct request *request, const struct resolved_topic *topic, int32_t index,
+                                   uint64_t *group);

@@ -1,5 +1,5 @@
-/* The origin's own part runs at once, without a message. A part's memory stays until the part and its cancel are both back, so a cancel
- * that crosses a finished part finds it in place and does nothing. */
+/* The origin's own part runs at once, without a message. A part's memory stays until the part and its cancel are both
+ * back, so a cancel that crosses a finished part finds it in place and does nothing. */
 
 #include "broker/router.h"
 #include "base/assert.h"

@@ -1,11 +1,12 @@
 /* From a request's partitions to the shards they live on and back: scatter and gather.
  *
- * A handler makes one item a partition; scatter_go() sends one message to each shard involved; there part_start() works on
- * the shard's items and ends, now or later, with scatter_part_done(); when all parts are back, done() runs on the origin. While
- * a part is out, its items belong to the target shard.
- * A handler that has what it needs may cancel the parts that are still out: part_cancel() then runs on their shards.
+ * A handler makes one item a partition; scatter_go() sends one message to each shard involved; there part_start() works
+ * on the shard's items and ends, now or later, with scatter_part_done(); when all parts are back, done() runs on the
+ * origin. While a part is out, its items belong to the target shard. A handler that has what it needs may cancel the
+ * parts that are still out: part_cancel() then runs on their shards.
  *
- * Runs on: origin and target shards as said; nothing is called inside scatter_go() but part_start() of the origin's own part. */
+ * Runs on: origin and target shards as said; nothing is called inside scatter_go() but part_start() of the origin's own
+ * part. */
 #pragma once
 
 #include "broker/shard.h"

@@ -1,5 +1,5 @@
-/* The metadata commit is visible to this shard's reader before the wish is back: it was committed before shard 0 answered,
- * and the snapshot is renewed on return. */
+/* The metadata commit is visible to this shard's reader before the wish is back: it was committed before shard 0
+ * answered, and the snapshot is renewed on return. */
 
 #include "broker/wish.h"
 #include "base/assert.h"

@@ -1,5 +1,6 @@
-/* A handler's wish to the controller, from any shard: carried to shard 0, decided there, carried back; creations then wait until
- * this shard knows a leader for every new partition, so that a topic is usable when its creation is answered.
+/* A handler's wish to the controller, from any shard: carried to shard 0, decided there, carried back; creations then
+ * wait until this shard knows a leader for every new partition, so that a topic is usable when its creation is
+ * answered.
  *
  * Runs on: the origin shard, but for what is said. All memory is the caller's until cb. */
 #pragma once
@@ -8,7 +9,9 @@
 
 struct wish {                  /* The carrier; embedded by those below and by handlers. */
     struct shard *origin;
-    void (*decide)(struct wish *wish, struct controller *controller); /* shard 0; ends with wish_decided(), now or later; controller NULL: not ready */
+    void (*decide)(struct wish *wish,
+                   struct controller
+                       *controller); /* shard 0; ends with wish_decided(), now or later; controller NULL: not ready */
     void (*decided)(struct wish *wish);                               /* origin */
     struct message message;    /* private */
     struct shard *target;      /* private */

@@ -1,5 +1,5 @@
-/* Topic configs: one table with Kafka's names, types, defaults and what Balsa does with each; parsing, checking, and the
- * effective configuration of a partition. Pure.
+/* Topic configs: one table with Kafka's names, types, defaults and what Balsa does with each; parsing, checking, and
+ * the effective configuration of a partition. Pure.
  * Source: kafka-protocol "Configs"; Kafka's documented topic-level configs. */
 #pragma once
 
@@ -26,8 +26,8 @@ enum kafka_error topic_config_check(struct bytes name, struct bytes value, char 
 bool topic_config_policy_accepts(struct bytes value);
 #define TOPIC_CONFIG_POLICY_EXPECTED "delete (log compaction is not available)"
 
-/* Broker-level defaults by broker_key (log.retention.ms, ...), from the options; NULL: not set there, the table's default
- * holds. The text must live as long as the context. */
+/* Broker-level defaults by broker_key (log.retention.ms, ...), from the options; NULL: not set there, the table's
+ * default holds. The text must live as long as the context. */
 struct topic_config_defaults {
     const char *(*value)(void *context, const char *broker_key);
     void *context;
@@ -36,7 +36,7 @@ struct topic_config_defaults {
  * static broker, 5 default. NULL: the arena is full. */
 const char *topic_config_value(const struct topic_config_key *key, const struct store_topic *topic,
                                const struct topic_config_defaults *defaults, struct arena *arena, int8_t *source);
-/* All of it, decoded, for a partition of `topic` (NULL topic: defaults). A stored value that is not valid (any more) counts
- * as not set. */
+/* All of it, decoded, for a partition of `topic` (NULL topic: defaults). A stored value that is not valid (any more)
+ * counts as not set. */
 void topic_config_partition(const struct store_topic *topic, const struct topic_config_defaults *defaults,
                             struct partition_config *config);

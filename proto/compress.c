@@ -27,7 +27,11 @@ enum {
 
 static const uint8_t xerial_magic[8] = {0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0};
 
-enum step { STEP_MORE, STEP_END, STEP_BAD };
+enum step {
+    STEP_MORE,
+    STEP_END,
+    STEP_BAD
+};
 /* Moves on as far as input and output allow; in: sizes at hand, out: sizes used. STEP_END: a whole stream ended
  * here. */
 typedef enum step (*step_fn)(void *stream, const uint8_t *input, size_t *input_size, uint8_t *output,

@@ -7,7 +7,11 @@
 #include "base/mem.h"
 #include <string.h>
 
-enum { EPOCHS_VERSION = 1, EPOCH_SIZE = 12, EPOCHS_CAPACITY_FIRST = 4 };
+enum {
+    EPOCHS_VERSION = 1,
+    EPOCH_SIZE = 12,
+    EPOCHS_CAPACITY_FIRST = 4
+};
 
 void epochs_init(struct epochs *epochs)
 {

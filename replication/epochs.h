@@ -36,8 +36,8 @@ int32_t epochs_at(const struct epochs *epochs, int64_t offset);
 int32_t epochs_last(const struct epochs *epochs);
 /* The largest epoch <= `epoch` and where it ends, for a log of [start_offset, end_offset). An epoch before all that
  * are remembered ends where those begin, as in Kafka. (-1, -1) when none is known. */
-void epochs_end(const struct epochs *epochs, int32_t epoch, int64_t start_offset, int64_t end_offset, int32_t *found_epoch,
-                int64_t *found_end);
+void epochs_end(const struct epochs *epochs, int32_t epoch, int64_t start_offset, int64_t end_offset,
+                int32_t *found_epoch, int64_t *found_end);
 
 /* u8 version = 1 | u32 count | count times: i32 epoch | i64 start offset. */
 void epochs_encode(const struct epochs *epochs, struct dynbuf *buf);

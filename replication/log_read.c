@@ -209,6 +209,7 @@ void log_reads_cancel(struct log *log)
     while ((link = list_pop(&log->jobs)) != NULL) {
         struct log_job *job = container_of(link, struct log_job, link);
         struct log_read *req = job->req;
+        assert(req != NULL); /* a job without one has left the list */
         job->req = NULL;
         req->job = NULL;
         req->cb(req, ERR_CANCELED);

@@ -16,10 +16,14 @@
 #include <string.h>
 
 /* Closer entries than this would cost memory for nothing. */
-enum { REBUILD_INTERVAL_MIN = 4096 };
+enum {
+    REBUILD_INTERVAL_MIN = 4096
+};
 
 /* Smaller segments are walked over as quickly as searched. */
-enum { REBUILD_SIZE_MIN = 1 << 20 };
+enum {
+    REBUILD_SIZE_MIN = 1 << 20
+};
 
 struct rebuild {
     struct work work;

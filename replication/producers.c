@@ -7,7 +7,11 @@
 #include "base/mem.h"
 #include <string.h>
 
-enum { PRODUCERS_VERSION = 1, PRODUCER_HEAD_SIZE = 8 + 2 + 8 + 1, PRODUCER_BATCH_SIZE = 4 + 4 + 8 + 8 };
+enum {
+    PRODUCERS_VERSION = 1,
+    PRODUCER_HEAD_SIZE = 8 + 2 + 8 + 1,
+    PRODUCER_BATCH_SIZE = 4 + 4 + 8 + 8
+};
 
 void producers_init(struct producers *producers, size_t count_max)
 {

@@ -44,14 +44,16 @@ struct producers {
 void producers_init(struct producers *producers, size_t count_max);
 void producers_deinit(struct producers *producers);
 size_t producers_count(const struct producers *producers);
-const struct producer *producers_find(const struct producers *producers, int64_t id); /* NULL; changed by any other call */
+const struct producer *producers_find(const struct producers *producers,
+                                      int64_t id); /* NULL; changed by any other call */
 
 /* Whether `batch` (with a producer id) may be appended now. KAFKA_NONE: append it and call producers_add(), or, if
  * *duplicate is set, it was appended then. Else the code to answer. */
 enum kafka_error producers_check(const struct producers *producers, const struct record_batch *batch,
                                  const struct producer_batch **duplicate);
 /* `batch` passed producers_check() and was appended at `base_offset`. `append_ms` never goes back. */
-void producers_add(struct producers *producers, const struct record_batch *batch, int64_t base_offset, int64_t append_ms);
+void producers_add(struct producers *producers, const struct record_batch *batch, int64_t base_offset,
+                   int64_t append_ms);
 /* Forgets the producers whose last batch is more than `expiration_ms` older than `now_ms`. */
 void producers_expire(struct producers *producers, int64_t now_ms, int64_t expiration_ms);
 

@@ -8,8 +8,8 @@
  * Close:      write all that is gathered and WAL_STOP, wait for the write and the job in flight, free, one callback. A
  *             log that is stalled for good is closed as it is: what waits was never called durable.
  *
- * LSNs: a unit of frames takes as many as it has bytes on disk; the log's own units (kept, next) take none, so that they
- * can be put before units that are gathered already. */
+ * LSNs: a unit of frames takes as many as it has bytes on disk; the log's own units (kept, next) take none, so that
+ * they can be put before units that are gathered already. */
 #include "replication/wal.h"
 
 #include "base/assert.h"
@@ -34,12 +34,12 @@ enum {
 struct unit {
     struct list link;
     uint64_t lsn;
-    uint8_t *data;      /* header, frames; zeros behind them only once it is submitted */
-    size_t capacity;    /* whole blocks */
-    size_t size;        /* header and frames so far */
+    uint8_t *data;   /* header, frames; zeros behind them only once it is submitted */
+    size_t capacity; /* whole blocks */
+    size_t size;     /* header and frames so far */
     uint32_t frame_count;
-    uint32_t crc;       /* of the frames */
-    bool is_awaited;    /* has a frame other than WAL_COMMIT */
+    uint32_t crc;    /* of the frames */
+    bool is_awaited; /* has a frame other than WAL_COMMIT */
 };
 
 struct wal {
@@ -51,9 +51,9 @@ struct wal {
     size_t unit_size_soft;
 
     struct wal_files files;
-    struct unit *gathering;  /* NULL: nothing appended since the last was sealed */
-    struct list queue;       /* sealed units that wait to be written */
-    struct list free;        /* units whose buffers are kept */
+    struct unit *gathering; /* NULL: nothing appended since the last was sealed */
+    struct list queue;      /* sealed units that wait to be written */
+    struct list free;       /* units whose buffers are kept */
     unsigned free_count;
 
     struct disk_write write;
@@ -62,19 +62,19 @@ struct wal {
     struct unit *write_unit; /* of WAL_UNIT_FRAMES */
     uint64_t write_kept_lsn;
     int64_t write_start_us;
-    uint8_t *mark;           /* one block, for the log's own units */
+    uint8_t *mark; /* one block, for the log's own units */
 
-    uint64_t sequence;       /* of the next unit to be submitted */
-    uint64_t submit_lsn;     /* of the next unit of frames to be submitted */
-    uint64_t gather_lsn;     /* of the next unit to gather */
+    uint64_t sequence;   /* of the next unit to be submitted */
+    uint64_t submit_lsn; /* of the next unit of frames to be submitted */
+    uint64_t gather_lsn; /* of the next unit to gather */
     uint64_t durable_lsn;
-    uint64_t reported_lsn;   /* the last on_durable */
+    uint64_t reported_lsn; /* the last on_durable */
     uint64_t release_lsn;
-    uint64_t kept_lsn;       /* the release that a durable unit tells */
+    uint64_t kept_lsn; /* the release that a durable unit tells */
 
     bool is_stalled;
-    bool is_pressed;         /* on_pressure fired and nothing was released since */
-    bool is_stop_due;        /* something was written since the last WAL_STOP */
+    bool is_pressed;  /* on_pressure fired and nothing was released since */
+    bool is_stop_due; /* something was written since the last WAL_STOP */
     bool is_closing;
     wal_close_cb close_cb;
     struct task task;
@@ -92,7 +92,7 @@ static void wal_invariants(const struct wal *wal)
     assert(wal->files.position % WAL_BLOCK_SIZE == 0);
 }
 
-/* ---- Units in memory --------------------------------------------------------------------------------------------- */
+/* ---- Units in memory -------------------------------------------------------------------------------------------- */
 
 static struct unit *unit_acquire(struct wal *wal)
 {
@@ -169,6 +169,7 @@ static void unit_put(struct unit *unit, struct bytes bytes)
 static void gathering_seal(struct wal *wal)
 {
     struct unit *unit = wal->gathering;
+    assert(unit != NULL);
     assert(unit->frame_count > 0);
     wal->gathering = NULL;
     wal->gather_lsn = unit->lsn + wal_unit_size(unit->size - WAL_UNIT_HEADER_SIZE);
@@ -207,15 +208,16 @@ static uint64_t frame_gather(struct wal *wal, const struct wal_frame *frame)
     return lsn;
 }
 
-/* ---- Writing ----------------------------------------------------------------------------------------------------- */
+/* ---- Writing ---------------------------------------------------------------------------------------------------- */
 
 static void write_on_done(struct disk_write *req, enum err err)
 {
     struct wal *wal = container_of(req, struct wal, write);
     assert(wal->is_writing);
     if (err != OK) {
-        process_stop("write-ahead log %s: write of %zu bytes to file %llu at position %llu: %s", wal->dir, req->bytes.size,
-                     (unsigned long long)wal->files.active->sequence, (unsigned long long)req->position, err_text(err));
+        process_stop("write-ahead log %s: write of %zu bytes to file %llu at position %llu: %s", wal->dir,
+                     req->bytes.size, (unsigned long long)wal->files.active->sequence,
+                     (unsigned long long)req->position, err_text(err));
     }
     wal->is_writing = false;
     wal->files.has_durable_unit = true;
@@ -236,7 +238,8 @@ static void write_on_done(struct disk_write *req, enum err err)
 }
 
 /* Completes the header of the unit in `data` (payload behind it, room for whole blocks) and submits it. */
-static void unit_submit(struct wal *wal, uint8_t *data, const struct unit *unit, enum wal_unit_kind kind, size_t payload_size)
+static void unit_submit(struct wal *wal, uint8_t *data, const struct unit *unit, enum wal_unit_kind kind,
+                        size_t payload_size)
 {
     uint64_t lsn = wal->submit_lsn;
     size_t size = wal_unit_size(payload_size);
@@ -248,8 +251,7 @@ static void unit_submit(struct wal *wal, uint8_t *data, const struct unit *unit,
         .lsn = lsn,
         .kept_lsn = wal->release_lsn < lsn ? wal->release_lsn : lsn,
         .payload_size = payload_size,
-        .payload_crc =
-            unit != NULL ? unit->crc : crc32c(0, (struct bytes){data + WAL_UNIT_HEADER_SIZE, payload_size}),
+        .payload_crc = unit != NULL ? unit->crc : crc32c(0, (struct bytes){data + WAL_UNIT_HEADER_SIZE, payload_size}),
         .frame_count = unit != NULL ? unit->frame_count : 0,
     };
     wal_unit_header_encode(&header, data);
@@ -327,7 +329,7 @@ static void wal_pump(struct wal *wal)
     }
 }
 
-/* ---- One turn ---------------------------------------------------------------------------------------------------- */
+/* ---- One turn --------------------------------------------------------------------------------------------------- */
 
 /* Live data is over its size, or only a release can end a stall. */
 static bool is_over_pressure(const struct wal *wal)
@@ -393,7 +395,7 @@ static void files_on_change(struct wal_files *files)
     wal_tick(container_of(files, struct wal, files));
 }
 
-/* ---- Open -------------------------------------------------------------------------------------------------------- */
+/* ---- Open ------------------------------------------------------------------------------------------------------- */
 
 static enum err options_check(struct wal_options *options, struct errmsg *msg)
 {
@@ -412,8 +414,10 @@ static enum err options_check(struct wal_options *options, struct errmsg *msg)
     if (options->file_size % WAL_BLOCK_SIZE != 0 || options->file_size_first % WAL_BLOCK_SIZE != 0) {
         return fail(msg, ERR_INVALID, "size of a file of the write-ahead log: not a multiple of %zu", WAL_BLOCK_SIZE);
     }
-    if (options->file_size / WAL_BLOCK_SIZE < FILE_BLOCKS_MIN || options->file_size_first / WAL_BLOCK_SIZE < FILE_BLOCKS_MIN) {
-        return fail(msg, ERR_INVALID, "size of a file of the write-ahead log: at least %zu", FILE_BLOCKS_MIN * WAL_BLOCK_SIZE);
+    if (options->file_size / WAL_BLOCK_SIZE < FILE_BLOCKS_MIN ||
+        options->file_size_first / WAL_BLOCK_SIZE < FILE_BLOCKS_MIN) {
+        return fail(msg, ERR_INVALID, "size of a file of the write-ahead log: at least %zu",
+                    FILE_BLOCKS_MIN * WAL_BLOCK_SIZE);
     }
     if (options->file_count_max < FILE_COUNT_MIN) {
         return fail(msg, ERR_INVALID, "number of files of the write-ahead log: at least %d", FILE_COUNT_MIN);
@@ -489,7 +493,7 @@ enum err wal_scan(struct env *env, const char *dir, void *owner, wal_replay_cb r
     return err;
 }
 
-/* ---- Use --------------------------------------------------------------------------------------------------------- */
+/* ---- Use -------------------------------------------------------------------------------------------------------- */
 
 uint64_t wal_append(struct wal *wal, const struct wal_frame *frame)
 {
@@ -497,7 +501,7 @@ uint64_t wal_append(struct wal *wal, const struct wal_frame *frame)
     assert(frame->kind != WAL_STOP);
     wal->is_stop_due = true;
     uint64_t lsn = frame_gather(wal, frame);
-    bool is_due = !list_is_empty(&wal->queue) || wal->gathering->is_awaited;
+    bool is_due = !list_is_empty(&wal->queue) || (wal->gathering != NULL && wal->gathering->is_awaited);
     if (!wal->is_writing && is_due) {
         env_task(wal->env, &wal->task);
     }

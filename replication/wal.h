@@ -18,7 +18,7 @@
 enum wal_kind {              /* on disk */
     WAL_HARD_STATE = 1,      /* term, vote (in `value`) */
     WAL_ENTRY = 2,           /* index, term, entry kind (in `value`), payload; index <= last: truncates first */
-    WAL_COMMIT = 3,          /* all entries up to `index` are known committed; never waited for: alone it starts no write */
+    WAL_COMMIT = 3, /* all entries up to `index` are known committed; never waited for: alone it starts no write */
     WAL_INSTALL = 4,         /* a staged snapshot takes the place of the log up to `index` */
     WAL_STOP = 5,            /* clean end: what is before is complete; group 0; written by wal_close() alone */
 };
@@ -62,12 +62,14 @@ struct wal_options {
 
 typedef void (*wal_replay_cb)(void *owner, const struct wal_record *record);
 
-/* Reads directory `dir` (created when missing; its parent is there), calls `replay` for every frame of every whole unit in order, cuts a torn
- * tail, and is then ready to append. Blocks; before the shard serves. ERR_DAMAGED, ERR_UNSUPPORTED (format version),
- * ERR_INVALID (options), ERR_IO, ERR_NO_SPACE with text; frames may have been replayed before. The loss of all files at once looks like an
- * empty log from here: compare wal_end_lsn() with what the last checkpoint knew. */
+/* Reads directory `dir` (created when missing; its parent is there), calls `replay` for every frame of every whole unit
+ * in order, cuts a torn tail, and is then ready to append. Blocks; before the shard serves. ERR_DAMAGED,
+ * ERR_UNSUPPORTED (format version), ERR_INVALID (options), ERR_IO, ERR_NO_SPACE with text; frames may have been
+ * replayed before. The loss of all files at once looks like an empty log from here: compare wal_end_lsn() with what the
+ * last checkpoint knew. */
 MUST_CHECK enum err wal_open(struct env *env, const char *dir, const struct wal_options *options, void *owner,
-                             const struct wal_handlers *handlers, wal_replay_cb replay, struct wal **wal, struct errmsg *msg);
+                             const struct wal_handlers *handlers, wal_replay_cb replay, struct wal **wal,
+                             struct errmsg *msg);
 /* Reads a log of another layout without opening it for appends: what is torn is left out, nothing is changed. Errors as
  * above; ERR_NOT_FOUND: no such directory. */
 MUST_CHECK enum err wal_scan(struct env *env, const char *dir, void *owner, wal_replay_cb replay, struct errmsg *msg);
@@ -77,7 +79,7 @@ MUST_CHECK enum err wal_scan(struct env *env, const char *dir, void *owner, wal_
  * what it appends bounded (GROUP_TAIL_SIZE_MAX, wal_is_stalled()). Frame payload <= ENTRY_SIZE_MAX. */
 uint64_t wal_append(struct wal *wal, const struct wal_frame *frame);
 uint64_t wal_durable_lsn(const struct wal *wal);
-uint64_t wal_end_lsn(const struct wal *wal);     /* behind the last frame appended, but for commit marks behind all else */
+uint64_t wal_end_lsn(const struct wal *wal); /* behind the last frame appended, but for commit marks behind all else */
 uint64_t wal_start_lsn(const struct wal *wal);   /* first LSN that is still kept */
 /* Nothing below `lsn` (<= wal_end_lsn()) is needed any more: files wholly below are recycled in the background, once a
  * later unit has told so durably. Never goes back: a lower one than before does nothing. */

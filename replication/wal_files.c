@@ -14,17 +14,17 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* ---- File operations: on a worker, or blocking at open ----------------------------------------------------------- */
+/* ---- File operations: on a worker, or blocking at open ---------------------------------------------------------- */
 
 static enum err op_fail(struct errmsg *msg, enum err err, const char *path, const char *what)
 {
     return fail(msg, err, "%s: %s: %s", path, what, err_text(err));
 }
 
-/* Header, and zeros up to the full size, so that every later write overwrites allocated blocks: no metadata changes with
- * it, and one write is one device operation. */
-static enum err file_fill(struct disk *disk, int fd, const char *path, const struct wal_file_header *header, bool is_new,
-                          struct errmsg *msg)
+/* Header, and zeros up to the full size, so that every later write overwrites allocated blocks: no metadata changes
+ * with it, and one write is one device operation. */
+static enum err file_fill(struct disk *disk, int fd, const char *path, const struct wal_file_header *header,
+                          bool is_new, struct errmsg *msg)
 {
     uint64_t end = is_new ? header->size : WAL_BLOCK_SIZE;
     size_t capacity = end < WAL_FILL_SIZE ? (size_t)end : WAL_FILL_SIZE;
@@ -48,8 +48,8 @@ static enum err file_fill(struct disk *disk, int fd, const char *path, const str
 }
 
 /* Brings <sequence>.new, which is new (empty) or an old file, under its .wal name. *fd stays open on success. */
-static enum err file_prepare(struct disk *disk, const char *dir, const struct wal_file_header *header, bool is_new, int *fd,
-                             struct errmsg *msg)
+static enum err file_prepare(struct disk *disk, const char *dir, const struct wal_file_header *header, bool is_new,
+                             int *fd, struct errmsg *msg)
 {
     char *path_new = wal_file_path(dir, header->sequence, WAL_SUFFIX_NEW);
     char *path = wal_file_path(dir, header->sequence, WAL_SUFFIX);
@@ -113,7 +113,8 @@ static enum err file_take(const struct wal_job *job, struct errmsg *msg)
     return err;
 }
 
-static enum err file_unlink(struct disk *disk, const char *dir, uint64_t sequence, const char *suffix, struct errmsg *msg)
+static enum err file_unlink(struct disk *disk, const char *dir, uint64_t sequence, const char *suffix,
+                            struct errmsg *msg)
 {
     char *path = wal_file_path(dir, sequence, suffix);
     enum err err = disk->unlink(disk, path);
@@ -165,7 +166,7 @@ static void job_run(struct work *work)
     }
 }
 
-/* ---- The set of files -------------------------------------------------------------------------------------------- */
+/* ---- The set of files ------------------------------------------------------------------------------------------- */
 
 static struct wal_file *files_first(const struct wal_files *files)
 {
@@ -241,7 +242,7 @@ bool wal_files_can_free(const struct wal_files *files, uint64_t kept_lsn)
     return files->has_durable_unit || first->link.next != &files->active->link;
 }
 
-/* ---- Jobs -------------------------------------------------------------------------------------------------------- */
+/* ---- Jobs ------------------------------------------------------------------------------------------------------- */
 
 static void job_failed(struct wal_files *files)
 {
@@ -325,7 +326,7 @@ static void retry_on_timer(struct timer *timer)
     files->on_change(files);
 }
 
-/* ---- Open and close ---------------------------------------------------------------------------------------------- */
+/* ---- Open and close --------------------------------------------------------------------------------------------- */
 
 static void files_close_handles(struct wal_files *files)
 {
@@ -436,7 +437,8 @@ static enum err torn_cut(struct wal_files *files, struct errmsg *msg)
 {
     struct disk *disk = files->env->disk;
     char *path = wal_file_path(files->dir, files->active->sequence, WAL_SUFFIX);
-    trace(WARN, WAL, "torn tail cut", KV("shard", files->env->shard), KV("file", path), KV("position", files->position));
+    trace(WARN, WAL, "torn tail cut", KV("shard", files->env->shard), KV("file", path),
+          KV("position", files->position));
     uint8_t *block = mem_aligned(WAL_BLOCK_SIZE, WAL_BLOCK_SIZE);
     struct iovec iov = {.iov_base = block, .iov_len = WAL_BLOCK_SIZE};
     enum err err = disk->pwritev(disk, files->active->fd, files->position, &iov, 1);

@@ -1,5 +1,5 @@
-/* The files of a write-ahead log: the one that is written, full ones before it, ready ones behind it; and the background
- * job that makes, recycles and removes them.
+/* The files of a write-ahead log: the one that is written, full ones before it, ready ones behind it; and the
+ * background job that makes, recycles and removes them.
  *
  *      make: create <n>.new, zero-fill, header        recycle: <old>.wal -> <n>.new, new header
  *                     |                                                  |
@@ -11,7 +11,8 @@
  *
  * Runs on:  the shard's thread; the job's file operations run on a worker. At most one job at a time, and each leaves
  *           names that recovery accepts wherever it is cut off: a file gets its .wal name when its header is durable.
- * Failure:  a job that fails is told by a trace line and tried again (WAL_RETRY_MS); nothing that is needed is touched. */
+ * Failure:  a job that fails is told by a trace line and tried again (WAL_RETRY_MS); nothing that is needed is
+ * touched. */
 #pragma once
 
 #include "base/env.h"

@@ -1,6 +1,7 @@
 /* Happy path: list the directory; walk file after file, unit after unit, and replay; the walk ends at the first block
  *             that is no whole unit with the number that is due. Then nothing behind it may be one.
- * Failure:    a unit is missing or bad and a later one is there: ERR_DAMAGED. Every number read is checked before use. */
+ * Failure:    a unit is missing or bad and a later one is there: ERR_DAMAGED. Every number read is checked before
+ * use. */
 #include "replication/wal_recover.h"
 
 #include "base/assert.h"
@@ -13,7 +14,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SEQUENCE_DIGITS = 20 };
+enum {
+    SEQUENCE_DIGITS = 20
+};
 
 /* Part of a file in memory. Grows to the largest unit found. */
 struct window {
@@ -35,8 +38,8 @@ struct recovery {
     struct wal_recovered *out;
     struct errmsg *msg;
     struct window window;
-    bool has_unit;            /* sequence and lsn of the next unit are known */
-    uint64_t next_sequence;   /* of the file that the last WAL_UNIT_NEXT names; 0: none */
+    bool has_unit;          /* sequence and lsn of the next unit are known */
+    uint64_t next_sequence; /* of the file that the last WAL_UNIT_NEXT names; 0: none */
     uint64_t next_generation;
 };
 
@@ -69,7 +72,7 @@ char *wal_file_path(const char *dir, uint64_t sequence, const char *suffix)
     return path;
 }
 
-/* ---- Directory --------------------------------------------------------------------------------------------------- */
+/* ---- Directory -------------------------------------------------------------------------------------------------- */
 
 static bool name_parse(const char *name, const char *suffix, uint64_t *sequence)
 {
@@ -150,7 +153,7 @@ static enum err directory_read(struct recovery *r)
     return OK;
 }
 
-/* ---- Reading ----------------------------------------------------------------------------------------------------- */
+/* ---- Reading ---------------------------------------------------------------------------------------------------- */
 
 static enum err window_open(struct window *window, const struct wal_file *file, const char *path, struct errmsg *msg)
 {
@@ -168,7 +171,8 @@ static void window_close(struct window *window)
 }
 
 /* Makes [position, position + size) readable at *data; the range is within the file. */
-static enum err window_get(struct window *window, uint64_t position, size_t size, const uint8_t **data, struct errmsg *msg)
+static enum err window_get(struct window *window, uint64_t position, size_t size, const uint8_t **data,
+                           struct errmsg *msg)
 {
     assert(position <= window->file_size && size <= window->file_size - position);
     uint64_t skipped = position - window->position;
@@ -270,7 +274,7 @@ static enum err unit_read(struct recovery *r, const struct wal_file *file, uint6
     return OK;
 }
 
-/* ---- Replay ------------------------------------------------------------------------------------------------------ */
+/* ---- Replay ----------------------------------------------------------------------------------------------------- */
 
 static enum err unit_replay(struct recovery *r, const struct unit *unit, uint64_t position)
 {
@@ -315,8 +319,8 @@ static enum err file_walk(struct recovery *r, struct wal_file *file, struct unit
         const struct wal_unit_header *header = &unit->header;
         if (!unit_is_due(r, file, header)) {
             return fail(r->msg, ERR_DAMAGED,
-                        "%s: position %" PRIu64 ": unit %" PRIu64 " (LSN %" PRIu64 ") where unit %" PRIu64 " (LSN %" PRIu64
-                        ") is due",
+                        "%s: position %" PRIu64 ": unit %" PRIu64 " (LSN %" PRIu64 ") where unit %" PRIu64
+                        " (LSN %" PRIu64 ") is due",
                         r->window.path, out->position, header->sequence, header->lsn, out->sequence, out->lsn);
         }
         size_t size = wal_unit_size(header->payload_size);
@@ -396,8 +400,9 @@ static enum err file_recover(struct recovery *r, struct wal_file *file, bool *is
     *is_at_end = true;
     r->out->is_torn = unit.look != WAL_UNIT_FOREIGN;
     if (!r->has_unit && file->sequence != 1) {
-        return fail(r->msg, ERR_DAMAGED, "%s: position %" PRIu64 ": the first unit is damaged or files before are missing",
-                    r->window.path, r->out->position);
+        return fail(r->msg, ERR_DAMAGED,
+                    "%s: position %" PRIu64 ": the first unit is damaged or files before are missing", r->window.path,
+                    r->out->position);
     }
     return end_check(r, file);
 }
@@ -428,8 +433,8 @@ static enum err files_recover(struct recovery *r)
     return OK;
 }
 
-enum err wal_recover(struct env *env, const char *dir, void *owner, wal_replay_cb replay, struct wal_recovered *recovered,
-                     struct errmsg *msg)
+enum err wal_recover(struct env *env, const char *dir, void *owner, wal_replay_cb replay,
+                     struct wal_recovered *recovered, struct errmsg *msg)
 {
     *recovered = (struct wal_recovered){.sequence = 1, .lsn = WAL_LSN_FIRST, .kept_lsn = WAL_LSN_FIRST};
     list_init(&recovered->files);

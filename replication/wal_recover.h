@@ -1,8 +1,8 @@
 /* Reads the files of a write-ahead log, replays what is whole, and finds where the log ends. Changes nothing.
  *
  * Runs on:  the shard's thread, before it serves (blocks).
- * Damage:   what a torn write can explain is left out (`is_torn`); everything else is ERR_DAMAGED with a text that names
- *           file and position. Frames may have been replayed by then: the caller drops what they built. */
+ * Damage:   what a torn write can explain is left out (`is_torn`); everything else is ERR_DAMAGED with a text that
+ * names file and position. Frames may have been replayed by then: the caller drops what they built. */
 #pragma once
 
 #include "base/env.h"

@@ -7,7 +7,14 @@
 #include "base/mem.h"
 #include "proto/records.h"
 
-enum { RULE_COMPACTED = 1, RULE_LOG_APPEND_TIME = 2, RULE_ZSTD = 4, RULE_WINDOW = 8, FIX_CRC = 16, FIX_LENGTH = 32 };
+enum {
+    RULE_COMPACTED = 1,
+    RULE_LOG_APPEND_TIME = 2,
+    RULE_ZSTD = 4,
+    RULE_WINDOW = 8,
+    FIX_CRC = 16,
+    FIX_LENGTH = 32
+};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

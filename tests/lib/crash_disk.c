@@ -8,15 +8,25 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-enum { NAME_COUNT_MAX = 128, PATH_SIZE = 128, OP_COUNT_MAX = 128, FILE_COUNT_MAX = 128, HANDLE_COUNT_MAX = 256 };
+enum {
+    NAME_COUNT_MAX = 128,
+    PATH_SIZE = 128,
+    OP_COUNT_MAX = 128,
+    FILE_COUNT_MAX = 128,
+    HANDLE_COUNT_MAX = 256
+};
 
-enum sector { SECTOR_CLEAN, SECTOR_DIRTY, SECTOR_IN_FLIGHT };
+enum sector {
+    SECTOR_CLEAN,
+    SECTOR_DIRTY,
+    SECTOR_IN_FLIGHT
+};
 
 struct file {
     uint8_t *current;
     uint8_t *durable;
-    uint8_t *sectors;  /* enum sector */
-    size_t capacity;   /* bytes of each, whole sectors; beyond the sizes all is zero */
+    uint8_t *sectors; /* enum sector */
+    size_t capacity;  /* bytes of each, whole sectors; beyond the sizes all is zero */
     size_t size;
     size_t size_durable;
 };
@@ -47,7 +57,7 @@ struct crash_disk {
     struct file *handles[HANDLE_COUNT_MAX];
 };
 
-/* ---- Files ------------------------------------------------------------------------------------------------------- */
+/* ---- Files ------------------------------------------------------------------------------------------------------ */
 
 static struct file *file_new(struct crash_disk *disk)
 {
@@ -149,7 +159,7 @@ static void file_crash(struct file *file, enum crash_kind kind, struct rng *rng)
     }
 }
 
-/* ---- Names ------------------------------------------------------------------------------------------------------- */
+/* ---- Names ------------------------------------------------------------------------------------------------------ */
 
 static struct name *name_find(struct names *names, const char *path)
 {
@@ -268,7 +278,7 @@ void crash_disk_list(struct crash_disk *disk, const char *dir, disk_list_cb cb, 
     }
 }
 
-/* ---- Handles ----------------------------------------------------------------------------------------------------- */
+/* ---- Handles ---------------------------------------------------------------------------------------------------- */
 
 enum err crash_disk_open(struct crash_disk *disk, const char *path, unsigned flags, int *handle)
 {
@@ -378,7 +388,7 @@ void crash_disk_sync(struct crash_disk *disk, int handle)
     file->size_durable = file->size;
 }
 
-/* ---- Disks ------------------------------------------------------------------------------------------------------- */
+/* ---- Disks ------------------------------------------------------------------------------------------------------ */
 
 struct crash_disk *crash_disk_new(void)
 {
@@ -442,7 +452,7 @@ struct crash_disk *crash_disk_crash(const struct crash_disk *disk, enum crash_ki
     return target;
 }
 
-/* ---- For tests --------------------------------------------------------------------------------------------------- */
+/* ---- For tests -------------------------------------------------------------------------------------------------- */
 
 uint8_t *crash_disk_data(struct crash_disk *disk, const char *path, size_t *size)
 {

@@ -1,4 +1,5 @@
-/* Happy path: calls of the seam change the crash disk at once; asynchronous ones wait in lists until a step takes one. */
+/* Happy path: calls of the seam change the crash disk at once; asynchronous ones wait in lists until a step takes
+ * one. */
 #include "tests/lib/crash_env.h"
 
 #include <stdio.h>
@@ -7,7 +8,9 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-enum { SPACE = 1 << 30 };
+enum {
+    SPACE = 1 << 30
+};
 
 struct job {
     struct list link;
@@ -49,7 +52,7 @@ static void op_done(struct crash_env *crash)
     }
 }
 
-/* ---- Disk -------------------------------------------------------------------------------------------------------- */
+/* ---- Disk ------------------------------------------------------------------------------------------------------- */
 
 static enum err disk_open(struct disk *disk, const char *path, unsigned flags, int *file, struct errmsg *msg)
 {
@@ -208,7 +211,7 @@ static void write_complete(struct crash_env *crash)
     req->cb(req, OK);
 }
 
-/* ---- Work, tasks, time ------------------------------------------------------------------------------------------- */
+/* ---- Work, tasks, time ------------------------------------------------------------------------------------------ */
 
 static void workers_submit(struct workers *workers, struct work *work)
 {
@@ -310,7 +313,7 @@ bool crash_env_step(struct crash_env *crash)
     return true;
 }
 
-/* ---- Life -------------------------------------------------------------------------------------------------------- */
+/* ---- Life ------------------------------------------------------------------------------------------------------- */
 
 static const struct disk disk_functions = {
     .open = disk_open,

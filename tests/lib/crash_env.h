@@ -1,12 +1,13 @@
-/* A seam for one module at a time: one thread, virtual time, a disk that can crash (tests/lib/crash_disk.h), no network.
+/* A seam for one module at a time: one thread, virtual time, a disk that can crash (tests/lib/crash_disk.h), no
+ * network.
  *
  *     struct crash_env *crash = crash_env_new(seed, disk);
  *     ... open the module on &crash->env ...
  *     while (crash_env_step(crash)) {}
  *
- * `on_op` is called at every moment at which a crash may leave the disk in another state: after each change that a blocking
- * call made, when a write is in flight, and when it is done. It may take crashes of `disk`.
- * Order: writes complete in order; whether a write or a job goes first is drawn. A job runs in one piece. */
+ * `on_op` is called at every moment at which a crash may leave the disk in another state: after each change that a
+ * blocking call made, when a write is in flight, and when it is done. It may take crashes of `disk`. Order: writes
+ * complete in order; whether a write or a job goes first is drawn. A job runs in one piece. */
 #pragma once
 
 #include "base/timers.h"

@@ -12,14 +12,14 @@
 #include "replication/wal_recover.h"
 
 /* Check notes each assertion that it passes, with a system call; these are passed a million times. */
-#define expect(cond, ...)             \
-    do {                              \
-        if (!(cond)) {                \
+#define expect(cond, ...)              \
+    do {                               \
+        if (!(cond)) {                 \
             ck_abort_msg(__VA_ARGS__); \
-        }                             \
+        }                              \
     } while (0)
 
-/* ---- Frames ------------------------------------------------------------------------------------------------------ */
+/* ---- Frames ----------------------------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t value)
 {
@@ -92,7 +92,7 @@ static struct wal_frame frame_of(uint64_t id, uint64_t salt)
     };
 }
 
-/* ---- The script's side ------------------------------------------------------------------------------------------- */
+/* ---- The script's side ------------------------------------------------------------------------------------------ */
 
 static uint64_t draw(struct world *world)
 {
@@ -173,7 +173,7 @@ void world_settle(struct world *world)
     ck_abort_msg("does not come to rest");
 }
 
-/* ---- Checks ------------------------------------------------------------------------------------------------------ */
+/* ---- Checks ----------------------------------------------------------------------------------------------------- */
 
 void world_replay(struct world *world, const struct wal_record *record)
 {
@@ -183,8 +183,8 @@ void world_replay(struct world *world, const struct wal_record *record)
     }
     uint64_t id = record->index;
     expect(id > 0 && id < world->end_id, "id %llu was never appended", (unsigned long long)id);
-    expect(world->replay_id == 0 || id == world->replay_id, "id %llu replayed instead of %llu",
-                  (unsigned long long)id, (unsigned long long)world->replay_id);
+    expect(world->replay_id == 0 || id == world->replay_id, "id %llu replayed instead of %llu", (unsigned long long)id,
+           (unsigned long long)world->replay_id);
     struct world_frame *frame = &world->frames[id];
     struct wal_frame expected = frame_of(id, frame->salt);
     expect(record->value == frame->salt, "id %llu comes from a former life", (unsigned long long)id);
@@ -210,13 +210,13 @@ static void replay_check(struct world *world, uint64_t first_id, const char *wha
 {
     uint64_t end_id = world->replay_id == 0 ? world->durable_id : world->replay_id;
     expect(end_id >= world->durable_id, "%s: %llu frames were durable, %llu are there", what,
-                  (unsigned long long)world->durable_id - 1, (unsigned long long)end_id - 1);
+           (unsigned long long)world->durable_id - 1, (unsigned long long)end_id - 1);
     uint64_t kept_id = 1;
     while (kept_id < world->durable_id && world->frames[kept_id].lsn < world->released_lsn) {
         kept_id++;
     }
     expect(kept_id == world->durable_id || (world->replay_id != 0 && first_id <= kept_id),
-                  "%s: begins at %llu, %llu is needed", what, (unsigned long long)first_id, (unsigned long long)kept_id);
+           "%s: begins at %llu, %llu is needed", what, (unsigned long long)first_id, (unsigned long long)kept_id);
     if (end_id < world->end_id && end_id > 1 && world->replay_id != 0) {
         struct world_frame *next = &world->frames[end_id];
         const struct world_frame *last = &world->frames[end_id - 1];
@@ -331,7 +331,7 @@ static void on_op(void *context)
     }
 }
 
-/* ---- Lives ------------------------------------------------------------------------------------------------------- */
+/* ---- Lives ------------------------------------------------------------------------------------------------------ */
 
 void world_init(struct world *world, const struct wal_options *options, uint64_t seed)
 {
@@ -359,7 +359,8 @@ void world_open(struct world *world, struct crash_disk *disk)
     world->is_closed = false;
     world->replay_id = 0;
     struct errmsg msg = {""};
-    enum err err = wal_open(&world->crash->env, WORLD_DIR, &world->options, world, &handlers, on_replay, &world->wal, &msg);
+    enum err err =
+        wal_open(&world->crash->env, WORLD_DIR, &world->options, world, &handlers, on_replay, &world->wal, &msg);
     expect(err == OK, "%s: %s", err_name(err), msg.text);
     /* All that was replayed counts as durable from here on; what was not is forgotten. */
     uint64_t end_id = world->replay_id == 0 ? world->durable_id : world->replay_id;
@@ -369,7 +370,8 @@ void world_open(struct world *world, struct crash_disk *disk)
     }
     world->end_id = world->durable_id = end_id;
     expect(wal_end_lsn(world->wal) >= world->durable_lsn, "wal_end_lsn(world->wal) >= world->durable_lsn");
-    expect(wal_end_lsn(world->wal) == wal_durable_lsn(world->wal), "wal_end_lsn(world->wal) == wal_durable_lsn(world->wal)");
+    expect(wal_end_lsn(world->wal) == wal_durable_lsn(world->wal),
+           "wal_end_lsn(world->wal) == wal_durable_lsn(world->wal)");
     world->durable_lsn = wal_durable_lsn(world->wal);
     if (world->released_lsn > world->durable_lsn) {
         world->released_lsn = world->durable_lsn; /* frames that were lost lay there */

@@ -1,5 +1,5 @@
-/* A write-ahead log with a memory: knows every frame that was appended and what was reported durable, and checks any disk
- * that a crash leaves against that.
+/* A write-ahead log with a memory: knows every frame that was appended and what was reported durable, and checks any
+ * disk that a crash leaves against that.
  *
  * The frame with id n (1, 2, ...) has index n and a payload that is a function of n and its *salt*; an id that is
  * appended again after a crash gets another salt, so that content of a former life is never taken for it.

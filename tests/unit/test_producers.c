@@ -7,7 +7,10 @@
 #include "base/mem.h"
 #include "tests/lib/test.h"
 
-enum { ADDED = -1, DUPLICATE = -2 }; /* outcomes beside Kafka's codes */
+enum {
+    ADDED = -1,
+    DUPLICATE = -2
+}; /* outcomes beside Kafka's codes */
 
 /* `count` records of a producer from `sequence` on. */
 static struct record_batch batch_of(int64_t id, int epoch, int32_t sequence, int32_t count)
@@ -186,7 +189,11 @@ END_TEST
 
 /* ---- Model: everything ever accepted, searched from the end ---- */
 
-enum { MODEL_STEPS = 400, MODEL_IDS = 6, MODEL_COUNT_MAX = 4 };
+enum {
+    MODEL_STEPS = 400,
+    MODEL_IDS = 6,
+    MODEL_COUNT_MAX = 4
+};
 
 struct model_entry {
     struct record_batch batch;

@@ -147,7 +147,13 @@ START_TEST(every_bit_flip_is_caught)
 }
 END_TEST
 
-enum field { FIELD_NONE, FIELD_I8, FIELD_I16, FIELD_I32, FIELD_I64 };
+enum field {
+    FIELD_NONE,
+    FIELD_I8,
+    FIELD_I16,
+    FIELD_I32,
+    FIELD_I64
+};
 
 struct fault_row {
     const char *name;

@@ -1,5 +1,5 @@
-/* Power loss and killed processes at every moment of a write-ahead log's life: files being made, recycled, removed, units
- * in flight, a cut that is being made durable. The checks are in tests/lib/wal_world.h. */
+/* Power loss and killed processes at every moment of a write-ahead log's life: files being made, recycled, removed,
+ * units in flight, a cut that is being made durable. The checks are in tests/lib/wal_world.h. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -39,9 +39,9 @@ START_TEST(every_moment_survives_every_kind_of_crash)
 }
 END_TEST
 
-/* Goal: crash after crash, what was durable stays, LSNs go up, and nothing of a former life comes back. Method: chains of
- * lives, each begun on what a crash at a drawn moment of the one before has left, its opening included; in each, crashes
- * on the side are checked, too. */
+/* Goal: crash after crash, what was durable stays, LSNs go up, and nothing of a former life comes back. Method: chains
+ * of lives, each begun on what a crash at a drawn moment of the one before has left, its opening included; in each,
+ * crashes on the side are checked, too. */
 START_TEST(chains_of_crashes_keep_what_was_durable)
 {
     struct world world;

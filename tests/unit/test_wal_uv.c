@@ -15,9 +15,9 @@ struct fixture {
     struct uv_env *uv;
     struct env *env;
     struct wal *wal;
-    uint64_t replayed;  /* frames */
-    uint64_t appended;  /* indexes 1, 2, ... */
-    uint64_t target;    /* to append in all */
+    uint64_t replayed; /* frames */
+    uint64_t appended; /* indexes 1, 2, ... */
+    uint64_t target;   /* to append in all */
     uint64_t last_lsn;
     bool is_closing, is_closed;
 };
@@ -36,8 +36,13 @@ static void append_next(void)
     size_t size = size_of(fix.appended);
     slices[0] = (struct slice){.bytes = {pattern + fix.appended % 251, size / 3}};
     slices[1] = (struct slice){.bytes = {pattern + fix.appended % 251 + size / 3, size - size / 3}};
-    struct wal_frame frame = {.group = 9, .kind = WAL_ENTRY, .index = fix.appended, .term = 4, .value = 1,
-                              .slices = slices, .slice_count = 2};
+    struct wal_frame frame = {.group = 9,
+                              .kind = WAL_ENTRY,
+                              .index = fix.appended,
+                              .term = 4,
+                              .value = 1,
+                              .slices = slices,
+                              .slice_count = 2};
     fix.last_lsn = wal_append(fix.wal, &frame);
 }
 
