@@ -1,0 +1,140 @@
+/* Every block has a header in front that links it to its heap. The distance from the header's start to the block keeps
+ * the alignment that was asked for, and is noted right before the block, so that mem_free() finds its way back. */
+#include "tests/lib/sim_mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/list.h"
+#include "base/mem.h"
+
+enum {
+    ALIGNMENT = 16
+};
+
+struct sim_heap {
+    struct list blocks;
+    size_t count;
+};
+
+struct block {
+    struct list link; /* of its heap's blocks; to itself if it has none */
+    struct sim_heap *heap;
+    size_t size;
+    size_t offset; /* from the start of the allocation to the memory handed out, which is right behind this struct */
+    size_t padding;
+};
+
+static_assert(sizeof(struct block) % ALIGNMENT == 0, "the memory behind the header is aligned");
+
+static struct sim_heap *current;
+
+struct sim_heap *sim_heap_open(void)
+{
+    struct sim_heap *heap = calloc(1, sizeof(*heap));
+    assert(heap != NULL);
+    list_init(&heap->blocks);
+    return heap;
+}
+
+static struct block *block_of(void *memory)
+{
+    return (struct block *)memory - 1;
+}
+
+static void *block_start(struct block *block)
+{
+    return (uint8_t *)(block + 1) - block->offset;
+}
+
+size_t sim_heap_close(struct sim_heap *heap)
+{
+    size_t count = heap->count;
+    assert(current != heap);
+    struct list *next;
+    for (struct list *link = heap->blocks.next; link != &heap->blocks; link = next) {
+        next = link->next;
+        free(block_start(container_of(link, struct block, link)));
+    }
+    free(heap);
+    return count;
+}
+
+size_t sim_heap_block_count(const struct sim_heap *heap)
+{
+    return heap->count;
+}
+
+struct sim_heap *sim_heap_enter(struct sim_heap *heap)
+{
+    struct sim_heap *before = current;
+    current = heap;
+    return before;
+}
+
+static void *block_new(size_t alignment, size_t size, bool is_zeroed)
+{
+    size_t offset = alignment > sizeof(struct block) ? alignment : sizeof(struct block);
+    void *start = NULL;
+    assert(size > 0);
+    int failed = posix_memalign(&start, alignment > ALIGNMENT ? alignment : ALIGNMENT, offset + size);
+    assert(failed == 0);
+    uint8_t *memory = (uint8_t *)start + offset;
+    struct block *block = block_of(memory);
+    /* What is not zeroed is filled, so that reading it is seen, and seen alike in every run. */
+    memset(memory, is_zeroed ? 0 : 0xA5, size);
+    *block = (struct block){.heap = current, .size = size, .offset = offset};
+    list_init(&block->link);
+    if (current != NULL) {
+        list_push(&current->blocks, &block->link);
+        current->count++;
+    }
+    return memory;
+}
+
+void *mem_alloc(size_t size)
+{
+    return block_new(ALIGNMENT, size, true);
+}
+
+void *mem_alloc_raw(size_t size)
+{
+    return block_new(ALIGNMENT, size, false);
+}
+
+void *mem_resize(void *memory, size_t size)
+{
+    void *moved = block_new(ALIGNMENT, size, false);
+    if (memory != NULL) {
+        size_t before = block_of(memory)->size;
+        memcpy(moved, memory, before < size ? before : size);
+        mem_free(memory);
+    }
+    return moved;
+}
+
+void *mem_aligned(size_t alignment, size_t size)
+{
+    assert(alignment >= sizeof(void *) && (alignment & (alignment - 1)) == 0);
+    return block_new(alignment, size, true);
+}
+
+char *mem_strdup(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    return memcpy(mem_alloc_raw(size), text, size);
+}
+
+void mem_free(void *memory)
+{
+    if (memory == NULL) {
+        return;
+    }
+    struct block *block = block_of(memory);
+    if (block->heap != NULL) {
+        block->heap->count--;
+    }
+    list_remove(&block->link);
+    free(block_start(block));
+}
