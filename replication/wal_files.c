@@ -247,8 +247,11 @@ bool wal_files_can_free(const struct wal_files *files, uint64_t kept_lsn)
 static void job_failed(struct wal_files *files)
 {
     struct wal_job *job = &files->job;
-    trace(WARN, WAL, "file not ready, will try again", KV("shard", files->env->shard), KV("error", err_name(job->err)),
-          KV("cause", job->msg.text));
+    if (!files->is_failing) { /* once, not every second */
+        trace(WARN, WAL, "file not ready, will try again", KV("shard", files->env->shard),
+              KV("error", err_name(job->err)), KV("cause", job->msg.text));
+    }
+    files->is_failing = true;
     files->is_source_broken = files->is_source_broken || job->kind == WAL_JOB_RECYCLE;
     if (!files->is_closing) {
         files->is_retry_set = true;
@@ -267,6 +270,7 @@ static void job_on_done(struct work *work)
         files->on_change(files);
         return;
     }
+    files->is_failing = false;
     if (job->kind == WAL_JOB_RECYCLE || job->kind == WAL_JOB_REMOVE) {
         files_drop_first(files);
         files->is_source_broken = false;
@@ -456,13 +460,14 @@ static enum err torn_cut(struct wal_files *files, struct errmsg *msg)
 enum err wal_files_open(struct wal_files *files, struct env *env, const char *dir, const struct wal_options *options,
                         struct wal_recovered *recovered, struct errmsg *msg)
 {
-    uint64_t live_files = options->checkpoint_size / options->file_size;
+    /* Twice what a checkpoint frees in its stride: files that were filled once are not removed and filled again. */
+    uint64_t ready_max = 2 * (options->checkpoint_size / options->file_size + 1);
     *files = (struct wal_files){
         .env = env,
         .dir = dir,
         .file_size = options->file_size,
         .count_max = options->file_count_max,
-        .ready_max = live_files < options->file_count_max ? (unsigned)live_files + 1 : options->file_count_max,
+        .ready_max = ready_max < options->file_count_max ? (unsigned)ready_max : options->file_count_max,
         .job = {.kind = WAL_JOB_NONE},
     };
     list_init(&files->list);

@@ -55,6 +55,7 @@ struct wal_files { /* Embedded in the log. */
     bool is_closing;
     bool is_job_running;
     bool is_retry_set;
+    bool is_failing;         /* the last job did */
     struct timer retry;
     struct wal_job job;
     void (*on_change)(struct wal_files *files); /* a job is done; never inside a call of this module */

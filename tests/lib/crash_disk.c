@@ -59,20 +59,61 @@ struct crash_disk {
 
 /* ---- Files ------------------------------------------------------------------------------------------------------ */
 
-static struct file *file_new(struct crash_disk *disk)
-{
-    assert(disk->file_count < FILE_COUNT_MAX);
-    struct file *file = mem_alloc(sizeof *file);
-    disk->files[disk->file_count++] = file;
-    return file;
-}
-
 static void file_free(struct file *file)
 {
     mem_free(file->current);
     mem_free(file->durable);
     mem_free(file->sectors);
     mem_free(file);
+}
+
+static bool file_is_used(const struct crash_disk *disk, const struct file *file)
+{
+    for (size_t i = 0; i < disk->names.count; i++) {
+        if (disk->names.list[i].file == file) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < disk->durable.count; i++) {
+        if (disk->durable.list[i].file == file) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < disk->op_count; i++) {
+        if (disk->ops[i].file == file) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < HANDLE_COUNT_MAX; i++) {
+        if (disk->handles[i] == file) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void files_collect(struct crash_disk *disk)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < disk->file_count; i++) {
+        if (file_is_used(disk, disk->files[i])) {
+            disk->files[kept++] = disk->files[i];
+        } else {
+            file_free(disk->files[i]);
+        }
+    }
+    disk->file_count = kept;
+}
+
+static struct file *file_new(struct crash_disk *disk)
+{
+    if (disk->file_count == FILE_COUNT_MAX) {
+        files_collect(disk);
+    }
+    assert(disk->file_count < FILE_COUNT_MAX);
+    struct file *file = mem_alloc(sizeof *file);
+    disk->files[disk->file_count++] = file;
+    return file;
 }
 
 static void file_reserve(struct file *file, size_t size)
@@ -213,7 +254,11 @@ static void op_apply(struct names *names, const struct name_op *op)
 
 static void op_add(struct crash_disk *disk, const char *source, const char *target, struct file *file)
 {
-    assert(disk->op_count < OP_COUNT_MAX);
+    if (disk->op_count == OP_COUNT_MAX) { /* a file system would have written its journal long ago */
+        op_apply(&disk->durable, &disk->ops[0]);
+        disk->op_count--;
+        memmove(disk->ops, disk->ops + 1, disk->op_count * sizeof disk->ops[0]);
+    }
     struct name_op *op = &disk->ops[disk->op_count++];
     *op = (struct name_op){.file = file};
     path_copy(op->source, source);

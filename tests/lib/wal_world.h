@@ -40,6 +40,7 @@ struct world {
     size_t payload_max;
     bool is_forging;          /* payloads look like units, of former generations among them */
     bool is_closed;
+    unsigned op_fault_at;     /* the blocking call from world_open() on that fails; the opening is tried again */
     uint64_t crash_count;     /* crashes checked */
     unsigned crash_rate;      /* one in so many moments is a crash; 1: all; 0: none */
     /* A crash that goes on living: taken at the moment that is drawn. */

@@ -21,8 +21,8 @@ static unsigned scale(unsigned count)
     return count * (text == NULL ? 1 : (unsigned)strtoul(text, NULL, 10));
 }
 
-/* Goal: no moment of a life is deadly. Method: at each change of the disk in a life with many file switches, a crash of
- * each kind is taken and recovered twice. */
+/* Goal: no moment of a life is deadly. Method: at each change of the disk in a life with many file switches, a crash
+ * of each kind is taken and recovered twice. */
 START_TEST(every_moment_survives_every_kind_of_crash)
 {
     struct world world;
@@ -39,9 +39,9 @@ START_TEST(every_moment_survives_every_kind_of_crash)
 }
 END_TEST
 
-/* Goal: crash after crash, what was durable stays, LSNs go up, and nothing of a former life comes back. Method: chains
- * of lives, each begun on what a crash at a drawn moment of the one before has left, its opening included; in each,
- * crashes on the side are checked, too. */
+/* Goal: crash after crash, what was durable stays, LSNs go up, and nothing of a former life comes back. Method:
+ * chains of lives, each begun on what a crash at a drawn moment of the one before has left, its opening included; in
+ * each, crashes on the side are checked, too. */
 START_TEST(chains_of_crashes_keep_what_was_durable)
 {
     struct world world;
