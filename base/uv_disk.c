@@ -321,7 +321,9 @@ static void *writer_main(void *context)
         bool was_empty = list_is_empty(&writer->completed);
         list_push(&writer->completed, &req->link);
         if (was_empty) {
+            pthread_mutex_unlock(&writer->mutex); /* the loop, once awake, wants it at once */
             uv_async_send(&writer->async);
+            pthread_mutex_lock(&writer->mutex);
         }
     }
     pthread_mutex_unlock(&writer->mutex);

@@ -240,7 +240,7 @@ static void read_on_done(struct disk_read *req, enum err err)
     }
     ck_assert_int_eq(err, OK);
     ck_assert_uint_eq(req->got, req == &reads[0] ? 4 : 2);
-    ck_assert_mem_eq(req->data, "balsa" + req->position, req->got);
+    ck_assert_mem_eq(req->data, &"balsa"[req->position], req -> got);
 }
 
 /* Goal: background reads give what is there, short at the end of the file, an error on a bad descriptor. */
