@@ -64,6 +64,10 @@ int main(int argc, char **argv)
         options_print_help();
         return 0;
     }
+    if (argc == 2 && strcmp(argv[1], "--help=markdown") == 0) {
+        options_print_markdown(stdout);
+        return 0;
+    }
     options_init(&options);
     if (load_files(&options, argc, argv, &msg) != 0 || options_load_environment(&options, environ, &msg) != OK ||
         load_flags(&options, argc, argv, &msg) != 0 || options_finish(&options, &msg) != OK) {

@@ -11,10 +11,8 @@
 
 #define FROM(low) .min = (low), .max = INT64_MAX
 #define FROM_INT(low) .min = (low), .max = INT32_MAX
-#define POLICY                                                                               \
-    {                                                                                        \
-        .is_accepted = topic_config_policy_accepts, .expected = TOPIC_CONFIG_POLICY_EXPECTED \
-    }
+#define VERSION .is_accepted = config_is_version, .expected = "a version, such as 3.0-IV1"
+#define POLICY .is_accepted = topic_config_policy_accepts, .expected = TOPIC_CONFIG_POLICY_EXPECTED
 
 #define DURABLE "No effect: every write is on the disks of a majority before it is acknowledged."
 #define COMPACTION "No effect: it concerns log compaction."
@@ -74,6 +72,7 @@ static const struct {
     {"alter.config.policy.class.name", "Java classes cannot be loaded: the policy would not be applied"},
     {"replica.selector.class", "consumers read from the leader only"},
     {"remote.log.", "there is no remote storage"},
+    {"log.local.retention.", "there is no remote storage"},
     {"config.providers", "values cannot refer to other places"},
     {"config.providers.", "values cannot refer to other places"},
     {"kafka.metrics.", "Java classes cannot be loaded"},

@@ -113,7 +113,7 @@ static bool take_unit(struct cursor *cursor, uint32_t *unit)
 {
     *unit = 0;
     for (unsigned i = 0; i < 4; i++) {
-        int c = peek_at(cursor, 0);
+        int c = peek(cursor);
         int digit = c >= '0' && c <= '9'   ? c - '0'
                     : c >= 'a' && c <= 'f' ? c - 'a' + 10
                     : c >= 'A' && c <= 'F' ? c - 'A' + 10
@@ -138,7 +138,7 @@ static enum err take_unicode(struct parser *parser, struct field *field)
     if (high < 0xd800 || high > 0xdfff) {
         return put_unicode(parser, field, high);
     }
-    bool is_pair = high < 0xdc00 && peek_at(cursor, 0) == '\\' && peek_at(cursor, 1) == 'u';
+    bool is_pair = high < 0xdc00 && peek(cursor) == '\\' && peek_at(cursor, 1) == 'u';
     if (is_pair) {
         skip(cursor);
         skip(cursor);
@@ -211,6 +211,13 @@ static void skip_comment(struct cursor *cursor)
     }
 }
 
+/* A backslash that continues nothing: what follows may still be a comment. At the very end Java makes an empty
+ * entry. */
+static bool is_idle_continuation(const struct cursor *cursor)
+{
+    return peek_at(cursor, 0) == '\\' && is_line_end(peek_at(cursor, 1)) && cursor->left > 2;
+}
+
 enum err properties_parse(struct bytes text, void *context, properties_cb cb, struct errmsg *msg)
 {
     struct parser parser = {.cursor = {text.data, text.size, 1}, .msg = msg};
@@ -218,7 +225,7 @@ enum err properties_parse(struct bytes text, void *context, properties_cb cb, st
     enum err err = OK;
     while (err == OK && cursor->left > 0) {
         int c = peek_at(cursor, 0);
-        if (is_blank(c)) {
+        if (is_blank(c) || is_idle_continuation(cursor)) {
             skip(cursor);
         } else if (is_line_end(c)) {
             skip_line_end(cursor);
@@ -233,7 +240,7 @@ enum err properties_parse(struct bytes text, void *context, properties_cb cb, st
                 skip_separator(cursor);
                 err = take_field(&parser, false, &value);
             }
-            if (err == OK && (key.size > 0 || value.size > 0)) {
+            if (err == OK) {
                 err = cb(context, parser.key, parser.value, line, msg);
             }
         }

@@ -124,6 +124,20 @@ bool config_list_has(struct bytes list, const char *element)
     return false;
 }
 
+bool config_is_version(struct bytes value)
+{
+    if (value.size == 0 || value.data[0] < '0' || value.data[0] > '9' || memchr(value.data, '.', value.size) == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < value.size; i++) {
+        uint8_t c = value.data[i];
+        if (c == '\0' || strchr("0123456789.-IV", c) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Next of "a|b"; false at the end. */
 static bool choice_next(const char **choices, struct bytes *choice)
 {
@@ -194,6 +208,9 @@ bool config_is_valid(enum config_type type, const struct config_rule *rule, stru
     if (rule->is_accepted != NULL) {
         return rule->is_accepted(value);
     }
+    if (rule->choices != NULL && type != CONFIG_LIST) {
+        return is_choice(rule->choices, value);
+    }
     switch (type) {
     case CONFIG_BOOL:
         return config_parse_bool(value, &truth);
@@ -210,7 +227,7 @@ bool config_is_valid(enum config_type type, const struct config_rule *rule, stru
     case CONFIG_STRING:
     case CONFIG_CLASS:
     case CONFIG_PASSWORD:
-        return rule->choices == NULL || is_choice(rule->choices, value);
+        return true;
     }
     return false;
 }
@@ -247,6 +264,10 @@ void config_expected(enum config_type type, const struct config_rule *rule, char
         (void)snprintf(text, size, "%s", rule->expected);
         return;
     }
+    if (rule->choices != NULL) {
+        expected_choices(type == CONFIG_LIST ? "a list of: " : "one of: ", rule->choices, text, size);
+        return;
+    }
     switch (type) {
     case CONFIG_BOOL:
         (void)snprintf(text, size, "true or false");
@@ -264,20 +285,12 @@ void config_expected(enum config_type type, const struct config_rule *rule, char
         }
         break;
     case CONFIG_LIST:
-        if (rule->choices != NULL) {
-            expected_choices("a list of: ", rule->choices, text, size);
-        } else {
-            (void)snprintf(text, size, "a comma-separated list");
-        }
+        (void)snprintf(text, size, "a comma-separated list");
         break;
     case CONFIG_STRING:
     case CONFIG_CLASS:
     case CONFIG_PASSWORD:
-        if (rule->choices != NULL) {
-            expected_choices("one of: ", rule->choices, text, size);
-        } else {
-            (void)snprintf(text, size, "text without control characters");
-        }
+        (void)snprintf(text, size, "text without control characters");
         break;
     }
 }

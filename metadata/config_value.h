@@ -1,5 +1,5 @@
-/* Values of configuration keys, of topics and of the broker alike: Kafka's types, one rule a key, and the text that tells
- * what was expected. Values come from clients and files: any bytes are safe. Pure. */
+/* Values of configuration keys, of topics and of the broker alike: Kafka's types, one rule a key, and the text
+ * that tells what was expected. Values come from clients and files: any bytes are safe. Pure. */
 #pragma once
 
 #include "base/bytes.h"
@@ -24,7 +24,7 @@ enum config_use {
 /* What values a key takes, beyond its type. All zero: whatever the type allows. */
 struct config_rule {
     int64_t min, max;                        /* of numbers, inclusive; both 0: the type's whole range */
-    const char *choices;                     /* "a|b": a string is one of them, each element of a list too */
+    const char *choices;                     /* "a|b": the value is one of them; of a list, each element */
     bool (*is_accepted)(struct bytes value); /* instead of all else; `expected` then says what it wants */
     const char *expected;
 };
@@ -35,6 +35,8 @@ struct bytes config_trim(struct bytes value);
 MUST_CHECK bool config_parse_bool(struct bytes value, bool *result);
 MUST_CHECK bool config_parse_long(struct bytes value, int64_t *result);
 MUST_CHECK bool config_parse_double(struct bytes value, double *result);
+/* A version of Kafka's formats: 0.10.2, 2.8, 3.0-IV1. */
+bool config_is_version(struct bytes value);
 /* Takes the next element off a comma-separated list; false at its end. An empty list has none. */
 bool config_list_next(struct bytes *list, struct bytes *element);
 bool config_list_has(struct bytes list, const char *element);

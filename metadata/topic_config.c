@@ -31,12 +31,6 @@ bool topic_config_policy_accepts(struct bytes value)
     return true;
 }
 
-static bool gzip_level_is_valid(struct bytes value)
-{
-    int64_t level;
-    return config_parse_long(value, &level) && (level == -1 || (level >= 1 && level <= 9));
-}
-
 /* "partition:broker", both decimal. */
 static bool is_partition_and_broker(struct bytes value)
 {
@@ -66,22 +60,8 @@ static bool throttled_is_valid(struct bytes value)
     return true;
 }
 
-/* Kafka's format versions: 0.10.2, 2.8, 3.0-IV1. */
-static bool format_version_is_valid(struct bytes value)
-{
-    if (value.size == 0 || value.data[0] < '0' || value.data[0] > '9' || memchr(value.data, '.', value.size) == NULL) {
-        return false;
-    }
-    for (size_t i = 0; i < value.size; i++) {
-        uint8_t c = value.data[i];
-        if (c == '\0' || strchr("0123456789.-IV", c) == NULL) {
-            return false;
-        }
-    }
-    return true;
-}
-
 #define POLICY .is_accepted = topic_config_policy_accepts, .expected = TOPIC_CONFIG_POLICY_EXPECTED
+#define VERSION .is_accepted = config_is_version, .expected = "a version, such as 3.0-IV1"
 #define THROTTLED .is_accepted = throttled_is_valid, .expected = "* or a list of partition:broker"
 #define FROM(low) .min = (low), .max = INT64_MAX
 #define FROM_INT(low) .min = (low), .max = INT32_MAX
