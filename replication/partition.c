@@ -1,13 +1,11 @@
 /* A partition's life, its roles, and what readers ask of it.
  *
- * Happy path: open at a checkpoint; the replica applies what is committed and tells the role; readers see the log up
- * to its
- * end, which is the high watermark, as only committed data is ever in it.
- * Failure: damage that a read, a lookup or apply finds takes the replica out of service; until it is closed all
- * calls answer
- * KAFKA_STORAGE_ERROR. Close: all who wait are answered NOT_LEADER_OR_FOLLOWER and all watches woken, in one task;
- * reads of the log are cancelled;
- * its files are removed, if they are to be, in a work job; then machine->closed. */
+ * Happy path: open at a checkpoint; the replica applies what is committed and tells the role; readers see the log up to
+ *             its end, which is the high watermark, as only committed data is ever in it.
+ * Failure:    damage that a lookup or apply finds takes the replica out of service; until it is closed all calls answer
+ *             KAFKA_STORAGE_ERROR.
+ * Close:      all who wait are answered NOT_LEADER_OR_FOLLOWER and all watches woken, in one task; reads of the log are
+ *             cancelled; its files are removed, if they are to be, in a work job; then machine->closed. */
 #include "replication/partition.h"
 
 #include "base/assert.h"
@@ -63,6 +61,15 @@ enum err partition_description_decode(struct bytes description, struct partition
 
 /* ---- Damage, waking ---- */
 
+static void tell_damage(struct partition *partition)
+{
+    if (partition->is_damaged && !partition->is_damage_told && partition->machine.replica != NULL &&
+        !partition->is_closing) {
+        partition->is_damage_told = true;
+        replica_damaged(partition->machine.replica, partition->damage.text);
+    }
+}
+
 void partition_damaged(struct partition *partition, enum err err, const char *text)
 {
     if (partition->is_damaged) {
@@ -72,7 +79,8 @@ void partition_damaged(struct partition *partition, enum err err, const char *te
     (void)fail(&partition->damage, err, "%s-%d: %s", partition->topic, partition->index, text);
     partition_fail_all(partition, KAFKA_KAFKA_STORAGE_ERROR);
     partition_wake_all(partition);
-    env_task(partition->env, &partition->task); /* the replica is told there: recovery applies before there is one */
+    tell_damage(partition);
+    env_task(partition->env, &partition->task); /* tells again: recovery applies before there is a replica */
 }
 
 void partition_wake_all(struct partition *partition)
@@ -224,11 +232,7 @@ static void partition_on_task(struct task *task)
 {
     struct partition *partition = container_of(task, struct partition, task);
     partition_flush(partition);
-    if (partition->is_damaged && !partition->is_damage_told && partition->machine.replica != NULL &&
-        !partition->is_closing) {
-        partition->is_damage_told = true;
-        replica_damaged(partition->machine.replica, partition->damage.text);
-    }
+    tell_damage(partition);
     if (!is_answered(partition)) {
         partition_answer(partition);
         if (partition->is_closing) {

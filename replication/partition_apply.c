@@ -1,12 +1,10 @@
-/* What a committed entry does. A function of the entry and the state before it: no clock, no configuration, no
- * chance.
+/* What a committed entry does: a function of the entry and the state before it. No clock, no configuration, no chance.
  *
  * Happy path: the command is read to its end; each batch is asked of the producers' table; what is new gets the next
- * offsets
- * and goes to the log in one call; whoever waits for it gets the outcome.
- * Failure: a command that cannot be read was written by another release, or is damage that all check sums missed.
- * Applying the ones behind it would make this replica differ from the others, so the replica takes itself out of
- * service. */
+ *             offsets and goes to the log in one call; whoever waits for it gets the outcome.
+ * Failure:    a command that cannot be read was written by another release, or is damage that all check sums missed.
+ *             Applying the ones behind it would make this replica differ from the others, so it takes itself out of
+ *             service. */
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"

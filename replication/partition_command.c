@@ -1,6 +1,6 @@
-/* Happy path: on the leader each batch is a slice of its own, elsewhere the whole payload is one slice; both are
- * read in place. Otherwise the payload is gathered once, where a piece does not lie in its slice as a whole.
- * Failure: what does not add up is ERR_CORRUPT, before anything was applied. */
+/* Happy path: on the leader each batch is a slice of its own, elsewhere the whole payload is one slice; both are read in
+ *             place. Where a piece does not lie in one slice as a whole, the payload is gathered, once.
+ * Failure:    what does not add up is ERR_CORRUPT, before anything was applied. */
 #include "replication/partition_command.h"
 
 #include "base/assert.h"
@@ -77,6 +77,14 @@ enum err partition_command_open(struct partition_command_reader *reader, const s
     return OK;
 }
 
+/* What every leader has made sure of, and what the tables and the log rely on. */
+static bool is_batch_sane(const struct record_batch *batch)
+{
+    bool has_producer = batch->producer_id >= 0;
+    return batch->count > 0 && batch->last_offset_delta == batch->count - 1 &&
+           (!has_producer || (batch->producer_epoch >= 0 && batch->base_sequence >= 0));
+}
+
 enum err partition_command_next(struct partition_command_reader *reader, struct record_batch *batch)
 {
     reader_settle(reader);
@@ -88,7 +96,7 @@ enum err partition_command_next(struct partition_command_reader *reader, struct 
         reader_gather(reader);
         err = record_batch_view(reader->rest, batch);
     }
-    if (err != OK || batch->count == 0) {
+    if (err != OK || !is_batch_sane(batch)) {
         return ERR_CORRUPT;
     }
     reader_advance(reader, batch->bytes.size);

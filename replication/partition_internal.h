@@ -3,9 +3,9 @@
  *
  * A request waits in one place at a time:
  *
- * partition_produce() --checked--> queue --replica_submit()--> proposal --apply--> answers --task, applied--> cb
- * |                         |                            |                  ^
- * +--refused----------------+--not leader, expired-------+------------------+
+ *   partition_produce() --> queue --replica_submit()--> proposal --apply--> answers --task, applied()--> cb
+ *          |                  |                            |                   ^
+ *          +--refused---------+--not leader, expired-------+--the same---------+
  *
  * Runs on: the shard's thread. */
 #pragma once

@@ -1,13 +1,11 @@
 /* From a client's batch to an entry, and from the outcome to the client.
  *
- * Happy path: partition_produce() checks and queues; the task at the end of the loop turn gathers the queue into
- * entries and
- * submits them; apply fills in the outcome, applied() calls back. Not now: replica_submit() says ERR_BUSY; the
- * queue, which is bounded, waits until something was applied, or for a timer,
- * as the cause may lie with other groups (a stalled WAL) and nothing of this one be in flight.
- * Failure: leadership is lost: all who wait are answered NOT_LEADER_OR_FOLLOWER; those whose entries are in the log
- * are in doubt,
- * and their producers' sequence numbers settle it when they come again. */
+ * Happy path: partition_produce() checks and queues; the task at the end of the loop turn gathers the queue into entries
+ *             and submits them; apply fills in the outcome, applied() calls back.
+ * Busy:       replica_submit() says ERR_BUSY; the queue, which is bounded, waits until something was applied, or for a
+ *             timer, as the cause may lie with other groups (a stalled WAL) while nothing of this one is in flight.
+ * Failure:    leadership is lost: all who wait are answered NOT_LEADER_OR_FOLLOWER; those whose entries are in the log
+ *             are in doubt, and their producers' sequence numbers settle it when they come again. */
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
@@ -18,9 +16,9 @@
 #include <string.h>
 
 enum {
-    RETRY_US = 5000,      /* between attempts while the group takes no proposals */
-    COPY_BELOW_SHARE = 4, /* a batch smaller than a 1/4 of its block is copied: an entry pins its blocks for as long as
-                              it is kept, and must not pin many times its own size */
+    RETRY_US = 5000, /* between attempts while the group takes no proposals */
+    COPY_BELOW_SHARE =
+        4, /* a batch below a quarter of its block is copied: an entry must not pin many times its size */
 };
 
 /* ---- Answers ---- */
@@ -279,7 +277,6 @@ void partition_flush(struct partition *partition)
             partition->is_blocked = true;
             env_timer(partition->env, &partition->retry_timer, RETRY_US);
         } else if (err != OK) {
-            metrics_add(partition->env->metrics, METRIC_PROPOSALS_REFUSED, (int64_t)partition->queue_count);
             queue_fail(partition, error_of_submit(err));
         }
         for (unsigned i = 0; err == OK && i < gathering.count; i++) {
@@ -448,7 +445,6 @@ void partition_trim(struct partition *partition, struct partition_trim *req)
     struct partition_proposal *proposal = NULL;
     enum err err = submit_trim(partition, offset, &proposal);
     if (err != OK) {
-        metrics_add(partition->env->metrics, METRIC_PROPOSALS_REFUSED, 1);
         partition_trim_end(partition, req, error_of_submit(err));
         return;
     }

@@ -44,8 +44,8 @@ struct producers {
 void producers_init(struct producers *producers, size_t count_max);
 void producers_deinit(struct producers *producers);
 size_t producers_count(const struct producers *producers);
-const struct producer *producers_find(const struct producers *producers,
-                                      int64_t id); /* NULL; changed by any other call */
+/* NULL when unknown; valid until the table is changed. */
+const struct producer *producers_find(const struct producers *producers, int64_t id);
 
 /* Whether `batch` (with a producer id) may be appended now. KAFKA_NONE: append it and call producers_add(), or, if
  * *duplicate is set, it was appended then. Else the code to answer. */
