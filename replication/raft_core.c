@@ -371,12 +371,10 @@ static void install(struct step *step, const struct replica_message *source)
     message.install_snapshot.data.base = raft_malloc(1);
     message.install_snapshot.data.len = 1;
     struct change next = {.index = source->install.membership_index, .membership = source->install.membership};
-    struct change before = core->base;
-    core->base = next; /* in force from inside the step on, if it is accepted */
+    step->install = &next;
     core->contact_until_ms = core->now_ms + core->params.election_ms;
     core_step_message(step, &message);
     if (!core->is_installing) {
-        core->base = before;
         step->update->err = step->update->err == OK ? ERR_INVALID : step->update->err;
     }
 }

@@ -54,6 +54,7 @@ struct step {              /* one event on its way through */
     bool is_stale;         /* R5: the message in work has an old term */
     struct entry *const *entries; /* what the raft_entry array in work was made of */
     unsigned entry_count;
+    const struct change *install; /* the membership of the state that is to be installed */
 };
 
 /* raft_core_update.c */

@@ -170,9 +170,9 @@ void core_receive(struct step *step, const struct replica_message *message)
         step->update->err = err;
         return;
     }
-    if (rule_is_from_impostor(&view, message)) {
-        trace(ERROR, RAFT, "another leader of the same term", KV("peer", (int64_t)message->peer),
-              KV("term", (int64_t)view.term));
+    if (rule_is_from_impostor(&view, message) || rule_contradicts(&view, message)) {
+        trace(ERROR, RAFT, "message contradicts this log", KV("peer", (int64_t)message->peer),
+              KV("term", (int64_t)message->term));
         step->update->err = ERR_CORRUPT;
         return;
     }

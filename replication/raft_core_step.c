@@ -55,8 +55,11 @@ struct raft_view core_view(const struct raft_core *core)
         .term = core->raft.current_term,
         .role = core_role(core),
         .is_installing = core->is_installing,
-        .is_in_contact = core->now_ms < core->contact_until_ms,
-        .commit_index = core->raft.commit_index,
+        .is_in_contact =
+            core->now_ms<core->contact_until_ms, .commit_index = core->raft.commit_index, .proven_index = core->commit>
+                    core->confirmed
+                ? core->commit
+                : core->confirmed,
         .stored_index = core->raft.last_stored,
         .last_index = core->terms.last_index,
         .terms = &core->terms,
@@ -394,6 +397,7 @@ static void note_install(struct step *step, const struct raft_update *found)
     core->is_installing = true;
     term_log_reset(&core->terms, metadata->index, metadata->term);
     core->change_count = 0;
+    core->base = *step->install;
     step->update->is_installing = true;
 }
 

@@ -160,6 +160,29 @@ void rule_stale_result(struct replica_message *result)
     }
 }
 
+static bool is_other_term(const struct raft_view *view, uint64_t index, uint64_t term)
+{
+    uint64_t here = index > 0 && index <= view->proven_index ? term_log_at(view->terms, index) : 0;
+    return here != 0 && here != term;
+}
+
+bool rule_contradicts(const struct raft_view *view, const struct replica_message *message)
+{
+    if (!rule_is_on(RULE_OWN_TERM_LEADER) || message->kind != REPLICA_APPEND || message->term < view->term) {
+        return false;
+    }
+    if (is_other_term(view, message->append.prev_index, message->append.prev_term)) {
+        return true;
+    }
+    for (unsigned i = 0; i < message->append.entry_count; i++) {
+        const struct entry *entry = message->append.entries[i];
+        if (is_other_term(view, entry->index, entry->term)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool rule_is_from_impostor(const struct raft_view *view, const struct replica_message *message)
 {
     return rule_is_on(RULE_OWN_TERM_LEADER) && view->role == REPLICA_LEADER && message->term == view->term &&

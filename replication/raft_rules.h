@@ -57,6 +57,7 @@ struct raft_view {             /* a group as it is, borrowed */
     bool is_installing;
     bool is_in_contact;        /* a leader's message came within the last election timeout */
     uint64_t commit_index;     /* libraft's; what is compared with terms of the log */
+    uint64_t proven_index;     /* committed for certain: the most that was ever known, and confirmed memberships */
     uint64_t stored_index;     /* reported durable */
     uint64_t last_index;
     const struct term_log *terms;
@@ -118,6 +119,8 @@ bool rule_may_trim(const struct raft_view *view, uint64_t index);
 MUST_CHECK enum err rule_check_install(const struct raft_view *view, const struct replica_message *message);
 /* R16. */
 uint64_t rule_apply_bound(const struct raft_view *view, uint64_t commit_index, uint64_t durable_index);
+/* R18. An APPEND that contradicts what is committed: its sender is not what it says. Never stepped. */
+bool rule_contradicts(const struct raft_view *view, const struct replica_message *message);
 /* R18, N12. An APPEND or INSTALL that tells a leader of its own term about another leader: impossible, and never to be
  * stepped. */
 bool rule_is_from_impostor(const struct raft_view *view, const struct replica_message *message);

@@ -46,8 +46,8 @@ static void put_hard_state(struct replica *replica)
 
 void replica_mark_commit(struct replica *replica)
 {
-    if (replica->is_stopped || replica->applied_index <= replica->marked_index) {
-        return;
+    if (replica->is_stopped || replica->applied_index <= replica->marked_index || replica->applied_index < 2) {
+        return; /* entry 1 is committed from the start */
     }
     struct wal_frame frame = {.group = replica->group, .kind = WAL_COMMIT, .index = replica->applied_index};
     replica->marked_index = replica->applied_index;
@@ -672,9 +672,9 @@ void replica_flush(struct replica *replica)
     }
     if (replica->damage == NULL && apply_committed(replica)) {
         replica->machine->ops->applied(replica->machine);
-        tell_role(replica); /* the entry that makes a leader ready may have been among them */
     }
     if (replica->damage == NULL) {
+        tell_role(replica); /* the entry that makes a leader ready may have been among them */
         outbox_release(replica);
         trim(replica);
     }
