@@ -16,6 +16,23 @@
 #define PATH_SIZE_MAX 4096
 #define WALK_HANDLES_MAX 16
 
+/* Makes the directory's own name durable. */
+static enum err sync_parent(const char *path, struct errmsg *msg)
+{
+    char parent[PATH_SIZE_MAX];
+    (void)snprintf(parent, sizeof(parent), "%s/..", path);
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0) {
+        int number = errno;
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return fail(msg, err_from_errno(number), "%s: %s", parent, strerror(number));
+    }
+    (void)close(fd);
+    return OK;
+}
+
 static enum err make_parents(const char *path, struct errmsg *msg)
 {
     char partial[PATH_SIZE_MAX];
@@ -33,7 +50,7 @@ static enum err make_parents(const char *path, struct errmsg *msg)
             return fail(msg, err_from_errno(errno), "%s: %s", partial, strerror(errno));
         }
     }
-    return OK;
+    return sync_parent(path, msg);
 }
 
 enum err process_lock_dir(const char *path, struct errmsg *msg)

@@ -253,7 +253,8 @@ static enum err open_stores(struct broker *broker, struct identity *identity, st
     return store_open(path, &broker->store, msg);
 }
 
-/* Which logs to read and which to write. A first start, or the same shard count: one layout is both. */
+/* Which logs to read and which to write. A first start, or the same shard count: one layout is both. What an attempt that
+ * did not come to its end (no layout committed) has left goes: nothing in it was ever acknowledged. */
 static enum err choose_layout(struct broker *broker, const struct identity *identity, struct errmsg *msg)
 {
     char path[PATH_SIZE_MAX];
@@ -265,12 +266,18 @@ static enum err choose_layout(struct broker *broker, const struct identity *iden
     if (identity->shard_count == broker->shard_count) {
         return OK;
     }
-    if (identity->shard_count == 0) {
-        return identity_put_layout(broker->local, broker->layout, broker->shard_count, msg);
+    if (identity->shard_count > 0) {
+        broker->layout = identity->layout + 1;
     }
-    broker->layout = identity->layout + 1;
     (void)snprintf(path, sizeof(path), "%s/wal/%u", broker->options->log_dirs, broker->layout);
-    return process_remove_tree(path, msg); /* of an attempt that did not come to its end */
+    return process_remove_tree(path, msg);
+}
+
+/* Of a first start: all logs are there, durably; from now on a missing one is damage. */
+static enum err commit_first_layout(struct broker *broker, struct errmsg *msg)
+{
+    return broker->old_shard_count == 0 ? identity_put_layout(broker->local, broker->layout, broker->shard_count, msg)
+                                        : OK;
 }
 
 static enum err run_shards(struct broker *broker, struct errmsg *msg)
@@ -290,6 +297,8 @@ static enum err run_shards(struct broker *broker, struct errmsg *msg)
     enum err err = OK;
     if (broker_start_failed(broker)) {
         err = fail(msg, ERR_IO, "%s", broker->failure.text);
+    } else if ((err = commit_first_layout(broker, msg)) != OK) {
+        process_stop("the layout of the logs cannot be recorded: %s", msg->text);
     } else {
         uv_env_on_signal(first->uv, broker, broker_on_signal);
         if (replicas_machine(first->replicas, METADATA_GROUP) == NULL) {

@@ -59,8 +59,9 @@ int main(int argc, char **argv)
     struct options options;
     struct errmsg msg = {""};
     if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        (void)printf("usage: balsad [--config server.properties] [--set key=value]...\n\n"
-                     "A broker of a Balsa cluster. Without any configuration: a cluster of one, data in ./balsa-data.\n\n");
+        (void)printf(
+            "usage: balsad [--config server.properties] [--set key=value]...\n\n"
+            "A broker of a Balsa cluster. Without any configuration: a cluster of one, data in ./balsa-data.\n\n");
         options_print_help();
         return 0;
     }

@@ -245,6 +245,7 @@ static enum err open_replicas(struct shard *shard, struct errmsg *msg)
         .layout = broker->layout,
         .old_layout = broker->old_layout,
         .old_shard_count = broker->old_shard_count,
+        .is_first_start = broker->old_shard_count == 0,
         .server_id = broker->server_id,
         .heartbeat_ms = (unsigned)options->heartbeat_ms,
         .election_ms = (unsigned)options->election_ms,
@@ -259,6 +260,15 @@ static enum err open_replicas(struct shard *shard, struct errmsg *msg)
         .machine_open = shard_machine_open,
     };
     return replicas_open(&params, &shard->replicas, msg);
+}
+
+/* The directory of all partitions and its name are durable before a checkpoint says that something is in it. */
+static enum err make_topics_dir(struct shard *shard, struct errmsg *msg)
+{
+    struct disk *disk = shard->env->disk;
+    enum err err = disk->mkdir(disk, shard->broker->topics_dir);
+    err = err == OK ? disk->sync_dir(disk, shard->options->log_dirs) : err;
+    return err == OK ? OK : fail(msg, err, "%s: %s", shard->broker->topics_dir, err_text(err));
 }
 
 enum err shard_open(struct shard *shard, struct broker *broker, unsigned number, struct errmsg *msg)
@@ -282,7 +292,8 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     shard->leaders = leaders_open(shard->env);
     shard->reconciler = reconciler_open(shard);
     shard->producer_ids = producer_ids_open(shard);
-    err = open_replicas(shard, msg);
+    err = make_topics_dir(shard, msg);
+    err = err == OK ? open_replicas(shard, msg) : err;
     if (err != OK) {
         return err;
     }

@@ -201,13 +201,47 @@ static void replicas_on_pressure(void *owner)
 
 static const struct wal_handlers WAL_HANDLERS = {replicas_on_durable, replicas_on_pressure};
 
+static void count_file(const char *name, uint64_t size, bool is_directory, void *context)
+{
+    unsigned *count = context;
+    (void)name;
+    (void)size;
+    *count += !is_directory;
+}
+
+/* A log of a committed layout has at least one file; none at all is a loss, not a beginning. */
+static enum err check_log_exists(struct env *env, const char *dir, struct errmsg *msg)
+{
+    unsigned count = 0;
+    enum err err = env->disk->list(env->disk, dir, count_file, &count);
+    if (err != OK && err != ERR_NOT_FOUND) {
+        return fail(msg, err, "%s: %s", dir, err_text(err));
+    }
+    return count > 0 ? OK : fail(msg, ERR_DAMAGED, "%s: the write-ahead log of this shard is missing", dir);
+}
+
+/* The directory and the names that lead to it are durable before anything in it counts. */
+static enum err make_log_dir(const struct replicas_params *params, const char *dir, struct errmsg *msg)
+{
+    struct disk *disk = params->env->disk;
+    char path[DIR_SIZE_MAX];
+    enum err err = disk->mkdir(disk, dir);
+    (void)snprintf(path, sizeof(path), "%s/wal/%u", params->dir, params->layout);
+    err = err == OK ? disk->sync_dir(disk, path) : err;
+    (void)snprintf(path, sizeof(path), "%s/wal", params->dir);
+    err = err == OK ? disk->sync_dir(disk, path) : err;
+    err = err == OK ? disk->sync_dir(disk, params->dir) : err;
+    return err == OK ? OK : fail(msg, err, "%s: %s", dir, err_text(err));
+}
+
 static enum err scan_old_layout(struct recovery *recovery, struct errmsg *msg)
 {
     const struct replicas_params *params = recovery->params;
     for (unsigned i = 0; i < params->old_shard_count; i++) {
         char dir[DIR_SIZE_MAX];
         (void)snprintf(dir, sizeof(dir), "%s/wal/%u/%u", params->dir, params->old_layout, i);
-        enum err err = wal_scan(params->env, dir, recovery, recovery_replay, msg);
+        enum err err = check_log_exists(params->env, dir, msg);
+        err = err == OK ? wal_scan(params->env, dir, recovery, recovery_replay, msg) : err;
         if (err != OK) {
             return err;
         }
@@ -233,10 +267,13 @@ static enum err open_logs(struct replicas *replicas, struct recovery *recovery, 
     const struct replicas_params *params = &replicas->params;
     enum err err = OK;
     replicas->recovery = recovery;
-    replicas->is_gated = params->layout != params->old_layout && params->old_shard_count > 0;
+    replicas->is_gated = params->layout != params->old_layout && !params->is_first_start;
     if (replicas->is_gated) {
         err = scan_old_layout(recovery, msg);
+    } else if (!params->is_first_start) {
+        err = check_log_exists(params->env, replicas->wal_dir, msg);
     }
+    err = err == OK ? make_log_dir(params, replicas->wal_dir, msg) : err;
     if (err == OK) {
         err = wal_open(params->env, replicas->wal_dir, &params->wal, replicas, &WAL_HANDLERS,
                        replicas->is_gated ? ignore_record : replay_record, &replicas->wal, msg);

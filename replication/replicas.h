@@ -23,6 +23,7 @@ struct replicas_params {
     unsigned layout;                 /* number of the WAL layout to append to */
     unsigned old_layout;             /* != layout: read all `old_shard_count` logs of it, filter by group */
     unsigned old_shard_count;
+    bool is_first_start;             /* the layout was never committed: an empty log is right, else it is damage */
     uint64_t server_id;              /* of this broker: replica_server_id() */
     unsigned heartbeat_ms;           /* 400 */
     unsigned election_ms;            /* 2000: >= 5 heartbeats (R14) */

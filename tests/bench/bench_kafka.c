@@ -139,10 +139,11 @@ static int compare_u32(const void *left, const void *right)
 static void print_phase(const struct bench *bench, const char *phase, long count, int64_t took_us, double cpu)
 {
     double seconds = (double)took_us / 1e6;
-    printf("phase=%s target=%s size=%ld partitions=%d acks=%s records=%ld failed=%ld seconds=%.3f records_per_s=%.0f mb_per_s=%.1f "
-           "client_cpu_s=%.2f",
-           phase, bench->mock != NULL ? "mock" : "broker", bench->size, bench->partitions, bench->acks, count, bench->failed,
-           seconds, (double)count / seconds, (double)count * (double)bench->size / seconds / 1e6, cpu);
+    printf(
+        "phase=%s target=%s size=%ld partitions=%d acks=%s records=%ld failed=%ld seconds=%.3f records_per_s=%.0f mb_per_s=%.1f "
+        "client_cpu_s=%.2f",
+        phase, bench->mock != NULL ? "mock" : "broker", bench->size, bench->partitions, bench->acks, count,
+        bench->failed, seconds, (double)count / seconds, (double)count * (double)bench->size / seconds / 1e6, cpu);
     if (bench->latency_us != NULL && bench->delivered > 0) {
         size_t n = (size_t)bench->delivered;
         qsort(bench->latency_us, n, sizeof(*bench->latency_us), compare_u32);
@@ -192,8 +193,8 @@ static void produce(struct bench *bench)
         if (bench->rate > 0) {
             pace(bench, client, start_us, n);
         }
-        int result = rd_kafka_produce(topic, (int32_t)(n % bench->partitions), RD_KAFKA_MSG_F_COPY, payload, (size_t)bench->size,
-                                      NULL, 0, (void *)(intptr_t)now_us());
+        int result = rd_kafka_produce(topic, (int32_t)(n % bench->partitions), RD_KAFKA_MSG_F_COPY, payload,
+                                      (size_t)bench->size, NULL, 0, (void *)(intptr_t)now_us());
         if (result == 0) {
             n++;
         } else if (rd_kafka_last_error() != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
@@ -269,8 +270,15 @@ static const char *value_of(int argc, char **argv, int *i)
 
 int main(int argc, char **argv)
 {
-    struct bench bench = {
-        .target = NULL, .topic = "bench", .acks = "-1", .linger = "5", .batch = "1000000", .size = 1024, .count = 200000, .partitions = 8, .consumes = 1};
+    struct bench bench = {.target = NULL,
+                          .topic = "bench",
+                          .acks = "-1",
+                          .linger = "5",
+                          .batch = "1000000",
+                          .size = 1024,
+                          .count = 200000,
+                          .partitions = 8,
+                          .consumes = 1};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--target") == 0) {
             bench.target = value_of(argc, argv, &i);
