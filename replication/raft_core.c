@@ -370,8 +370,7 @@ static void install(struct step *step, const struct replica_message *source)
     message.install_snapshot.conf_index = source->install.membership_index;
     message.install_snapshot.data.base = raft_malloc(1);
     message.install_snapshot.data.len = 1;
-    struct change next = {.index = source->install.membership_index, .membership = source->install.membership};
-    step->install = &next;
+    step->install = source;
     core->contact_until_ms = core->now_ms + core->params.election_ms;
     core_step_message(step, &message);
     if (!core->is_installing) {

@@ -54,7 +54,7 @@ struct step {              /* one event on its way through */
     bool is_stale;         /* R5: the message in work has an old term */
     struct entry *const *entries; /* what the raft_entry array in work was made of */
     unsigned entry_count;
-    const struct change *install; /* the membership of the state that is to be installed */
+    const struct replica_message *install; /* INSTALL: the state that is to take the log's place */
 };
 
 /* raft_core_update.c */

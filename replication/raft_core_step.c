@@ -397,7 +397,8 @@ static void note_install(struct step *step, const struct raft_update *found)
     core->is_installing = true;
     term_log_reset(&core->terms, metadata->index, metadata->term);
     core->change_count = 0;
-    core->base = *step->install;
+    core->base.index = step->install->install.membership_index;
+    core->base.membership = step->install->install.membership;
     step->update->is_installing = true;
 }
 

@@ -50,7 +50,11 @@ static uint64_t log_append(struct wal *wal, const struct wal_frame *frame)
     for (unsigned i = 0; i < frame->slice_count; i++) {
         kept->size += frame->slices[i].bytes.size;
     }
-    kept->payload = kept->size > 0 ? mem_alloc_raw(kept->size) : NULL;
+    if (kept->size == 0) {
+        log->next_lsn += 48;
+        return kept->lsn;
+    }
+    kept->payload = mem_alloc_raw(kept->size);
     size_t at = 0;
     for (unsigned i = 0; i < frame->slice_count; i++) {
         if (frame->slices[i].bytes.size > 0) {
