@@ -140,27 +140,35 @@ enum err store_cluster_id(struct store_reader *reader, char id[CLUSTER_ID_SIZE +
     return OK;
 }
 
-/* protobuf-c allocates through this: decoded values live in the caller's arena and are never freed one by one. */
-static void *arena_pb_alloc(void *arena, size_t size)
+/* protobuf-c allocates through this: decoded values live in the caller's arena and are never freed one by one. It
+ * tells a full arena and a damaged value in the same way; is_full tells them apart. */
+struct decode_memory {
+    struct arena *arena;
+    bool is_full;
+};
+
+static void *decode_alloc(void *data, size_t size)
 {
-    return arena_alloc(arena, size > 0 ? size : 1);
+    struct decode_memory *memory = data;
+    void *piece = arena_alloc(memory->arena, size > 0 ? size : 1);
+    memory->is_full = memory->is_full || piece == NULL;
+    return piece;
 }
 
-static void arena_pb_free(void *arena, void *memory)
+static void decode_free(void *data, void *piece)
 {
-    (void)arena;
-    (void)memory;
-}
-
-static ProtobufCAllocator arena_allocator(struct arena *arena)
-{
-    return (ProtobufCAllocator){arena_pb_alloc, arena_pb_free, arena};
+    (void)data;
+    (void)piece;
 }
 
 static enum err topic_from_value(struct bytes value, struct arena *arena, struct store_topic *topic)
 {
-    ProtobufCAllocator allocator = arena_allocator(arena);
+    struct decode_memory memory = {.arena = arena};
+    ProtobufCAllocator allocator = {decode_alloc, decode_free, &memory};
     Balsa__Record__TopicValue *decoded = balsa__record__topic_value__unpack(&allocator, value.size, value.data);
+    if (memory.is_full) {
+        return ERR_TOO_LARGE;
+    }
     if (decoded == NULL || decoded->id.len != sizeof(topic->id.bytes)) {
         return ERR_CORRUPT;
     }
@@ -288,9 +296,13 @@ enum err store_group(struct store_reader *reader, uint64_t group, struct uuid *i
 
 static enum err broker_from_value(struct bytes value, struct arena *arena, struct store_broker *broker)
 {
-    ProtobufCAllocator allocator = arena_allocator(arena);
+    struct decode_memory memory = {.arena = arena};
+    ProtobufCAllocator allocator = {decode_alloc, decode_free, &memory};
     Balsa__Record__BrokerRegistered *decoded =
         balsa__record__broker_registered__unpack(&allocator, value.size, value.data);
+    if (memory.is_full) {
+        return ERR_TOO_LARGE;
+    }
     if (decoded == NULL || decoded->incarnation.len != sizeof(broker->incarnation)) {
         return ERR_CORRUPT;
     }
