@@ -1,5 +1,5 @@
-/* Happy path: on the leader each batch is a slice of its own, elsewhere the whole payload is one slice; both are read in
- *             place. Where a piece does not lie in one slice as a whole, the payload is gathered, once.
+/* Happy path: on the leader each batch is a slice of its own, elsewhere the whole payload is one slice; both are read
+ *             in place. Where a piece does not lie in one slice as a whole, the payload is gathered, once.
  * Failure:    what does not add up is ERR_CORRUPT, before anything was applied. */
 #include "replication/partition_command.h"
 

@@ -1,5 +1,5 @@
-/* A partition's insides, shared by its files: partition.c (life, roles, reading), partition_produce.c (proposals and
- * their answers), partition_apply.c (what committed entries do).
+/* A partition's insides, shared by its files: partition.c (life, roles), partition_produce.c (proposals and
+ * their answers), partition_apply.c (what committed entries do), partition_read.c (what readers ask).
  *
  * A request waits in one place at a time:
  *

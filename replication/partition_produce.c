@@ -1,7 +1,7 @@
 /* From a client's batch to an entry, and from the outcome to the client.
  *
- * Happy path: partition_produce() checks and queues; the task at the end of the loop turn gathers the queue into entries
- *             and submits them; apply fills in the outcome, applied() calls back.
+ * Happy path: partition_produce() checks and queues; the task at the end of the loop turn gathers the queue into
+ *             entries and submits them; apply fills in the outcome, applied() calls back.
  * Busy:       replica_submit() says ERR_BUSY; the queue, which is bounded, waits until something was applied, or for a
  *             timer, as the cause may lie with other groups (a stalled WAL) while nothing of this one is in flight.
  * Failure:    leadership is lost: all who wait are answered NOT_LEADER_OR_FOLLOWER; those whose entries are in the log
