@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/shared.h"
+#include "replication/partition_state.h"
 #include "tests/lib/fake_replica.h"
 #include "tests/lib/partition_fixture.h"
 
@@ -377,6 +378,40 @@ START_TEST(trims_move_the_start)
 }
 END_TEST
 
+/* Goal: epochs of which nothing is left are forgotten. Method: three terms, trims to each place; the epochs in the state. */
+START_TEST(trims_forget_epochs)
+{
+    append(5, 0);
+    fake_replica_role(replica, REPLICA_LEADER, 8, true);
+    append(5, 0);
+    fake_replica_role(replica, REPLICA_LEADER, 9, true);
+    append(5, 0);
+    static const int64_t starts[] = {4, 5, 9, 10, 15};
+    static const size_t counts[] = {3, 2, 2, 1, 1};
+    for (size_t i = 0; i < array_count(starts); i++) {
+        struct test_trim trim;
+        test_trim(partition, &trim, starts[i]);
+        (void)fake_replica_apply_all(replica);
+        struct replica_machine *machine = partition_machine(partition);
+        struct dynbuf blob;
+        dynbuf_init(&blob, MIB(1));
+        machine->ops->capture_done(machine, machine->ops->capture(machine, &blob), true);
+        log_fixture_run_jobs(&fixture.log);
+        struct epochs epochs;
+        struct producers producers;
+        epochs_init(&epochs);
+        producers_init(&producers, 1);
+        struct partition_state state = {.epochs = &epochs, .producers = &producers};
+        ck_assert_int_eq(partition_state_decode(dynbuf_bytes(&blob), &state, NULL), OK);
+        ck_assert_uint_eq(epochs.count, counts[i]);
+        log_state_deinit(&state.log);
+        producers_deinit(&producers);
+        epochs_deinit(&epochs);
+        dynbuf_deinit(&blob);
+    }
+}
+END_TEST
+
 /* Goal: trims that cannot be committed are answered. Method: not the leader; busy; leadership lost on the way. */
 START_TEST(trims_fail_like_batches)
 {
@@ -527,6 +562,7 @@ static Suite *partition_suite(void)
     TCase *trim = tcase_create("trim");
     tcase_add_checked_fixture(trim, setup, teardown);
     tcase_add_loop_test(trim, trims_move_the_start, 0, array_count(trim_cases));
+    tcase_add_test(trim, trims_forget_epochs);
     tcase_add_loop_test(trim, trims_fail_like_batches, 0, 3);
     tcase_add_test(trim, retention_proposes_trims);
     suite_add_tcase(suite, trim);

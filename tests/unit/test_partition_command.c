@@ -127,17 +127,22 @@ struct batch_case {
     const char *name;
     size_t at;
     uint8_t value;
+    size_t also_at; /* 0: no second patch */
+    uint8_t also_value;
 };
 /* Offsets within the first batch. */
 static const struct batch_case batch_cases[] = {
-    {"magic 1", 16, 1},
-    {"length too small", 11, 10},
-    {"length enormous", 8, 0x7f},
-    {"length negative", 8, 0xff},
-    {"no records", 60, 0},
-    {"negative count", 57, 0x80},
-    {"last delta beyond the count", 26, 9},
-    {"producer without epoch and sequence", 43, 0x7f},
+    {"magic 1", 16, 1, 0, 0},
+    {"length too small", 11, 10, 0, 0},
+    {"length enormous", 8, 0x7f, 0, 0},
+    {"length negative", 8, 0xff, 0, 0},
+    {"no records", 60, 0, 0, 0},
+    {"no records, last delta to match", 60, 0, 23, 0xff},
+    {"negative count", 57, 0x80, 0, 0},
+    {"last delta beyond the count", 26, 9, 0, 0},
+    {"producer without epoch and sequence", 43, 0x7f, 0, 0},
+    {"producer without epoch", 43, 0x7f, 53, 0x7f},
+    {"producer without sequence", 43, 0x7f, 51, 0x7f},
 };
 
 /* Goal: a batch that no leader lets in is refused before it reaches tables that rely on leaders. Method: table of
@@ -147,6 +152,9 @@ START_TEST(batches_are_checked)
     const struct batch_case *c = &batch_cases[_i];
     struct shared *block = command_block();
     block->data[PARTITION_COMMAND_HEADER_SIZE + c->at] = c->value;
+    if (c->also_at != 0) {
+        block->data[PARTITION_COMMAND_HEADER_SIZE + c->also_at] = c->also_value;
+    }
     struct entry *entry = entry_new_copy(ENTRY_COMMAND, 1, 1, (struct bytes){block->data, block->size});
     struct partition_command_reader reader;
     struct partition_command command;

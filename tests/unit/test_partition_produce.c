@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/shared.h"
+#include "replication/partition_command.h"
 #include "tests/lib/fake_replica.h"
 #include "tests/lib/partition_fixture.h"
 
@@ -168,6 +169,16 @@ START_TEST(small_shares_of_a_block_are_copied)
     fake_replica_place(replica);
     bool is_copied = _i + 1 > 4;
     ck_assert_uint_eq(frame->references, is_copied ? 2 : 3);
+    struct partition_command_reader reader;
+    struct partition_command command;
+    ck_assert_int_eq(partition_command_open(&reader, replica->entries[0], &command), OK);
+    for (int i = 0; i < 2; i++) { /* followers and the log on disk see who wrote it */
+        struct record_batch batch;
+        ck_assert_int_eq(partition_command_next(&reader, &batch), OK);
+        ck_assert_int_eq(batch.leader_epoch, 7);
+        ck_assert(record_batch_crc_ok(&batch));
+    }
+    partition_command_deinit(&reader);
     partition_produce_expire(partition, &produce.req);
     produce.req.cb = other.req.cb;
     fake_replica_apply(replica, 1);
