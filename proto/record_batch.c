@@ -1,6 +1,6 @@
 /* Happy path of record_batch_check(): one batch of magic 2, small enough, CRC right, header consistent; uncompressed
  * records are walked one by one, compressed ones are believed by their header unless the topic is compacted and keys
- * matter.
+ * matter, or the header does not tell the highest timestamp.
  * Failure: the first fault in Kafka's own order of checks is the answer: clients act on the code. */
 #include "proto/record_batch.h"
 
@@ -216,9 +216,6 @@ static enum kafka_error check_packed(const struct record_batch_rules *rules, str
     if (batch->records.size == 0) {
         return fault_set(fault, KAFKA_INVALID_RECORD, -1, "a batch of records holds no bytes");
     }
-    if (batch->max_timestamp < batch->base_timestamp) {
-        batch->max_timestamp = batch->base_timestamp;
-    }
     if (!rules->is_log_append_time &&
         (!is_timestamp_allowed(rules, batch->base_timestamp) || !is_timestamp_allowed(rules, batch->max_timestamp))) {
         return fault_set(fault, KAFKA_INVALID_TIMESTAMP, -1, timestamp_text);
@@ -229,7 +226,9 @@ static enum kafka_error check_packed(const struct record_batch_rules *rules, str
 static enum kafka_error check_records(const struct record_batch_rules *rules, struct record_batch *batch,
                                       struct record_batch_fault *fault)
 {
-    if ((batch->attributes & BATCH_CODEC_MASK) != CODEC_NONE && !rules->is_compacted) {
+    /* Some clients leave the highest timestamp out; lookups by time go by it, so then the records have to tell. */
+    bool is_told = rules->is_log_append_time || batch->max_timestamp >= batch->base_timestamp;
+    if ((batch->attributes & BATCH_CODEC_MASK) != CODEC_NONE && !rules->is_compacted && is_told) {
         return check_packed(rules, batch, fault);
     }
     struct record_iterator iterator;

@@ -416,8 +416,8 @@ static const struct max_case max_cases[] = {
     {"none", CODEC_NONE, false, -1, now_ms + 2},
     {"too large", CODEC_NONE, false, now_ms + 99, now_ms + 2},
     {"compressed, right", CODEC_GZIP, false, now_ms + 2, now_ms + 2},
-    {"compressed, none", CODEC_GZIP, false, -1, now_ms},
-    {"compressed, below the base", CODEC_GZIP, false, now_ms - 5, now_ms},
+    {"compressed, none", CODEC_GZIP, false, -1, now_ms + 2},
+    {"compressed, below the base", CODEC_GZIP, false, now_ms - 5, now_ms + 2},
     {"compressed, too large, believed", CODEC_GZIP, false, now_ms + 99, now_ms + 99},
     {"compressed but read", CODEC_GZIP, true, now_ms + 99, now_ms + 2},
 };
