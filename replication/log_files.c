@@ -7,6 +7,10 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
+enum {
+    RETRY_CLOSE_COUNT = 8
+};
+
 struct log_files {
     struct env *env;
     unsigned count_max;
@@ -51,6 +55,21 @@ void log_files_close(struct log_files *files)
     }
 }
 
+/* Opens a file; when that fails, perhaps because the process has no descriptor left, it is tried again without some of
+ * the idle files: others' descriptors (connections) may have taken what the bound counts on. */
+static enum err file_open(struct log_files *files, const char *path, unsigned flags, int *number, struct errmsg *msg)
+{
+    struct disk *disk = files->env->disk;
+    enum err err = disk->open(disk, path, flags, number, msg);
+    if (err != ERR_IO || list_is_empty(&files->idle)) {
+        return err;
+    }
+    for (unsigned i = 0; i < RETRY_CLOSE_COUNT && !list_is_empty(&files->idle); i++) {
+        log_file_close(files, container_of(files->idle.next, struct log_file, link));
+    }
+    return disk->open(disk, path, flags, number, msg);
+}
+
 enum err log_files_acquire(struct log_files *files, struct log_file **slot, const char *path, unsigned flags,
                            struct errmsg *msg)
 {
@@ -58,7 +77,7 @@ enum err log_files_acquire(struct log_files *files, struct log_file **slot, cons
     struct log_file *file = *slot;
     if (file == NULL) {
         int number;
-        enum err err = files->env->disk->open(files->env->disk, path, flags, &number, msg);
+        enum err err = file_open(files, path, flags, &number, msg);
         if (err != OK) {
             return err;
         }

@@ -6,8 +6,8 @@
  *   open         log_open() of many logs at their checkpoints
  * Everything is in the page cache: the device is not measured. Nothing is synced, as in the broker between checkpoints.
  *
- * bench_log [DIR]: works in a new directory under $TEST_DIR or /tmp, or in DIR, which must be empty and is kept, for those
- * who want to look at the files. */
+ * bench_log [DIR]: works in a new directory under $TEST_DIR or /tmp, or in DIR, which must be empty and is kept, for
+ * those who want to look at the files. */
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/uv_env.h"

@@ -25,6 +25,10 @@ static struct disk *inner(struct disk *disk)
 static enum err fixture_open(struct disk *disk, const char *path, unsigned flags, int *file, struct errmsg *msg)
 {
     fixture_of_disk(disk)->open_count++;
+    if (fixture_of_disk(disk)->open_failures > 0) {
+        fixture_of_disk(disk)->open_failures--;
+        return fail(msg, ERR_IO, "open %s: too many open files", path);
+    }
     return inner(disk)->open(inner(disk), path, flags, file, msg);
 }
 

@@ -17,6 +17,7 @@ struct log_fixture {
     bool is_cold;                /* pread_nowait finds nothing cached */
     bool is_cache_limited;       /* ... or only what is below cache_size of each file */
     uint64_t cache_size;
+    unsigned open_failures;      /* so many open() calls from now on fail with ERR_IO */
     enum err write_failure;      /* every pwritev() fails with this, unless OK */
     unsigned pread_count;        /* preads of both kinds so far */
     unsigned sync_count;

@@ -251,6 +251,33 @@ START_TEST(open_files_are_bounded)
 }
 END_TEST
 
+/* Goal: without descriptors a read is refused as such, never taken for damage, and gets one as soon as idle files can
+ * be closed. Method: open() fails once, with and without idle files. */
+START_TEST(missing_descriptors_are_no_damage)
+{
+    struct log_config config = {.segment_size_max = 1000, .segment_ms = INT64_MAX, .index_interval = 1 << 20};
+    struct log *log = log_fixture_open(&fixture, &config, NULL);
+    int64_t now_ms = 1000;
+    log_model_append_random(&model, log, 100, &now_ms, &seed);
+    struct log_state state;
+    log_fixture_capture(log, &state, true);
+    ck_assert_uint_gt(log_files_count(fixture.files), 0);
+    fixture.open_failures = 1;
+    (void)log_model_check_read(&fixture, &model, log, 0, 500, true);
+    ck_assert_uint_eq(fixture.open_failures, 0);
+    log_close(log);
+
+    log = log_fixture_open(&fixture, &config, &state);
+    ck_assert_uint_eq(log_files_count(fixture.files), 0);
+    fixture.open_failures = 1;
+    struct log_read req = {.offset = 0, .size_max = 500, .is_first_whole = true};
+    ck_assert_int_eq(log_read_now(log, &req), ERR_IO);
+    log_model_check(&fixture, &model, log);
+    log_close(log);
+    log_state_deinit(&state);
+}
+END_TEST
+
 struct waiting_read {
     struct log_read req;
     unsigned answers;
@@ -379,6 +406,7 @@ static Suite *log_suite(void)
     tcase_add_test(reading, trimmed_files_wait_for_a_checkpoint);
     tcase_add_test(reading, captures_sync_dirty_files_once);
     tcase_add_test(reading, open_files_are_bounded);
+    tcase_add_test(reading, missing_descriptors_are_no_damage);
     tcase_add_loop_test(reading, reads_in_flight_survive_trim_and_close, 0, 4);
     tcase_add_test(reading, retention_follows_kafkas_rules);
     tcase_add_test(reading, remove_is_idempotent);
