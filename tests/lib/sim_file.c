@@ -360,7 +360,9 @@ void sim_file_sync_fail(struct sim_file *file, struct sim_random *random)
 
 /* ---- Power loss */
 
-/* Part new, part old; rarely part noise. */
+/* Part new, part old; rarely noise where new and old differ. What the write leaves as it was stays: "powersafe overwrite"
+ * in SQLite's words. A disk either replaces a sector or keeps it, and the bytes in front of an append are the same in
+ * both. Whoever appends in place relies on that, PostgreSQL's log and the journal of the file system among them. */
 static void tear_sector(uint8_t *bytes, const uint8_t *before, struct sim_random *random)
 {
     size_t at = (size_t)sim_random_below(random, SIM_SECTOR_SIZE);
@@ -370,7 +372,10 @@ static void tear_sector(uint8_t *bytes, const uint8_t *before, struct sim_random
         break;
     case 1:
         for (size_t i = at; i < SIM_SECTOR_SIZE; i++) {
-            bytes[i] = (uint8_t)sim_random_next(random);
+            uint8_t noise = (uint8_t)sim_random_next(random);
+            if (bytes[i] != before[i]) {
+                bytes[i] = noise;
+            }
         }
         break;
     default:

@@ -5,7 +5,8 @@
  * sectors differ. So sync() and a power loss cost what was written since the last sync, not the size of the file.
  *
  * Rules of a power loss, adversarial within what ext4 and a disk may do:
- *   - each sector not synced is kept, dropped, or torn, by itself; also by prefix, all, or none;
+ *   - each sector not synced is kept, dropped, or torn, by itself; also by prefix, all, or none; bytes of a torn sector
+ *     that are the same before and after the write stay as they are;
  *   - a size not synced is kept, dropped, or anything between when it grew; what lies between reads as zeros;
  *   - a cut not synced happened as a whole or not at all (decided when it is made); if not, the file is what it was
  *     when it was last synced;
