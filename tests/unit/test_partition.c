@@ -378,7 +378,8 @@ START_TEST(trims_move_the_start)
 }
 END_TEST
 
-/* Goal: epochs of which nothing is left are forgotten. Method: three terms, trims to each place; the epochs in the state. */
+/* Goal: epochs of which nothing is left are forgotten. Method: three terms, trims to each place; the epochs in the
+ * state. */
 START_TEST(trims_forget_epochs)
 {
     append(5, 0);
