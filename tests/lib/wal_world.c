@@ -1,15 +1,18 @@
-/* Happy path: a script drives one log; at each moment the environment names, crashes of the disk are opened by a second
- *             log and compared with the frames. The first log does not notice. */
+/* Happy path: each call runs in the simulated process; what it leads to comes back through the log's handlers. */
 #include "tests/lib/wal_world.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/limits.h"
-#include "base/mem.h"
 #include "base/trace.h"
 #include "replication/wal_format.h"
-#include "replication/wal_recover.h"
+#include "tests/lib/test.h"
+
+enum {
+    SETTLE_US = 10000000, /* longer than a job or a retry takes */
+    SCRATCH_SIZE = 2 << 20
+};
 
 /* Check notes each assertion that it passes, with a system call; these are passed a million times. */
 #define expect(cond, ...)              \
@@ -19,98 +22,80 @@
         }                              \
     } while (0)
 
-/* ---- Frames ----------------------------------------------------------------------------------------------------- */
+static uint8_t scratch[SCRATCH_SIZE]; /* a payload: of the test, not of the process */
 
-static uint64_t mix(uint64_t value)
+/* ---- Frames ------------------------------------------------------------------------------------------------------ */
+
+static uint64_t mix(uint64_t z)
 {
-    struct crash_rng rng;
-    crash_rng_init(&rng, value);
-    return rng.rng.next(&rng.rng);
+    z += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
 }
 
-static size_t payload_size(uint64_t id, uint64_t salt, size_t size_max)
+/* Units as a client would make them up, whole in themselves, where blocks of the file may begin: exactly so in the first
+ * frame of a unit. */
+static void payload_forge(uint8_t *data, size_t size, uint64_t draw)
 {
-    uint64_t draw = mix(id * 31 + salt);
-    size_t size = draw % 16 == 0 ? size_max : draw % 4 == 0 ? KIB(5) : 200;
-    return (size_t)(mix(draw) % (size + 1));
-}
-
-/* A unit as a client would make one up: whole in itself. */
-static void forge_unit(uint8_t *block, uint64_t generation, uint64_t draw)
-{
-    const struct wal_unit_header header = {
+    struct wal_unit_header header = {
         .kind = WAL_UNIT_FRAMES,
-        .generation = generation,
-        .sequence = draw % 1000 + 1,
-        .lsn = WAL_LSN_FIRST * (draw % 1000 + 1),
+        .generation = draw,
         .kept_lsn = WAL_LSN_FIRST,
-        .payload_size = 0,
-        .payload_crc = 0,
         .frame_count = 1,
     };
-    wal_unit_header_encode(&header, block);
-}
-
-/* The first half of a forged payload's blocks begin where blocks of the file may begin, whatever is in front. */
-static void payload_forge(struct world *world, uint8_t *data, size_t size, uint64_t draw)
-{
-    uint64_t generation = draw;
     size_t position = draw % WAL_BLOCK_SIZE / 8 * 8;
     if (draw % 2 == 0) {
-        position = WAL_BLOCK_SIZE - WAL_UNIT_HEADER_SIZE - WAL_FRAME_HEADER_SIZE; /* first frame of a unit: exact */
+        position = WAL_BLOCK_SIZE - WAL_UNIT_HEADER_SIZE - WAL_FRAME_HEADER_SIZE;
     }
-    for (; position + WAL_UNIT_HEADER_SIZE <= size; position += WAL_BLOCK_SIZE) {
-        forge_unit(data + position, generation, mix(draw + position));
+    for (; position <= size && WAL_UNIT_HEADER_SIZE <= size - position; position += WAL_BLOCK_SIZE) {
+        header.sequence = mix(draw + position) % 1000 + 1;
+        header.lsn = WAL_LSN_FIRST * header.sequence;
+        wal_unit_header_encode(&header, data + position);
     }
-    (void)world;
 }
 
-static void payload_fill(struct world *world, uint64_t id, uint64_t salt, uint8_t *data, size_t size)
+static void payload_fill(const struct world *world, uint64_t id, uint64_t salt, size_t size)
 {
     uint64_t draw = mix(id * 977 + salt);
+    expect(size <= sizeof(scratch), "a payload of %zu bytes", size);
     for (size_t i = 0; i < size; i++) {
-        data[i] = (uint8_t)(draw >> (i % 8 * 8)) ^ (uint8_t)(i * 131 >> 3);
+        scratch[i] = (uint8_t)((draw >> (i % 8 * 8)) ^ (i * 131 >> 3));
     }
     if (world->is_forging) {
-        payload_forge(world, data, size, draw);
+        payload_forge(scratch, size, draw);
     }
-}
-
-static enum wal_kind frame_kind(uint64_t id, uint64_t salt)
-{
-    return (enum wal_kind)(mix(id + salt * 7) % 4 + 1);
 }
 
 static struct wal_frame frame_of(uint64_t id, uint64_t salt)
 {
-    return (struct wal_frame){
-        .group = mix(id) % 5 + 1,
-        .kind = frame_kind(id, salt),
-        .index = id,
-        .term = mix(id * 3),
-        .value = salt,
-    };
+    return (struct wal_frame){.group = mix(id) % 5 + 1, .index = id, .term = mix(id * 3), .value = salt};
 }
 
-/* ---- The script's side ------------------------------------------------------------------------------------------ */
-
-static uint64_t draw(struct world *world)
+/* Frames of one unit lie side by side; between two units there is at least a header. */
+static bool is_same_unit(const struct world *world, uint64_t id, uint64_t next_id)
 {
-    return world->rng.rng.next(&world->rng.rng);
+    const struct world_frame *frame = &world->frames[id];
+    return world->frames[next_id].lsn == frame->lsn + WAL_FRAME_HEADER_SIZE + frame->size;
 }
+
+uint64_t world_unit_lsn(const struct world *world, uint64_t id)
+{
+    while (id > 1 && world->frames[id - 1].lsn != 0 && is_same_unit(world, id - 1, id)) {
+        id--;
+    }
+    return world->frames[id].lsn - WAL_UNIT_HEADER_SIZE;
+}
+
+/* ---- Handlers ---------------------------------------------------------------------------------------------------- */
 
 static void on_durable(void *owner, uint64_t lsn)
 {
     struct world *world = owner;
-    expect(lsn > world->durable_lsn, "lsn > world->durable_lsn");
-    expect(lsn == wal_durable_lsn(world->wal), "lsn == wal_durable_lsn(world->wal)");
+    expect(lsn > world->durable_lsn, "durable_lsn does not go up");
+    expect(lsn == wal_durable_lsn(world->wal), "durable_lsn is another one");
+    expect(lsn % WAL_BLOCK_SIZE == 0, "durable_lsn lies within a unit");
     while (world->durable_id < world->end_id && world->frames[world->durable_id].lsn < lsn) {
-        struct world_frame *frame = &world->frames[world->durable_id];
-        frame->unit_lsn = world->durable_lsn;
-        expect(frame->lsn > frame->unit_lsn, "frame->lsn > frame->unit_lsn");
-        expect(frame->seen_lsn == 0 || frame->seen_lsn == frame->unit_lsn, "a crash saw another unit");
-        const struct world_frame *before = &world->frames[world->durable_id - 1];
-        expect(!frame->is_cut_before || before->unit_lsn != frame->unit_lsn, "a crash cut a unit in two");
         world->durable_id++;
     }
     world->durable_lsn = lsn;
@@ -122,6 +107,29 @@ static void on_pressure(void *owner)
     world->pressure_count++;
 }
 
+void world_replay(struct world *world, const struct wal_record *record)
+{
+    uint64_t id = record->index;
+    if (record->kind == WAL_STOP) {
+        expect(record->payload.size == 0 && record->group == 0, "WAL_STOP has something in it");
+        return;
+    }
+    expect(id > 0 && id < world->end_id, "id %llu was never appended", (unsigned long long)id);
+    expect(world->replay_id == 0 || id == world->replay_id, "id %llu replayed instead of %llu", (unsigned long long)id,
+           (unsigned long long)world->replay_id);
+    const struct world_frame *frame = &world->frames[id];
+    struct wal_frame wanted = frame_of(id, frame->salt);
+    expect(record->value == frame->salt, "id %llu comes from a former life", (unsigned long long)id);
+    expect(record->group == wanted.group && record->term == wanted.term, "id %llu: header", (unsigned long long)id);
+    expect(record->payload.size == frame->size, "id %llu: payload size", (unsigned long long)id);
+    payload_fill(world, id, frame->salt, frame->size);
+    expect(frame->size == 0 || memcmp(scratch, record->payload.data, frame->size) == 0, "id %llu: payload",
+           (unsigned long long)id);
+    expect(record->lsn == world_unit_lsn(world, id), "id %llu: LSN", (unsigned long long)id);
+    world->first_id = world->first_id == 0 ? id : world->first_id;
+    world->replay_id = id + 1;
+}
+
 static void on_replay(void *owner, const struct wal_record *record)
 {
     world_replay(owner, record);
@@ -129,314 +137,231 @@ static void on_replay(void *owner, const struct wal_record *record)
 
 static const struct wal_handlers handlers = {on_durable, on_pressure};
 
-void world_append(struct world *world, enum wal_kind kind, size_t size)
-{
-    uint64_t id = world->end_id++;
-    if (id >= world->frame_capacity) {
-        world->frame_capacity = 2 * id + 1024;
-        world->frames = mem_resize(world->frames, world->frame_capacity * sizeof *world->frames);
-    }
-    uint8_t *data = mem_alloc_raw(size + 1);
-    payload_fill(world, id, world->salt, data, size);
-    size_t half = size / 2;
-    const struct slice slices[2] = {{.bytes = {data, half}}, {.bytes = {data + half, size - half}}};
-    struct wal_frame frame = frame_of(id, world->salt);
-    frame.kind = kind;
-    frame.slices = slices;
-    frame.slice_count = 2;
-    uint64_t lsn = wal_append(world->wal, &frame);
-    expect(world->end_id == 2 || id == 1 || lsn > world->frames[id - 1].lsn, "LSNs go up");
-    expect(lsn > world->durable_lsn, "lsn > world->durable_lsn");
-    world->frames[id] = (struct world_frame){.lsn = lsn, .salt = world->salt, .size = size};
-    mem_free(data);
-}
+/* ---- Calls into the process -------------------------------------------------------------------------------------- */
 
-void world_append_random(struct world *world)
-{
-    uint64_t id = world->end_id;
-    world_append(world, frame_kind(id, world->salt), payload_size(id, world->salt, world->payload_max));
-}
-
-void world_release(struct world *world, uint64_t lsn)
-{
-    wal_release(world->wal, lsn);
-    world->released_lsn = lsn > world->released_lsn ? lsn : world->released_lsn;
-}
-
-void world_settle(struct world *world)
-{
-    for (unsigned i = 0; i < 100000; i++) {
-        if (!crash_env_step(world->crash)) {
-            return;
-        }
-    }
-    ck_abort_msg("does not come to rest");
-}
-
-/* ---- Checks ----------------------------------------------------------------------------------------------------- */
-
-void world_replay(struct world *world, const struct wal_record *record)
-{
-    if (record->kind == WAL_STOP) {
-        expect(record->payload.size == 0, "record->payload.size == 0");
-        return;
-    }
-    uint64_t id = record->index;
-    expect(id > 0 && id < world->end_id, "id %llu was never appended", (unsigned long long)id);
-    expect(world->replay_id == 0 || id == world->replay_id, "id %llu replayed instead of %llu", (unsigned long long)id,
-           (unsigned long long)world->replay_id);
-    struct world_frame *frame = &world->frames[id];
-    struct wal_frame expected = frame_of(id, frame->salt);
-    expect(record->value == frame->salt, "id %llu comes from a former life", (unsigned long long)id);
-    expect(record->group == expected.group, "record->group == expected.group");
-    expect(record->term == expected.term, "record->term == expected.term");
-    expect(record->payload.size == frame->size, "id %llu: payload size", (unsigned long long)id);
-    uint8_t *data = mem_alloc_raw(record->payload.size + 1);
-    payload_fill(world, id, frame->salt, data, record->payload.size);
-    expect(memcmp(data, record->payload.data, record->payload.size) == 0, "id %llu: payload", (unsigned long long)id);
-    mem_free(data);
-    expect(record->lsn < frame->lsn, "record->lsn < frame->lsn");
-    if (frame->unit_lsn != 0) {
-        expect(record->lsn == frame->unit_lsn, "record->lsn == frame->unit_lsn");
-    } else {
-        expect(frame->seen_lsn == 0 || frame->seen_lsn == record->lsn, "two crashes saw different units");
-        frame->seen_lsn = record->lsn;
-    }
-    world->replay_id = id + 1;
-}
-
-/* What was replayed, up to replay_id, is enough and ends between units. */
-static void replay_check(struct world *world, uint64_t first_id, const char *what)
-{
-    uint64_t end_id = world->replay_id == 0 ? world->durable_id : world->replay_id;
-    expect(end_id >= world->durable_id, "%s: %llu frames were durable, %llu are there", what,
-           (unsigned long long)world->durable_id - 1, (unsigned long long)end_id - 1);
-    uint64_t kept_id = 1;
-    while (kept_id < world->durable_id && world->frames[kept_id].lsn < world->released_lsn) {
-        kept_id++;
-    }
-    expect(kept_id == world->durable_id || (world->replay_id != 0 && first_id <= kept_id),
-           "%s: begins at %llu, %llu is needed", what, (unsigned long long)first_id, (unsigned long long)kept_id);
-    if (end_id < world->end_id && end_id > 1 && world->replay_id != 0) {
-        struct world_frame *next = &world->frames[end_id];
-        const struct world_frame *last = &world->frames[end_id - 1];
-        expect(next->unit_lsn == 0 || next->unit_lsn != last->unit_lsn, "%s: a unit was cut in two", what);
-        next->is_cut_before = true;
-    }
-}
-
-struct check {
+struct call {
     struct world *world;
-    uint64_t first_id;
-    uint64_t durable_lsn;
-    bool is_closed;
+    struct wal_frame frame;
+    uint64_t lsn;
 };
 
-static void check_on_replay(void *owner, const struct wal_record *record)
+static bool call(struct call *call, void (*fn)(void *context))
 {
-    struct check *check = owner;
-    check->first_id = check->first_id == 0 && record->kind != WAL_STOP ? record->index : check->first_id;
-    world_replay(check->world, record);
+    struct world *world = call->world;
+    world->is_alive = world->is_alive && sim_process_run(world->process, fn, call);
+    return world->is_alive;
 }
 
-static void check_on_durable(void *owner, uint64_t lsn)
+static void call_open(void *context)
 {
-    struct check *check = owner;
-    check->durable_lsn = lsn;
+    struct world *world = ((struct call *)context)->world;
+    world->open_err =
+        wal_open(world->env, WORLD_DIR, &world->options, world, &handlers, on_replay, &world->wal, &world->msg);
 }
 
-static void check_on_pressure(void *owner)
+static void call_append(void *context)
 {
-    (void)owner;
+    struct call *call = context;
+    call->lsn = wal_append(call->world->wal, &call->frame);
 }
 
-static void check_on_closed(void *owner)
+static void call_release(void *context)
 {
-    struct check *check = owner;
-    check->is_closed = true;
-}
-
-static const struct wal_handlers check_handlers = {check_on_durable, check_on_pressure};
-
-static struct wal *check_open(struct check *check, struct crash_env *crash, const char *what)
-{
-    struct world *world = check->world;
-    struct wal *wal = NULL;
-    struct errmsg msg = {""};
-    world->replay_id = 0;
-    enum err err =
-        wal_open(&crash->env, WORLD_DIR, &world->options, check, &check_handlers, check_on_replay, &wal, &msg);
-    expect(err == OK, "%s: %s: %s", what, err_name(err), msg.text);
-    replay_check(world, check->first_id, what);
-    expect(wal_end_lsn(wal) >= world->durable_lsn, "wal_end_lsn(wal) >= world->durable_lsn");
-    return wal;
-}
-
-static void check_close(struct check *check, struct crash_env *crash, struct wal *wal)
-{
-    wal_close(wal, check_on_closed);
-    while (!check->is_closed) {
-        expect(crash_env_step(crash), "crash_env_step(crash)");
-    }
-}
-
-/* Opens and closes it, and sometimes opens it again: what was recovered once stays. */
-void world_check(struct world *world, struct crash_disk *disk, const char *what)
-{
-    uint64_t replay_id = world->replay_id; /* a check may be asked for during a replay */
-    uint64_t end_id = 0;
-    int rounds = draw(world) % 4 == 0 ? 2 : 1;
-    for (int round = 0; round < rounds; round++) {
-        struct crash_env *crash = crash_env_new(draw(world), disk);
-        struct check check = {.world = world};
-        struct wal *wal = check_open(&check, crash, what);
-        uint64_t recovered_id = world->replay_id;
-        bool is_empty = recovered_id == 0; /* all was released, and the first opening had time to free the files */
-        expect(round == 0 || is_empty || recovered_id == end_id, "%s: the second opening finds another end", what);
-        end_id = recovered_id;
-        check_close(&check, crash, wal);
-        disk = crash_env_free(crash);
-        expect(crash_disk_open_count(disk) == 0, "crash_disk_open_count(disk) == 0");
-    }
-    crash_disk_free(disk);
-    world->replay_id = replay_id;
-}
-
-void world_crash(struct world *world, enum crash_kind kind)
-{
-    static const char *const names[] = {"drop", "keep", "tear", "garbage", "kill"};
-    world->crash_count++;
-    world_check(world, crash_disk_crash(world->crash->disk, kind, &world->rng.rng), names[kind]);
-}
-
-static void on_op(void *context)
-{
-    struct world *world = context;
-    if (world->is_closed) {
-        return;
-    }
-    if (world->crash_rate != 0 && draw(world) % world->crash_rate == 0) {
-        world_crash(world, (enum crash_kind)(draw(world) % (CRASH_KILL + 1)));
-    }
-    /* Moments with names in the balance are few, and what a killed process leaves of them is used by the next one. */
-    bool is_rare = crash_disk_has_open_names(world->crash->disk);
-    if (world->next_rate != 0 && world->next_disk == NULL && draw(world) % (is_rare ? 16 : world->next_rate) == 0) {
-        enum crash_kind kind = (enum crash_kind)(draw(world) % (CRASH_KILL + 1));
-        kind = is_rare && draw(world) % 2 == 0 ? CRASH_KILL : kind;
-        world->next_disk = crash_disk_crash(world->crash->disk, kind, &world->rng.rng);
-        world->next_end_id = world->end_id;
-        world->next_durable_id = world->durable_id;
-        world->next_durable_lsn = world->durable_lsn;
-        world->next_released_lsn = world->released_lsn;
-    }
-}
-
-/* ---- Lives ------------------------------------------------------------------------------------------------------ */
-
-void world_init(struct world *world, const struct wal_options *options, uint64_t seed)
-{
-    *world = (struct world){.options = *options, .end_id = 1, .durable_id = 1, .salt = 1, .payload_max = KIB(8)};
-    world->durable_lsn = WAL_LSN_FIRST;
-    crash_rng_init(&world->rng, seed);
-    trace_set_level(TRACE_WAL, TRACE_ERROR); /* thousands of torn tails are expected */
-    world->frame_capacity = 1024;
-    world->frames = mem_alloc(world->frame_capacity * sizeof *world->frames);
-}
-
-void world_deinit(struct world *world)
-{
-    if (world->next_disk != NULL) {
-        crash_disk_free(world->next_disk);
-    }
-    mem_free(world->frames);
-}
-
-void world_open(struct world *world, struct crash_disk *disk)
-{
-    world->crash = crash_env_new(draw(world), disk);
-    world->crash->on_op = on_op;
-    world->crash->context = world;
-    world->is_closed = false;
-    world->replay_id = 0;
-    struct errmsg msg = {""};
-    fault_init(&world->crash->op_fault, world->op_fault_at, 1);
-    enum err err =
-        wal_open(&world->crash->env, WORLD_DIR, &world->options, world, &handlers, on_replay, &world->wal, &msg);
-    if (err == ERR_IO && fault_was_hit(&world->crash->op_fault)) {
-        expect(strstr(msg.text, "data") != NULL, "no path in: %s", msg.text);
-        expect(crash_disk_open_count(world->crash->disk) == 0, "a failed opening leaves files open");
-        world->replay_id = 0;
-        err = wal_open(&world->crash->env, WORLD_DIR, &world->options, world, &handlers, on_replay, &world->wal, &msg);
-    }
-    expect(err == OK, "%s: %s", err_name(err), msg.text);
-    /* All that was replayed counts as durable from here on; what was not is forgotten. */
-    uint64_t end_id = world->replay_id == 0 ? world->durable_id : world->replay_id;
-    expect(end_id >= world->durable_id, "end_id >= world->durable_id");
-    for (uint64_t id = world->durable_id; id < end_id; id++) {
-        world->frames[id].unit_lsn = world->frames[id].seen_lsn;
-    }
-    world->end_id = world->durable_id = end_id;
-    expect(wal_end_lsn(world->wal) >= world->durable_lsn, "wal_end_lsn(world->wal) >= world->durable_lsn");
-    expect(wal_end_lsn(world->wal) == wal_durable_lsn(world->wal),
-           "wal_end_lsn(world->wal) == wal_durable_lsn(world->wal)");
-    world->durable_lsn = wal_durable_lsn(world->wal);
-    if (world->released_lsn > world->durable_lsn) {
-        world->released_lsn = world->durable_lsn; /* frames that were lost lay there */
-    }
-    world->salt++;
+    struct call *call = context;
+    wal_release(call->world->wal, call->lsn);
 }
 
 static void on_closed(void *owner)
 {
     struct world *world = owner;
     world->is_closed = true;
-}
-
-struct crash_disk *world_close(struct world *world)
-{
-    wal_close(world->wal, on_closed);
-    while (!world->is_closed) {
-        expect(crash_env_step(world->crash), "crash_env_step(world->crash)");
-    }
     world->wal = NULL;
-    struct crash_disk *disk = crash_env_free(world->crash);
-    expect(crash_disk_open_count(disk) == 0, "crash_disk_open_count(disk) == 0");
-    return disk;
 }
 
-struct crash_disk *world_rewind(struct world *world)
+static void call_close(void *context)
 {
-    struct crash_disk *disk = world->next_disk;
-    world->next_disk = NULL;
-    for (uint64_t id = world->next_durable_id; id < world->next_end_id; id++) {
-        world->frames[id].unit_lsn = 0;
-        world->frames[id].seen_lsn = 0;
-        world->frames[id].is_cut_before = false;
+    wal_close(((struct call *)context)->world->wal, on_closed);
+}
+
+/* What was replayed is enough and ends between units; it is what there is from now on. */
+static void replay_check(struct world *world)
+{
+    uint64_t end_id = world->replay_id == 0 ? world->durable_id : world->replay_id;
+    expect(end_id >= world->durable_id, "%llu frames were durable, %llu are there",
+           (unsigned long long)world->durable_id - 1, (unsigned long long)end_id - 1);
+    uint64_t kept_id = world->durable_id;
+    while (kept_id > 1 && world->frames[kept_id - 1].lsn >= world->released_lsn) {
+        kept_id--;
     }
-    world->end_id = world->next_end_id;
-    world->durable_id = world->next_durable_id;
-    world->durable_lsn = world->next_durable_lsn;
-    world->released_lsn = world->next_released_lsn;
-    return disk;
+    expect(kept_id == world->durable_id || (world->first_id != 0 && world->first_id <= kept_id),
+           "replay begins at %llu, %llu is needed", (unsigned long long)world->first_id, (unsigned long long)kept_id);
+    expect(end_id == world->end_id || end_id == 1 || !is_same_unit(world, end_id - 1, end_id), "a unit was cut in two");
+    expect(wal_end_lsn(world->wal) >= world->durable_lsn, "the log ends before what was durable");
+    expect(wal_end_lsn(world->wal) == wal_durable_lsn(world->wal), "something is not durable at open");
+    world->end_id = world->durable_id = end_id;
+    world->durable_lsn = wal_durable_lsn(world->wal);
+    if (world->released_lsn > world->durable_lsn) {
+        world->released_lsn = world->durable_lsn; /* frames that were lost lay there */
+    }
+}
+
+bool world_open(struct world *world, bool expects_error)
+{
+    world->process = sim_process_open(world->sim, world->disk, "n1");
+    world->env = sim_process_env(world->process, 0);
+    world->is_alive = true;
+    world->is_closed = false;
+    world->wal = NULL;
+    world->replay_id = world->first_id = 0;
+    world->msg.text[0] = '\0';
+    if (!call(&(struct call){.world = world}, call_open)) {
+        return false;
+    }
+    expect(expects_error || world->open_err == OK, "%s: %s", err_name(world->open_err), world->msg.text);
+    if (world->open_err != OK) {
+        return false;
+    }
+    replay_check(world);
+    world->salt++;
+    return true;
+}
+
+void world_append(struct world *world, enum wal_kind kind, size_t size)
+{
+    if (!world->is_alive) {
+        return;
+    }
+    uint64_t id = world->end_id;
+    if (id >= world->frame_capacity) {
+        world->frame_capacity *= 2;
+        world->frames = realloc(world->frames, world->frame_capacity * sizeof(world->frames[0]));
+    }
+    payload_fill(world, id, world->salt, size);
+    const struct slice slices[2] = {{.bytes = {scratch, size / 2}}, {.bytes = {scratch + size / 2, size - size / 2}}};
+    struct call append = {.world = world, .frame = frame_of(id, world->salt)};
+    append.frame.kind = kind;
+    append.frame.slices = slices;
+    append.frame.slice_count = 2;
+    if (!call(&append, call_append)) {
+        return;
+    }
+    expect(append.lsn > world->durable_lsn, "a frame's LSN was durable before");
+    expect(id == 1 || append.lsn > world->frames[id - 1].lsn, "LSNs do not go up");
+    world->frames[id] = (struct world_frame){.lsn = append.lsn, .salt = world->salt, .size = size};
+    world->end_id++;
+}
+
+void world_append_random(struct world *world)
+{
+    uint64_t draw = sim_world_random(world->sim);
+    size_t size_max = draw % 16 == 0 ? world->payload_max : draw % 4 == 0 ? KIB(5) : 200;
+    world_append(world, (enum wal_kind)(draw / 16 % 4 + 1), sim_world_below(world->sim, size_max + 1));
+}
+
+void world_release(struct world *world, uint64_t lsn)
+{
+    if (call(&(struct call){.world = world, .lsn = lsn}, call_release) && lsn > world->released_lsn) {
+        world->released_lsn = lsn;
+    }
+}
+
+void world_step(struct world *world, uint64_t count)
+{
+    for (uint64_t i = 0; i < count && world->is_alive; i++) {
+        world->is_alive = sim_world_step(world->sim) != SIM_DIED;
+    }
+}
+
+void world_settle(struct world *world)
+{
+    if (world->is_alive) {
+        world->is_alive = sim_world_run_until(world->sim, NULL, NULL, SETTLE_US) != SIM_DIED;
+    }
 }
 
 void world_live(struct world *world, unsigned turns)
 {
-    for (unsigned turn = 0; turn < turns; turn++) {
-        for (uint64_t n = draw(world) % 6; n > 0 && !wal_is_stalled(world->wal); n--) {
+    for (unsigned turn = 0; turn < turns && world->is_alive; turn++) {
+        for (uint64_t n = sim_world_below(world->sim, 6); n > 0 && !wal_is_stalled(world->wal); n--) {
             world_append_random(world);
         }
-        for (uint64_t n = draw(world) % 8; n > 0; n--) {
-            (void)crash_env_step(world->crash);
-        }
+        world_step(world, sim_world_below(world->sim, 12));
         bool is_pressed = world->pressure_count > 0;
-        if (is_pressed || draw(world) % 16 == 0) {
-            uint64_t end_lsn = draw(world) % 4 == 0 ? wal_end_lsn(world->wal) : world->durable_lsn;
+        if (world->is_alive && (is_pressed || sim_world_below(world->sim, 16) == 0)) {
+            uint64_t end_lsn = sim_world_below(world->sim, 4) == 0 ? wal_end_lsn(world->wal) : world->durable_lsn;
             if (world->released_lsn < end_lsn) {
-                uint64_t part = draw(world) % 4 == 0 ? 0 : draw(world) % (end_lsn - world->released_lsn + 1);
+                uint64_t part = sim_world_below(world->sim, end_lsn - world->released_lsn + 1);
+                part = sim_world_below(world->sim, 4) == 0 ? 0 : part;
                 world_release(world, end_lsn - (is_pressed ? part / 4 : part));
             }
             world->pressure_count = 0;
         }
     }
+}
+
+/* ---- Lives ------------------------------------------------------------------------------------------------------- */
+
+static bool is_closed(void *context)
+{
+    return ((const struct world *)context)->is_closed;
+}
+
+bool world_close(struct world *world)
+{
+    if (world->wal != NULL && call(&(struct call){.world = world}, call_close)) {
+        enum sim_end end = sim_world_run_until(world->sim, is_closed, world, SETTLE_US);
+        expect(end == SIM_REACHED || end == SIM_DIED, "does not close");
+        world->is_alive = end != SIM_DIED;
+    }
+    if (world->is_alive) {
+        sim_process_close(world->process);
+        world->process = NULL;
+    }
+    return world->is_alive;
+}
+
+void world_die(struct world *world, enum world_death death)
+{
+    sim_disk_crash_at(world->disk, 0);
+    if (death == WORLD_POWER_LOSS) {
+        sim_disk_power_loss(world->disk);
+    } else if (world->is_alive) {
+        sim_process_kill(world->process);
+    }
+    sim_process_close(world->process);
+    world->process = NULL;
+    world->wal = NULL;
+}
+
+void world_crash_at(struct world *world, uint64_t change)
+{
+    sim_disk_crash_at(world->disk, change == 0 ? 0 : sim_disk_change_count(world->disk) + change);
+}
+
+int64_t world_metric(const struct world *world, enum metric metric)
+{
+    return metrics_value(world->env->metrics, metric);
+}
+
+void world_init(struct world *world, const struct wal_options *options, uint64_t seed)
+{
+    *world = (struct world){
+        .sim = sim_world_open(seed),
+        .options = *options,
+        .end_id = 1,
+        .durable_id = 1,
+        .durable_lsn = WAL_LSN_FIRST,
+        .payload_max = KIB(8),
+        .frame_capacity = 1024,
+    };
+    world->disk = sim_disk_open(world->sim, "/n1");
+    world->frames = calloc(world->frame_capacity, sizeof(world->frames[0]));
+    trace_set_level(TRACE_WAL, TRACE_ERROR); /* thousands of torn tails are expected */
+}
+
+void world_deinit(struct world *world)
+{
+    sim_disk_close(world->disk);
+    sim_world_close(world->sim);
+    free(world->frames);
 }

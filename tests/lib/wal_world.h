@@ -1,75 +1,80 @@
-/* A write-ahead log with a memory: knows every frame that was appended and what was reported durable, and checks any
- * disk that a crash leaves against that.
+/* A write-ahead log in the simulator, with a memory: knows every frame that was appended and what was reported durable,
+ * and checks what each opening replays against that, whatever death lies between.
  *
- * The frame with id n (1, 2, ...) has index n and a payload that is a function of n and its *salt*; an id that is
- * appended again after a crash gets another salt, so that content of a former life is never taken for it.
+ * The frame with id n (1, 2, ...) has index n and a payload that is a function of n and its *salt*, which grows with each
+ * opening, so that content of a former life is never taken for it.
  *
- * Checked of a crash at any moment: the log opens; what is replayed is a run of ids without a gap, each bit-identical;
- * it begins at or before the first one not released and ends at or behind the last one reported durable; it ends
- * between two units. */
+ * Checked at each opening: what is replayed is a run of ids without a gap, each bit-identical; it begins at or before the
+ * first frame not released, ends at or behind the last one reported durable, and ends between two units. LSNs go up.
+ *
+ * Use:   world_init, then lives: world_open ... world_close (in order) or world_die, then world_deinit. A life may end at a
+ *        crash point (world_crash_at): is_alive is then false, and all calls but world_die() do nothing. */
 #pragma once
 
 #include "replication/wal.h"
-#include "tests/lib/crash_env.h"
+#include "tests/lib/sim_disk.h"
+#include "tests/lib/sim_world.h"
 
-#define WORLD_DIR "data/wal"
+#define WORLD_DIR "/n1/wal"
 
 struct world_frame {
-    uint64_t lsn;          /* as wal_append() said */
-    uint64_t unit_lsn;     /* 0: its unit is not durable yet */
-    uint64_t seen_lsn;     /* record.lsn in a crash taken before that; 0: none */
+    uint64_t lsn;             /* as wal_append() said */
     uint64_t salt;
-    size_t size;           /* of its payload */
-    bool is_cut_before;    /* a crash was seen to end in front of it */
+    size_t size;              /* of the payload */
+};
+
+enum world_death {
+    WORLD_KILL,               /* of the process: the page cache stays */
+    WORLD_POWER_LOSS,
 };
 
 struct world {
-    struct crash_env *crash;
+    struct sim_world *sim;
+    struct sim_disk *disk;
+    struct sim_process *process;
+    struct env *env;
     struct wal *wal;
     struct wal_options options;
-    struct crash_rng rng;     /* of the script */
-    struct world_frame *frames; /* [id] */
+    struct errmsg msg;           /* of the last wal_open() */
+    enum err open_err;
+    struct world_frame *frames;  /* [id] */
     uint64_t frame_capacity;
-    uint64_t end_id;          /* of the next frame */
-    uint64_t durable_id;      /* frames below were reported durable */
-    uint64_t released_lsn;
+    uint64_t end_id;             /* of the next frame */
+    uint64_t durable_id;         /* frames below were reported durable */
     uint64_t durable_lsn;
+    uint64_t released_lsn;
     uint64_t salt;
-    uint64_t replay_id;       /* of the next record */
-    uint64_t pressure_count;
-    size_t payload_max;
-    bool is_forging;          /* payloads look like units, of former generations among them */
+    uint64_t replay_id;          /* of the next record; 0: of none yet */
+    uint64_t first_id;           /* of the first record; 0: none */
+    unsigned pressure_count;
+    size_t payload_max;          /* of random frames */
+    bool is_forging;             /* payloads look like units */
+    bool is_alive;
     bool is_closed;
-    unsigned op_fault_at;     /* the blocking call from world_open() on that fails; the opening is tried again */
-    uint64_t crash_count;     /* crashes checked */
-    unsigned crash_rate;      /* one in so many moments is a crash; 1: all; 0: none */
-    /* A crash that goes on living: taken at the moment that is drawn. */
-    struct crash_disk *next_disk;
-    uint64_t next_end_id, next_durable_id, next_released_lsn, next_durable_lsn;
-    unsigned next_rate;
 };
 
 void world_init(struct world *world, const struct wal_options *options, uint64_t seed);
-void world_deinit(struct world *world);
-
-/* Opens the log on `disk` (taken over; NULL: empty) and checks what is replayed. */
-void world_open(struct world *world, struct crash_disk *disk);
+void world_deinit(struct world *world); /* not in a life */
+/* Starts a process, opens the log in it and checks what is replayed. False: it did not live to the end of that, or
+ * open_err is not OK (and `expects_error` was set): then world_close() shows that the failure left nothing behind. */
+bool world_open(struct world *world, bool expects_error);
 void world_append(struct world *world, enum wal_kind kind, size_t payload_size);
 void world_append_random(struct world *world);
 void world_release(struct world *world, uint64_t lsn);
-/* Runs until nothing more happens by itself. */
+/* Some events; all there are until nothing happens for a (virtual) while. */
+void world_step(struct world *world, uint64_t count);
 void world_settle(struct world *world);
-/* Closes the log and gives back the disk. */
-struct crash_disk *world_close(struct world *world);
-
-/* A crash now: checks it. */
-void world_crash(struct world *world, enum crash_kind kind);
-/* Opens and checks a disk that is what the world is now, but for what may be lost; takes it over. */
-void world_check(struct world *world, struct crash_disk *disk, const char *what);
-/* After world_close(): goes on from `next_disk`. */
-struct crash_disk *world_rewind(struct world *world);
 /* A life of `turns` turns: appends, releases and steps as they are drawn. */
 void world_live(struct world *world, unsigned turns);
+/* Closes the log; the process must have given back all it had. False: it died on the way. */
+bool world_close(struct world *world);
+/* Ends the process, or buries the one that ended at a crash point. */
+void world_die(struct world *world, enum world_death death);
+/* The change of the disk, counted from now, in which the process is to end. */
+void world_crash_at(struct world *world, uint64_t change);
+int64_t world_metric(const struct world *world, enum metric metric);
 
-/* Checks one record against the frames; advances replay_id. */
+/* Checks one record against the frames. */
 void world_replay(struct world *world, const struct wal_record *record);
+/* Where the unit of a frame starts. */
+uint64_t world_unit_lsn(const struct world *world, uint64_t id);

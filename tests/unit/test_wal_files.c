@@ -1,10 +1,12 @@
 /* Power loss and killed processes at every moment of a write-ahead log's life: files being made, recycled, removed,
- * units in flight, a cut that is being made durable. The checks are in tests/lib/wal_world.h. */
+ * units in flight, a cut being made durable. What is checked: tests/lib/wal_world.h. */
+#include "replication/wal_files.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/limits.h"
-#include "base/mem.h"
+#include "tests/lib/sim_disk.h"
 #include "tests/lib/test.h"
 #include "tests/lib/wal_world.h"
 
@@ -17,52 +19,102 @@ static const struct wal_options small = {
 
 static unsigned scale(unsigned count)
 {
-    const char *text = getenv("WAL_CRASH_SCALE"); /* more rounds for a long run */
+    const char *text = getenv("WAL_CRASH_SCALE"); /* more of it, for a long run */
     return count * (text == NULL ? 1 : (unsigned)strtoul(text, NULL, 10));
 }
 
-/* Goal: no moment of a life is deadly. Method: at each change of the disk in a life with many file switches, a crash
- * of each kind is taken and recovered twice. */
-START_TEST(every_moment_survives_every_kind_of_crash)
+/* Goal: no moment of a life is deadly. Method: a life with several file switches ends in its first change of the disk, in
+ * its second, and so on, by a kill or a power loss; it is opened, goes on, loses power again, and is opened again. */
+START_TEST(every_moment_survives_death)
 {
-    struct world world;
-    world_init(&world, &small, (uint64_t)_i + 1);
-    world.is_forging = _i % 2 == 1;
-    world_open(&world, NULL);
-    world.crash_rate = 1;
-    world_live(&world, scale(200));
-    world.crash_rate = 0;
-    crash_disk_free(world_close(&world));
-    printf("sweep %d: %llu frames, %llu crashes\n", _i, (unsigned long long)world.end_id - 1,
-           (unsigned long long)world.crash_count);
-    world_deinit(&world);
+    unsigned death_count = 0;
+    for (unsigned at = 1;; at++) {
+        struct world world;
+        world_init(&world, &small, (uint64_t)_i + 1);
+        world.is_forging = _i % 2 == 1;
+        world_crash_at(&world, at);
+        if (world_open(&world, false)) {
+            world_live(&world, scale(80));
+        }
+        bool was_met = !world.is_alive;
+        world_die(&world, (enum world_death)((at + (unsigned)_i / 2) % 2));
+        for (int i = 0; i < 2; i++) {
+            ck_assert(world_open(&world, false));
+            world_live(&world, (unsigned)sim_world_below(world.sim, 30));
+            world_die(&world, WORLD_POWER_LOSS);
+        }
+        ck_assert(world_open(&world, false));
+        ck_assert(world_close(&world));
+        world_deinit(&world);
+        death_count += 3;
+        if (!was_met) {
+            break;
+        }
+    }
+    printf("sweep %d: %u deaths\n", _i, death_count);
 }
 END_TEST
 
-/* Goal: crash after crash, what was durable stays, LSNs go up, and nothing of a former life comes back. Method:
- * chains of lives, each begun on what a crash at a drawn moment of the one before has left, its opening included; in
- * each, crashes on the side are checked, too. */
-START_TEST(chains_of_crashes_keep_what_was_durable)
+/* Goal: what a killed process left in the cache, names and units, is made durable before anything is built on it. Method:
+ * kills at every moment; the next life can make no files, so that nothing it does syncs a directory by the way; it
+ * fills what files there are, and power is lost. */
+START_TEST(what_a_kill_leaves_is_made_durable)
 {
-    struct world world;
-    world_init(&world, &small, 1000 + (uint64_t)_i);
-    world.is_forging = _i % 2 == 1;
-    struct crash_disk *disk = NULL;
-    for (unsigned life = 0; life < scale(40); life++) {
-        world.next_rate = life % 3 == 0 ? 10 : 100;
-        world.crash_rate = 14;
-        world_open(&world, disk);
-        world_live(&world, 60);
-        world.crash_rate = 0;
-        disk = world_close(&world);
-        if (world.next_disk != NULL) {
-            crash_disk_free(disk);
-            disk = world_rewind(&world);
+    for (unsigned at = 1;; at++) {
+        struct world world;
+        world_init(&world, &small, 77);
+        ck_assert(world_open(&world, false));
+        world_crash_at(&world, at);
+        for (int i = 0; i < 60; i++) {
+            world_append(&world, WAL_ENTRY, 100);
+            world_step(&world, 6);
+        }
+        bool was_met = !world.is_alive;
+        world_die(&world, WORLD_KILL);
+        ck_assert(world_open(&world, false));
+        struct sim_fault fault = {.ops = SIM_OP_CREATE, .err = ERR_IO};
+        fault_init(&fault.when, 1, FAULT_FOREVER);
+        sim_disk_fault_add(world.disk, &fault);
+        for (int i = 0; i < 40; i++) {
+            world_append(&world, WAL_ENTRY, 100);
+            world_step(&world, 6);
+        }
+        world_die(&world, WORLD_POWER_LOSS);
+        sim_disk_fault_remove(world.disk, &fault);
+        ck_assert(world_open(&world, false));
+        ck_assert(world_close(&world));
+        world_deinit(&world);
+        if (!was_met) {
+            ck_assert_uint_gt(at, 60);
+            break;
         }
     }
-    crash_disk_free(disk);
-    printf("chain %d: %llu frames, %llu crashes\n", _i, (unsigned long long)world.end_id - 1,
-           (unsigned long long)world.crash_count);
+}
+END_TEST
+
+/* Goal: death after death, what was durable stays, LSNs go up, and nothing of a former life comes back. Method: chains
+ * of lives of random length, each opened on what the one before left; some end in order, some die while they open. */
+START_TEST(chains_of_deaths_keep_what_was_durable)
+{
+    struct world world;
+    unsigned death_count = 0;
+    world_init(&world, &small, 1000 + (uint64_t)_i);
+    world.is_forging = _i % 2 == 1;
+    for (unsigned life = 0; life < scale(500); life++) {
+        bool is_short = sim_world_below(world.sim, 3) == 0;
+        world_crash_at(&world, 1 + sim_world_below(world.sim, is_short ? 12 : 120));
+        bool is_open = world_open(&world, false);
+        if (is_open) {
+            world_live(&world, 40);
+        }
+        if (is_open && world.is_alive && sim_world_below(world.sim, 2) == 0 && world_close(&world)) {
+            world_crash_at(&world, 0);
+            continue;
+        }
+        world_die(&world, sim_world_below(world.sim, 2) == 0 ? WORLD_KILL : WORLD_POWER_LOSS);
+        death_count++;
+    }
+    printf("chain %d: %u deaths, %llu frames\n", _i, death_count, (unsigned long long)world.end_id - 1);
     world_deinit(&world);
 }
 END_TEST
@@ -70,10 +122,11 @@ END_TEST
 static Suite *wal_files_suite(void)
 {
     Suite *suite = suite_create("wal_files");
-    TCase *tcase = tcase_create("crash");
-    tcase_set_timeout(tcase, 300);
-    tcase_add_loop_test(tcase, every_moment_survives_every_kind_of_crash, 0, 12);
-    tcase_add_loop_test(tcase, chains_of_crashes_keep_what_was_durable, 0, 24);
+    TCase *tcase = tcase_create("deaths");
+    tcase_set_timeout(tcase, 600);
+    tcase_add_loop_test(tcase, every_moment_survives_death, 0, 8);
+    tcase_add_test(tcase, what_a_kill_leaves_is_made_durable);
+    tcase_add_loop_test(tcase, chains_of_deaths_keep_what_was_durable, 0, 16);
     suite_add_tcase(suite, tcase);
     return suite;
 }
