@@ -20,6 +20,7 @@
 #include "replication/wal_files.h"
 #include "replication/wal_format.h"
 #include "replication/wal_recover.h"
+#include "replication/wal_unit.h"
 
 #include <string.h>
 
@@ -31,17 +32,6 @@ enum {
     FILE_COUNT_MIN = 2,
 };
 
-struct unit {
-    struct list link;
-    uint64_t lsn;
-    uint8_t *data;   /* header, frames; zeros behind them only once it is submitted */
-    size_t capacity; /* whole blocks */
-    size_t size;     /* header and frames so far */
-    uint32_t frame_count;
-    uint32_t crc;    /* of the frames */
-    bool is_awaited; /* has a frame other than WAL_COMMIT */
-};
-
 struct wal {
     struct env *env;
     char *dir;
@@ -51,15 +41,14 @@ struct wal {
     size_t unit_size_soft;
 
     struct wal_files files;
-    struct unit *gathering; /* NULL: nothing appended since the last was sealed */
-    struct list queue;      /* sealed units that wait to be written */
-    struct list free;       /* units whose buffers are kept */
-    unsigned free_count;
+    struct wal_unit *gathering; /* NULL: nothing appended since the last was sealed */
+    struct list queue;          /* sealed units that wait to be written */
+    struct wal_unit_pool pool;
 
     struct disk_write write;
     bool is_writing;
     enum wal_unit_kind write_kind;
-    struct unit *write_unit; /* of WAL_UNIT_FRAMES */
+    struct wal_unit *write_unit; /* of WAL_UNIT_FRAMES */
     uint64_t write_kept_lsn;
     int64_t write_start_us;
     uint8_t *mark; /* one block, for the log's own units */
@@ -92,117 +81,31 @@ static void wal_invariants(const struct wal *wal)
     assert(wal->files.position % WAL_BLOCK_SIZE == 0);
 }
 
-/* ---- Units in memory -------------------------------------------------------------------------------------------- */
-
-static struct unit *unit_acquire(struct wal *wal)
-{
-    struct list *link = list_pop(&wal->free);
-    struct unit *unit;
-    if (link != NULL) {
-        wal->free_count--;
-        unit = container_of(link, struct unit, link);
-    } else {
-        unit = mem_alloc(sizeof *unit);
-        list_init(&unit->link);
-        unit->capacity = WAL_BUFFER_SIZE_MIN;
-        unit->data = mem_aligned(WAL_BLOCK_SIZE, unit->capacity);
-    }
-    unit->lsn = wal->gather_lsn;
-    unit->size = WAL_UNIT_HEADER_SIZE;
-    unit->frame_count = 0;
-    unit->crc = 0;
-    unit->is_awaited = false;
-    return unit;
-}
-
-static void unit_free(struct unit *unit)
-{
-    mem_free(unit->data);
-    mem_free(unit);
-}
-
-static void unit_release(struct wal *wal, struct unit *unit)
-{
-    if (wal->free_count == WAL_BUFFER_COUNT_MAX || unit->capacity > WAL_UNIT_SIZE_SOFT) {
-        unit_free(unit);
-        return;
-    }
-    wal->free_count++;
-    list_push_front(&wal->free, &unit->link);
-}
-
-static void units_free(struct list *units)
-{
-    for (struct list *link = list_pop(units); link != NULL; link = list_pop(units)) {
-        unit_free(container_of(link, struct unit, link));
-    }
-}
-
-static void unit_reserve(struct unit *unit, size_t extra)
-{
-    size_t need = unit->size + extra;
-    if (need <= unit->capacity) {
-        return;
-    }
-    size_t capacity = wal_unit_size(need - WAL_UNIT_HEADER_SIZE);
-    if (capacity <= WAL_UNIT_SIZE_SOFT && capacity < 2 * unit->capacity) {
-        capacity = 2 * unit->capacity;
-    }
-    uint8_t *data = mem_aligned(WAL_BLOCK_SIZE, capacity);
-    memcpy(data, unit->data, unit->size);
-    mem_free(unit->data);
-    unit->data = data;
-    unit->capacity = capacity;
-}
-
-static void unit_put(struct unit *unit, struct bytes bytes)
-{
-    if (bytes.size == 0) {
-        return;
-    }
-    assert(bytes.size <= unit->capacity - unit->size);
-    memcpy(unit->data + unit->size, bytes.data, bytes.size);
-    unit->crc = crc32c(unit->crc, bytes);
-    unit->size += bytes.size;
-}
+/* ---- Gathering -------------------------------------------------------------------------------------------------- */
 
 static void gathering_seal(struct wal *wal)
 {
-    struct unit *unit = wal->gathering;
+    struct wal_unit *unit = wal->gathering;
     assert(unit != NULL);
     assert(unit->frame_count > 0);
     wal->gathering = NULL;
-    wal->gather_lsn = unit->lsn + wal_unit_size(unit->size - WAL_UNIT_HEADER_SIZE);
+    wal->gather_lsn = unit->lsn + wal_unit_disk_size(unit);
     list_push(&wal->queue, &unit->link);
 }
 
 static uint64_t frame_gather(struct wal *wal, const struct wal_frame *frame)
 {
-    size_t payload_size = 0;
-    for (unsigned i = 0; i < frame->slice_count; i++) {
-        assert(frame->slices[i].bytes.size <= ENTRY_SIZE_MAX - payload_size);
-        payload_size += frame->slices[i].bytes.size;
-    }
+    size_t payload_size = wal_frame_payload_size(frame);
     size_t size = WAL_FRAME_HEADER_SIZE + payload_size;
     assert(wal_unit_size(size) <= wal->options.file_size - WAL_BLOCK_SIZE - RESERVE_FRAMES);
     if (wal->gathering != NULL && size > wal->unit_size_soft - wal->gathering->size) {
         gathering_seal(wal);
     }
     if (wal->gathering == NULL) {
-        wal->gathering = unit_acquire(wal);
+        wal->gathering = wal_unit_acquire(&wal->pool, wal->gather_lsn);
     }
-    struct unit *unit = wal->gathering;
-    uint64_t lsn = unit->lsn + unit->size;
-    unit_reserve(unit, size);
-    uint8_t header[WAL_FRAME_HEADER_SIZE];
-    wal_frame_encode(frame, payload_size, header);
-    unit_put(unit, (struct bytes){header, sizeof header});
-    for (unsigned i = 0; i < frame->slice_count; i++) {
-        unit_put(unit, frame->slices[i].bytes);
-    }
-    unit->frame_count++;
-    unit->is_awaited = unit->is_awaited || frame->kind != WAL_COMMIT;
-    if (unit->size >= wal->unit_size_soft) {
+    uint64_t lsn = wal_unit_put(wal->gathering, frame, payload_size);
+    if (wal->gathering->size >= wal->unit_size_soft) {
         gathering_seal(wal);
     }
     return lsn;
@@ -228,7 +131,7 @@ static void write_on_done(struct disk_write *req, enum err err)
     trace(DEBUG, WAL, "unit durable", KV("shard", wal->env->shard), KV("unit", wal->sequence - 1),
           KV("lsn", wal->submit_lsn));
     if (wal->write_kind == WAL_UNIT_FRAMES) {
-        unit_release(wal, wal->write_unit);
+        wal_unit_release(&wal->pool, wal->write_unit);
         wal->write_unit = NULL;
         wal->durable_lsn = wal->submit_lsn;
     } else if (wal->write_kind == WAL_UNIT_NEXT) {
@@ -238,7 +141,7 @@ static void write_on_done(struct disk_write *req, enum err err)
 }
 
 /* Completes the header of the unit in `data` (payload behind it, room for whole blocks) and submits it. */
-static void unit_submit(struct wal *wal, uint8_t *data, const struct unit *unit, enum wal_unit_kind kind,
+static void unit_submit(struct wal *wal, uint8_t *data, const struct wal_unit *unit, enum wal_unit_kind kind,
                         size_t payload_size)
 {
     uint64_t lsn = wal->submit_lsn;
@@ -308,9 +211,8 @@ static void wal_pump(struct wal *wal)
     if (list_is_empty(&wal->queue)) {
         return;
     }
-    struct unit *unit = container_of(wal->queue.next, struct unit, link);
-    size_t payload_size = unit->size - WAL_UNIT_HEADER_SIZE;
-    if (wal_unit_size(payload_size) <= wal_files_room(&wal->files, RESERVE_FRAMES)) {
+    struct wal_unit *unit = container_of(wal->queue.next, struct wal_unit, link);
+    if (wal_unit_disk_size(unit) <= wal_files_room(&wal->files, RESERVE_FRAMES)) {
         assert(unit->lsn == wal->submit_lsn);
         if (wal->is_stalled) {
             wal->is_stalled = false;
@@ -318,7 +220,7 @@ static void wal_pump(struct wal *wal)
         }
         list_remove(&unit->link);
         wal->write_unit = unit;
-        unit_submit(wal, unit->data, unit, WAL_UNIT_FRAMES, payload_size);
+        unit_submit(wal, unit->data, unit, WAL_UNIT_FRAMES, wal_unit_payload_size(unit));
         return;
     }
     const struct wal_file *next = wal_files_next(&wal->files);
@@ -355,8 +257,10 @@ static void wal_free(struct wal *wal)
 {
     wal->env->tasks->cancel(wal->env->tasks, &wal->task);
     wal_files_close(&wal->files);
-    units_free(&wal->queue);
-    units_free(&wal->free);
+    for (struct list *link = list_pop(&wal->queue); link != NULL; link = list_pop(&wal->queue)) {
+        wal_unit_release(&wal->pool, container_of(link, struct wal_unit, link));
+    }
+    wal_unit_pool_deinit(&wal->pool);
     mem_free(wal->mark);
     mem_free(wal->dir);
     mem_free(wal);
@@ -437,7 +341,7 @@ static struct wal *wal_new(struct env *env, const char *dir, const struct wal_op
     size_t quarter = options->file_size / 4;
     wal->unit_size_soft = quarter < WAL_UNIT_SIZE_SOFT ? quarter : WAL_UNIT_SIZE_SOFT;
     list_init(&wal->queue);
-    list_init(&wal->free);
+    wal_unit_pool_init(&wal->pool);
     task_init(&wal->task, on_task);
     wal->mark = mem_aligned(WAL_BLOCK_SIZE, WAL_BLOCK_SIZE);
     return wal;

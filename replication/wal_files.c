@@ -9,162 +9,8 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/trace.h"
-#include "replication/wal_format.h"
 
-#include <inttypes.h>
 #include <string.h>
-
-/* ---- File operations: on a worker, or blocking at open ---------------------------------------------------------- */
-
-static enum err op_fail(struct errmsg *msg, enum err err, const char *path, const char *what)
-{
-    return fail(msg, err, "%s: %s: %s", path, what, err_text(err));
-}
-
-/* Header, and zeros up to the full size, so that every later write overwrites allocated blocks: no metadata changes
- * with it, and one write is one device operation. */
-static enum err file_fill(struct disk *disk, int fd, const char *path, const struct wal_file_header *header,
-                          bool is_new, struct errmsg *msg)
-{
-    uint64_t end = is_new ? header->size : WAL_BLOCK_SIZE;
-    size_t capacity = end < WAL_FILL_SIZE ? (size_t)end : WAL_FILL_SIZE;
-    uint8_t *data = mem_aligned(WAL_BLOCK_SIZE, capacity);
-    wal_file_header_encode(header, data);
-    enum err err = OK;
-    for (uint64_t at = 0; at < end && err == OK;) {
-        size_t size = end - at < capacity ? (size_t)(end - at) : capacity;
-        struct iovec iov = {.iov_base = data, .iov_len = size};
-        err = disk->pwritev(disk, fd, at, &iov, 1);
-        if (at == 0) {
-            memset(data, 0, WAL_BLOCK_SIZE);
-        }
-        at += size;
-    }
-    mem_free(data);
-    if (err == OK) {
-        err = disk->sync(disk, fd);
-    }
-    return err == OK ? OK : op_fail(msg, err, path, is_new ? "make" : "new header");
-}
-
-/* Brings <sequence>.new, which is new (empty) or an old file, under its .wal name. *fd stays open on success. */
-static enum err file_prepare(struct disk *disk, const char *dir, const struct wal_file_header *header, bool is_new,
-                             int *fd, struct errmsg *msg)
-{
-    char *path_new = wal_file_path(dir, header->sequence, WAL_SUFFIX_NEW);
-    char *path = wal_file_path(dir, header->sequence, WAL_SUFFIX);
-    enum err err = disk->open(disk, path_new, DISK_DIRECT | (is_new ? DISK_CREATE : 0), fd, msg);
-    if (err != OK) {
-        goto err_before_open;
-    }
-    if (is_new) {
-        err = disk->truncate(disk, *fd, 0); /* an attempt before may have left a part */
-        if (err != OK) {
-            err = op_fail(msg, err, path_new, "truncate");
-            goto err_after_open;
-        }
-    }
-    err = file_fill(disk, *fd, path_new, header, is_new, msg);
-    if (err != OK) {
-        goto err_after_open;
-    }
-    err = disk->rename(disk, path_new, path);
-    if (err != OK) {
-        err = op_fail(msg, err, path_new, "rename");
-        goto err_after_open;
-    }
-    err = disk->sync_dir(disk, dir);
-    if (err != OK) {
-        err = op_fail(msg, err, dir, "sync");
-        (void)disk->unlink(disk, path);
-        goto err_after_open;
-    }
-    mem_free(path);
-    mem_free(path_new);
-    return OK;
-
-err_after_open:
-    disk->close(disk, *fd);
-    *fd = -1;
-    (void)disk->unlink(disk, path_new);
-err_before_open:
-    mem_free(path);
-    mem_free(path_new);
-    assert(err != OK);
-    return err;
-}
-
-/* The released file leaves the log under the name of the one it becomes: from here on it is not looked into. */
-static enum err file_take(const struct wal_job *job, struct errmsg *msg)
-{
-    char *path = wal_file_path(job->dir, job->source, WAL_SUFFIX);
-    char *path_new = wal_file_path(job->dir, job->sequence, WAL_SUFFIX_NEW);
-    enum err err = job->disk->rename(job->disk, path, path_new);
-    if (err != OK) {
-        err = op_fail(msg, err, path, "rename");
-    } else {
-        err = job->disk->sync_dir(job->disk, job->dir);
-        if (err != OK) {
-            err = op_fail(msg, err, job->dir, "sync");
-        }
-    }
-    mem_free(path_new);
-    mem_free(path);
-    return err;
-}
-
-static enum err file_unlink(struct disk *disk, const char *dir, uint64_t sequence, const char *suffix,
-                            struct errmsg *msg)
-{
-    char *path = wal_file_path(dir, sequence, suffix);
-    enum err err = disk->unlink(disk, path);
-    if (err == ERR_NOT_FOUND) {
-        err = OK;
-    }
-    if (err != OK) {
-        err = op_fail(msg, err, path, "remove");
-    }
-    mem_free(path);
-    return err;
-}
-
-/* Files go one at a time, in order, each durably: what a power loss leaves has no gap. */
-static enum err file_remove(const struct wal_job *job, struct errmsg *msg)
-{
-    enum err err = file_unlink(job->disk, job->dir, job->source, WAL_SUFFIX, msg);
-    if (err == OK) {
-        err = file_unlink(job->disk, job->dir, job->sequence, WAL_SUFFIX_NEW, msg);
-    }
-    if (err == OK) {
-        err = job->disk->sync_dir(job->disk, job->dir);
-        if (err != OK) {
-            err = op_fail(msg, err, job->dir, "sync");
-        }
-    }
-    return err;
-}
-
-static void job_run(struct work *work)
-{
-    struct wal_job *job = container_of(work, struct wal_job, work);
-    struct wal_file_header header = {job->sequence, job->generation, job->size};
-    switch (job->kind) {
-    case WAL_JOB_MAKE:
-        job->err = file_prepare(job->disk, job->dir, &header, true, &job->fd, &job->msg);
-        break;
-    case WAL_JOB_RECYCLE:
-        job->err = file_take(job, &job->msg);
-        if (job->err == OK) {
-            job->err = file_prepare(job->disk, job->dir, &header, false, &job->fd, &job->msg);
-        }
-        break;
-    case WAL_JOB_REMOVE:
-        job->err = file_remove(job, &job->msg);
-        break;
-    case WAL_JOB_NONE:
-        assert(false);
-    }
-}
 
 /* ---- The set of files ------------------------------------------------------------------------------------------- */
 
@@ -243,6 +89,38 @@ bool wal_files_can_free(const struct wal_files *files, uint64_t kept_lsn)
 }
 
 /* ---- Jobs ------------------------------------------------------------------------------------------------------- */
+
+/* Files go one at a time, in order, each durably: what a power loss leaves has no gap. */
+static enum err job_remove(struct wal_job *job)
+{
+    enum err err = wal_file_unlink(job->disk, job->dir, job->source, WAL_SUFFIX, &job->msg);
+    if (err == OK) {
+        err = wal_file_unlink(job->disk, job->dir, job->sequence, WAL_SUFFIX_NEW, &job->msg);
+    }
+    return err == OK ? wal_file_sync_dir(job->disk, job->dir, &job->msg) : err;
+}
+
+static void job_run(struct work *work)
+{
+    struct wal_job *job = container_of(work, struct wal_job, work);
+    struct wal_file_header header = {job->sequence, job->generation, job->size};
+    switch (job->kind) {
+    case WAL_JOB_MAKE:
+        job->err = wal_file_prepare(job->disk, job->dir, &header, true, &job->fd, &job->msg);
+        break;
+    case WAL_JOB_RECYCLE:
+        job->err = wal_file_take(job->disk, job->dir, job->source, job->sequence, &job->msg);
+        if (job->err == OK) {
+            job->err = wal_file_prepare(job->disk, job->dir, &header, false, &job->fd, &job->msg);
+        }
+        break;
+    case WAL_JOB_REMOVE:
+        job->err = job_remove(job);
+        break;
+    case WAL_JOB_NONE:
+        assert(false);
+    }
+}
 
 static void job_failed(struct wal_files *files)
 {
@@ -349,7 +227,7 @@ static enum err leftovers_remove(struct wal_files *files, struct wal_recovered *
     struct list *leftovers = &recovered->leftovers;
     for (struct list *link = leftovers->next; link != leftovers && err == OK; link = link->next) {
         struct wal_file *file = container_of(link, struct wal_file, link);
-        err = file_unlink(files->env->disk, files->dir, file->sequence, WAL_SUFFIX_NEW, msg);
+        err = wal_file_unlink(files->env->disk, files->dir, file->sequence, WAL_SUFFIX_NEW, msg);
     }
     wal_files_free(leftovers);
     return err;
@@ -364,10 +242,7 @@ static enum err parent_sync(struct wal_files *files, struct errmsg *msg)
     if (slash != NULL && slash != parent) {
         *slash = '\0';
     }
-    enum err err = files->env->disk->sync_dir(files->env->disk, path);
-    if (err != OK) {
-        err = op_fail(msg, err, path, "sync");
-    }
+    enum err err = wal_file_sync_dir(files->env->disk, path, msg);
     mem_free(parent);
     return err;
 }
@@ -378,7 +253,7 @@ static enum err first_make(struct wal_files *files, uint64_t size, struct wal_re
     int fd = -1;
     enum err err = parent_sync(files, msg);
     if (err == OK) {
-        err = file_prepare(files->env->disk, files->dir, &header, true, &fd, msg);
+        err = wal_file_prepare(files->env->disk, files->dir, &header, true, &fd, msg);
     }
     if (err != OK) {
         return err;
@@ -411,7 +286,7 @@ static enum err recovered_sync(struct wal_files *files, struct errmsg *msg)
         }
         mem_free(path);
     }
-    return err == OK ? OK : op_fail(msg, err, files->dir, "sync what was recovered");
+    return err == OK ? OK : fail(msg, err, "%s: sync what was recovered: %s", files->dir, err_text(err));
 }
 
 static enum err handles_open(struct wal_files *files, struct errmsg *msg)
@@ -450,7 +325,7 @@ static enum err torn_cut(struct wal_files *files, struct errmsg *msg)
         err = disk->sync(disk, files->active->fd);
     }
     if (err != OK) {
-        err = op_fail(msg, err, path, "cut a torn unit");
+        err = fail(msg, err, "%s: cut a torn unit: %s", path, err_text(err));
     }
     mem_free(block);
     mem_free(path);

@@ -9,8 +9,7 @@
  *                                                                                                      |
  *                        recycle or remove <-- released (durably told by a later unit) <---------------+
  *
- * Runs on:  the shard's thread; the job's file operations run on a worker. At most one job at a time, and each leaves
- *           names that recovery accepts wherever it is cut off: a file gets its .wal name when its header is durable.
+ * Runs on:  the shard's thread; the job's file operations (wal_file.h) run on a worker. At most one job at a time.
  * Failure:  a job that fails is told by a trace line and tried again (WAL_RETRY_MS); nothing that is needed is
  * touched. */
 #pragma once

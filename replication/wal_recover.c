@@ -11,12 +11,7 @@
 #include "replication/wal_format.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
-
-enum {
-    SEQUENCE_DIGITS = 20
-};
 
 /* Part of a file in memory. Grows to the largest unit found. */
 struct window {
@@ -43,44 +38,15 @@ struct recovery {
     uint64_t next_generation;
 };
 
-struct wal_file *wal_file_new(uint64_t sequence, uint64_t generation, uint64_t size)
-{
-    struct wal_file *file = mem_alloc(sizeof *file);
-    list_init(&file->link);
-    file->sequence = sequence;
-    file->generation = generation;
-    file->size = size;
-    file->fd = -1;
-    return file;
-}
-
-void wal_files_free(struct list *files)
-{
-    for (struct list *link = list_pop(files); link != NULL; link = list_pop(files)) {
-        struct wal_file *file = container_of(link, struct wal_file, link);
-        assert(file->fd < 0);
-        mem_free(file);
-    }
-}
-
-char *wal_file_path(const char *dir, uint64_t sequence, const char *suffix)
-{
-    size_t size = strlen(dir) + 1 + SEQUENCE_DIGITS + strlen(suffix) + 1;
-    char *path = mem_alloc_raw(size);
-    int printed = snprintf(path, size, "%s/%020" PRIu64 "%s", dir, sequence, suffix);
-    assert(printed > 0 && (size_t)printed + 1 == size);
-    return path;
-}
-
 /* ---- Directory -------------------------------------------------------------------------------------------------- */
 
 static bool name_parse(const char *name, const char *suffix, uint64_t *sequence)
 {
-    if (strlen(name) != SEQUENCE_DIGITS + strlen(suffix) || strcmp(name + SEQUENCE_DIGITS, suffix) != 0) {
+    if (strlen(name) != WAL_SEQUENCE_DIGITS + strlen(suffix) || strcmp(name + WAL_SEQUENCE_DIGITS, suffix) != 0) {
         return false;
     }
     uint64_t value = 0;
-    for (int i = 0; i < SEQUENCE_DIGITS; i++) {
+    for (int i = 0; i < WAL_SEQUENCE_DIGITS; i++) {
         if (name[i] < '0' || name[i] > '9') {
             return false;
         }

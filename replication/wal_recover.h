@@ -8,24 +8,7 @@
 #include "base/env.h"
 #include "base/list.h"
 #include "replication/wal.h"
-
-#define WAL_SUFFIX ".wal"     /* a file whose header is durable */
-#define WAL_SUFFIX_NEW ".new" /* one that is being made: never looked into */
-
-struct wal_file {
-    struct list link;
-    uint64_t sequence;
-    uint64_t generation;
-    uint64_t size;
-    uint64_t first_lsn; /* of its first unit; 0: no unit yet */
-    uint64_t end_lsn;   /* behind its last unit; not yet known of the active file */
-    int fd;             /* -1: not open */
-};
-struct wal_file *wal_file_new(uint64_t sequence, uint64_t generation, uint64_t size);
-void wal_files_free(struct list *files); /* none of them open */
-
-/* "<dir>/<sequence, 20 digits><suffix>", mem_alloc'ed. */
-char *wal_file_path(const char *dir, uint64_t sequence, const char *suffix);
+#include "replication/wal_file.h"
 
 struct wal_recovered {
     struct list files;       /* struct wal_file by sequence, not open; the caller's: wal_files_free() */
