@@ -244,9 +244,12 @@ $(B)/tests/unit/test_$(1): $(B)/obj/tests/unit/test_$(1).o $(call simlib_for,tes
 endef
 $(foreach t,$(unit_src:tests/unit/test_%.c=%),$(eval $(call unit_rules,$(t))))
 
-$(FUZZERS): $(B)/%: $(B)/obj/tests/fuzz/%.o $(TESTLIB) $(ARCHIVES)
-	@$(call say,LINK,$@)
-	$(Q)$(call link,-fsanitize=fuzzer) $(LINK) $(LIBS_tests)
+define fuzz_rules
+$(B)/$(1): $(B)/obj/tests/fuzz/$(1).o $(call simlib_for,tests/fuzz/$(1).c) $(TESTLIB) $(ARCHIVES)
+	@$$(call say,LINK,$$@)
+	$(Q)$$(call link,-fsanitize=fuzzer) $(LINK) $(LIBS_tests)
+endef
+$(foreach f,$(fuzz_src:tests/fuzz/%.c=%),$(eval $(call fuzz_rules,$(f))))
 
 $(GOLDEN): $(B)/%: $(B)/obj/%.o $(TESTLIB) $(ARCHIVES)
 	@$(call say,LINK,$@)

@@ -1,4 +1,4 @@
-/* One file of a write-ahead log: what is remembered of it, its name, and the operations that make, rename and remove it.
+/* One file of a write-ahead log: what is remembered of it, its name, the operations that make, rename and remove it.
  *
  * Runs on:  operations block: work jobs, and opening. Each leaves names that recovery accepts wherever it is cut off:
  *           a file gets its .wal name when its header is durable, and one name is changed at a time, durably. */

@@ -289,26 +289,37 @@ static enum err recovered_sync(struct wal_files *files, struct errmsg *msg)
     return err == OK ? OK : fail(msg, err, "%s: sync what was recovered: %s", files->dir, err_text(err));
 }
 
-static enum err handles_open(struct wal_files *files, struct errmsg *msg)
+/* Files behind the active one hold no unit, as far as was seen. They get a new generation all the same: should there
+ * be units nevertheless, of which the first was lost, they must not join those that are written now. They leave the log
+ * from the last one on and come back from the first one on, so that there is never a gap. */
+static enum err spares_renew(struct wal_files *files, struct errmsg *msg)
 {
     struct disk *disk = files->env->disk;
-    bool is_written = false; /* the active file and those behind it */
-    for (struct list *link = files->list.next; link != &files->list; link = link->next) {
-        struct wal_file *file = container_of(link, struct wal_file, link);
-        files->count++;
-        files->ready_count += is_written ? 1 : 0;
-        is_written = is_written || file == files->active;
-        if (is_written && file->fd < 0) {
-            char *path = wal_file_path(files->dir, file->sequence, WAL_SUFFIX);
-            enum err err = disk->open(disk, path, DISK_DIRECT, &file->fd, msg);
-            mem_free(path);
-            if (err != OK) {
-                file->fd = -1;
-                return err;
-            }
-        }
+    struct list *active = &files->active->link;
+    enum err err = OK;
+    for (struct list *link = files->list.prev; link != active && err == OK; link = link->prev) {
+        uint64_t sequence = container_of(link, struct wal_file, link)->sequence;
+        err = wal_file_take(disk, files->dir, sequence, sequence, msg);
     }
-    return OK;
+    for (struct list *link = active->next; link != &files->list && err == OK; link = link->next) {
+        struct wal_file *file = container_of(link, struct wal_file, link);
+        file->generation = env_random(files->env);
+        const struct wal_file_header header = {file->sequence, file->generation, file->size};
+        err = wal_file_prepare(disk, files->dir, &header, false, &file->fd, msg);
+        files->ready_count++;
+    }
+    return err;
+}
+
+static enum err active_open(struct wal_files *files, struct errmsg *msg)
+{
+    char *path = wal_file_path(files->dir, files->active->sequence, WAL_SUFFIX);
+    enum err err = files->env->disk->open(files->env->disk, path, DISK_DIRECT, &files->active->fd, msg);
+    if (err != OK) {
+        files->active->fd = -1;
+    }
+    mem_free(path);
+    return err;
 }
 
 /* A torn unit must never come to life again, whatever is written in its place: its header goes, durably, first. */
@@ -332,6 +343,21 @@ static enum err torn_cut(struct wal_files *files, struct errmsg *msg)
     return err;
 }
 
+/* Makes what was found what there is from now on. */
+static enum err recovered_settle(struct wal_files *files, const struct wal_recovered *recovered, struct errmsg *msg)
+{
+    files->active = recovered->active;
+    files->position = recovered->position;
+    enum err err = active_open(files, msg);
+    if (err == OK) {
+        err = recovered_sync(files, msg);
+    }
+    if (err == OK && recovered->is_torn) {
+        err = torn_cut(files, msg);
+    }
+    return err == OK ? spares_renew(files, msg) : err;
+}
+
 enum err wal_files_open(struct wal_files *files, struct env *env, const char *dir, const struct wal_options *options,
                         struct wal_recovered *recovered, struct errmsg *msg)
 {
@@ -349,26 +375,20 @@ enum err wal_files_open(struct wal_files *files, struct env *env, const char *di
     timer_init(&files->retry, retry_on_timer);
     list_move_all(&files->list, &recovered->files);
     enum err err = leftovers_remove(files, recovered, msg);
-    bool is_new = recovered->active == NULL;
-    if (err == OK && is_new) {
-        err = first_make(files, options->file_size_first, recovered, msg);
-    }
-    files->active = recovered->active;
-    files->position = recovered->position;
-    files->has_durable_unit = recovered->position > WAL_BLOCK_SIZE;
     if (err == OK) {
-        err = handles_open(files, msg);
-    }
-    if (err == OK && !is_new) {
-        err = recovered_sync(files, msg);
-    }
-    if (err == OK && recovered->is_torn) {
-        err = torn_cut(files, msg);
+        err = recovered->active == NULL ? first_make(files, options->file_size_first, recovered, msg)
+                                        : recovered_settle(files, recovered, msg);
     }
     if (err != OK) {
         wal_files_close(files);
         return err;
     }
+    for (struct list *link = files->list.next; link != &files->list; link = link->next) {
+        files->count++;
+    }
+    files->active = recovered->active;
+    files->position = recovered->position;
+    files->has_durable_unit = recovered->position > WAL_BLOCK_SIZE;
     if (files->active->first_lsn == 0) {
         files->active->first_lsn = recovered->lsn;
     }

@@ -9,6 +9,7 @@
 
 #define FILE_MAGIC UINT64_C(0x42414c534157414c) /* "BALSAWAL" */
 #define UNIT_MAGIC UINT32_C(0x4257554e)         /* "BWUN" */
+#define NUMBER_MAX ((uint64_t)INT64_MAX / 2)
 
 enum { /* positions in the file header */
     FILE_AT_MAGIC = 0,
@@ -104,8 +105,11 @@ void wal_unit_header_encode(const struct wal_unit_header *header, uint8_t *data)
 
 static bool unit_header_is_sound(const struct wal_unit_header *header)
 {
-    if (header->lsn > INT64_MAX || header->sequence > INT64_MAX || header->kept_lsn > header->lsn ||
-        header->kept_lsn < WAL_LSN_FIRST) {
+    /* Far from where adding to them could wrap. */
+    if (header->lsn > NUMBER_MAX || header->sequence > NUMBER_MAX || header->lsn % WAL_BLOCK_SIZE != 0) {
+        return false;
+    }
+    if (header->kept_lsn > header->lsn || header->kept_lsn < WAL_LSN_FIRST) {
         return false;
     }
     switch (header->kind) {

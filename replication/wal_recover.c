@@ -192,6 +192,9 @@ static enum err file_header_read(struct recovery *r, struct wal_file *file)
     if (header.sequence != file->sequence) {
         return fail(r->msg, ERR_DAMAGED, "%s: position 0: the header is that of file %" PRIu64, path, header.sequence);
     }
+    if (header.size % WAL_BLOCK_SIZE != 0) {
+        return fail(r->msg, ERR_DAMAGED, "%s: position 0: a size of %" PRIu64, path, header.size);
+    }
     if (header.size != file->size) {
         return fail(r->msg, ERR_DAMAGED, "%s: position %" PRIu64 ": the file ends, it should have %" PRIu64 " bytes",
                     path, file->size, header.size);
@@ -334,12 +337,12 @@ static enum err end_check(struct recovery *r, const struct wal_file *file)
 }
 
 /* Units are written to a file only after the one before has durably named it: if that name was not found, a unit in a
- * later file tells that it was there. */
+ * later file, or what is left of it, tells that it was there. (That block never held a client's bytes.) */
 static enum err spare_check(struct recovery *r, const struct wal_file *spare)
 {
     struct unit unit;
     enum err err = unit_read(r, spare, WAL_BLOCK_SIZE, &unit);
-    if (err != OK || unit.look != WAL_UNIT_GOOD) {
+    if (err != OK || unit.look == WAL_UNIT_FOREIGN) {
         return err;
     }
     char *path = wal_file_path(r->dir, r->out->active->sequence, WAL_SUFFIX);
@@ -368,6 +371,10 @@ static enum err file_recover(struct recovery *r, struct wal_file *file, bool *is
     if (!r->has_unit && file->sequence != 1) {
         return fail(r->msg, ERR_DAMAGED,
                     "%s: position %" PRIu64 ": the first unit is damaged or files before are missing", r->window.path,
+                    r->out->position);
+    }
+    if (file->size - r->out->position < WAL_BLOCK_SIZE) {
+        return fail(r->msg, ERR_DAMAGED, "%s: position %" PRIu64 ": full, but no next file is named", r->window.path,
                     r->out->position);
     }
     return end_check(r, file);

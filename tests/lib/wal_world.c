@@ -34,8 +34,8 @@ static uint64_t mix(uint64_t z)
     return z ^ z >> 31;
 }
 
-/* Units as a client would make them up, whole in themselves, where blocks of the file may begin: exactly so in the first
- * frame of a unit. */
+/* Units as a client would make them up, whole in themselves, where blocks of the file may begin: exactly so in the
+ * first frame of a unit. */
 static void payload_forge(uint8_t *data, size_t size, uint64_t draw)
 {
     struct wal_unit_header header = {
@@ -55,7 +55,7 @@ static void payload_forge(uint8_t *data, size_t size, uint64_t draw)
     }
 }
 
-static void payload_fill(const struct world *world, uint64_t id, uint64_t salt, size_t size)
+static void payload_fill(const struct wal_world *world, uint64_t id, uint64_t salt, size_t size)
 {
     uint64_t draw = mix(id * 977 + salt);
     expect(size <= sizeof(scratch), "a payload of %zu bytes", size);
@@ -73,13 +73,13 @@ static struct wal_frame frame_of(uint64_t id, uint64_t salt)
 }
 
 /* Frames of one unit lie side by side; between two units there is at least a header. */
-static bool is_same_unit(const struct world *world, uint64_t id, uint64_t next_id)
+static bool is_same_unit(const struct wal_world *world, uint64_t id, uint64_t next_id)
 {
-    const struct world_frame *frame = &world->frames[id];
+    const struct wal_world_frame *frame = &world->frames[id];
     return world->frames[next_id].lsn == frame->lsn + WAL_FRAME_HEADER_SIZE + frame->size;
 }
 
-uint64_t world_unit_lsn(const struct world *world, uint64_t id)
+uint64_t wal_world_unit_lsn(const struct wal_world *world, uint64_t id)
 {
     while (id > 1 && world->frames[id - 1].lsn != 0 && is_same_unit(world, id - 1, id)) {
         id--;
@@ -91,7 +91,7 @@ uint64_t world_unit_lsn(const struct world *world, uint64_t id)
 
 static void on_durable(void *owner, uint64_t lsn)
 {
-    struct world *world = owner;
+    struct wal_world *world = owner;
     expect(lsn > world->durable_lsn, "durable_lsn does not go up");
     expect(lsn == wal_durable_lsn(world->wal), "durable_lsn is another one");
     expect(lsn % WAL_BLOCK_SIZE == 0, "durable_lsn lies within a unit");
@@ -103,11 +103,11 @@ static void on_durable(void *owner, uint64_t lsn)
 
 static void on_pressure(void *owner)
 {
-    struct world *world = owner;
+    struct wal_world *world = owner;
     world->pressure_count++;
 }
 
-void world_replay(struct world *world, const struct wal_record *record)
+void wal_world_replay(struct wal_world *world, const struct wal_record *record)
 {
     uint64_t id = record->index;
     if (record->kind == WAL_STOP) {
@@ -117,7 +117,7 @@ void world_replay(struct world *world, const struct wal_record *record)
     expect(id > 0 && id < world->end_id, "id %llu was never appended", (unsigned long long)id);
     expect(world->replay_id == 0 || id == world->replay_id, "id %llu replayed instead of %llu", (unsigned long long)id,
            (unsigned long long)world->replay_id);
-    const struct world_frame *frame = &world->frames[id];
+    const struct wal_world_frame *frame = &world->frames[id];
     struct wal_frame wanted = frame_of(id, frame->salt);
     expect(record->value == frame->salt, "id %llu comes from a former life", (unsigned long long)id);
     expect(record->group == wanted.group && record->term == wanted.term, "id %llu: header", (unsigned long long)id);
@@ -125,14 +125,14 @@ void world_replay(struct world *world, const struct wal_record *record)
     payload_fill(world, id, frame->salt, frame->size);
     expect(frame->size == 0 || memcmp(scratch, record->payload.data, frame->size) == 0, "id %llu: payload",
            (unsigned long long)id);
-    expect(record->lsn == world_unit_lsn(world, id), "id %llu: LSN", (unsigned long long)id);
+    expect(record->lsn == wal_world_unit_lsn(world, id), "id %llu: LSN", (unsigned long long)id);
     world->first_id = world->first_id == 0 ? id : world->first_id;
     world->replay_id = id + 1;
 }
 
 static void on_replay(void *owner, const struct wal_record *record)
 {
-    world_replay(owner, record);
+    wal_world_replay(owner, record);
 }
 
 static const struct wal_handlers handlers = {on_durable, on_pressure};
@@ -140,23 +140,23 @@ static const struct wal_handlers handlers = {on_durable, on_pressure};
 /* ---- Calls into the process -------------------------------------------------------------------------------------- */
 
 struct call {
-    struct world *world;
+    struct wal_world *world;
     struct wal_frame frame;
     uint64_t lsn;
 };
 
 static bool call(struct call *call, void (*fn)(void *context))
 {
-    struct world *world = call->world;
+    struct wal_world *world = call->world;
     world->is_alive = world->is_alive && sim_process_run(world->process, fn, call);
     return world->is_alive;
 }
 
 static void call_open(void *context)
 {
-    struct world *world = ((struct call *)context)->world;
+    struct wal_world *world = ((struct call *)context)->world;
     world->open_err =
-        wal_open(world->env, WORLD_DIR, &world->options, world, &handlers, on_replay, &world->wal, &world->msg);
+        wal_open(world->env, WAL_WORLD_DIR, &world->options, world, &handlers, on_replay, &world->wal, &world->msg);
 }
 
 static void call_append(void *context)
@@ -173,7 +173,7 @@ static void call_release(void *context)
 
 static void on_closed(void *owner)
 {
-    struct world *world = owner;
+    struct wal_world *world = owner;
     world->is_closed = true;
     world->wal = NULL;
 }
@@ -184,7 +184,7 @@ static void call_close(void *context)
 }
 
 /* What was replayed is enough and ends between units; it is what there is from now on. */
-static void replay_check(struct world *world)
+static void replay_check(struct wal_world *world)
 {
     uint64_t end_id = world->replay_id == 0 ? world->durable_id : world->replay_id;
     expect(end_id >= world->durable_id, "%llu frames were durable, %llu are there",
@@ -205,7 +205,7 @@ static void replay_check(struct world *world)
     }
 }
 
-bool world_open(struct world *world, bool expects_error)
+bool wal_world_open(struct wal_world *world, bool expects_error)
 {
     world->process = sim_process_open(world->sim, world->disk, "n1");
     world->env = sim_process_env(world->process, 0);
@@ -226,7 +226,7 @@ bool world_open(struct world *world, bool expects_error)
     return true;
 }
 
-void world_append(struct world *world, enum wal_kind kind, size_t size)
+void wal_world_append(struct wal_world *world, enum wal_kind kind, size_t size)
 {
     if (!world->is_alive) {
         return;
@@ -247,52 +247,52 @@ void world_append(struct world *world, enum wal_kind kind, size_t size)
     }
     expect(append.lsn > world->durable_lsn, "a frame's LSN was durable before");
     expect(id == 1 || append.lsn > world->frames[id - 1].lsn, "LSNs do not go up");
-    world->frames[id] = (struct world_frame){.lsn = append.lsn, .salt = world->salt, .size = size};
+    world->frames[id] = (struct wal_world_frame){.lsn = append.lsn, .salt = world->salt, .size = size};
     world->end_id++;
 }
 
-void world_append_random(struct world *world)
+void wal_world_append_random(struct wal_world *world)
 {
     uint64_t draw = sim_world_random(world->sim);
     size_t size_max = draw % 16 == 0 ? world->payload_max : draw % 4 == 0 ? KIB(5) : 200;
-    world_append(world, (enum wal_kind)(draw / 16 % 4 + 1), sim_world_below(world->sim, size_max + 1));
+    wal_world_append(world, (enum wal_kind)(draw / 16 % 4 + 1), sim_world_below(world->sim, size_max + 1));
 }
 
-void world_release(struct world *world, uint64_t lsn)
+void wal_world_release(struct wal_world *world, uint64_t lsn)
 {
     if (call(&(struct call){.world = world, .lsn = lsn}, call_release) && lsn > world->released_lsn) {
         world->released_lsn = lsn;
     }
 }
 
-void world_step(struct world *world, uint64_t count)
+void wal_world_step(struct wal_world *world, uint64_t count)
 {
     for (uint64_t i = 0; i < count && world->is_alive; i++) {
         world->is_alive = sim_world_step(world->sim) != SIM_DIED;
     }
 }
 
-void world_settle(struct world *world)
+void wal_world_settle(struct wal_world *world)
 {
     if (world->is_alive) {
         world->is_alive = sim_world_run_until(world->sim, NULL, NULL, SETTLE_US) != SIM_DIED;
     }
 }
 
-void world_live(struct world *world, unsigned turns)
+void wal_world_live(struct wal_world *world, unsigned turns)
 {
     for (unsigned turn = 0; turn < turns && world->is_alive; turn++) {
         for (uint64_t n = sim_world_below(world->sim, 6); n > 0 && !wal_is_stalled(world->wal); n--) {
-            world_append_random(world);
+            wal_world_append_random(world);
         }
-        world_step(world, sim_world_below(world->sim, 12));
+        wal_world_step(world, sim_world_below(world->sim, 12));
         bool is_pressed = world->pressure_count > 0;
         if (world->is_alive && (is_pressed || sim_world_below(world->sim, 16) == 0)) {
             uint64_t end_lsn = sim_world_below(world->sim, 4) == 0 ? wal_end_lsn(world->wal) : world->durable_lsn;
             if (world->released_lsn < end_lsn) {
                 uint64_t part = sim_world_below(world->sim, end_lsn - world->released_lsn + 1);
                 part = sim_world_below(world->sim, 4) == 0 ? 0 : part;
-                world_release(world, end_lsn - (is_pressed ? part / 4 : part));
+                wal_world_release(world, end_lsn - (is_pressed ? part / 4 : part));
             }
             world->pressure_count = 0;
         }
@@ -303,10 +303,10 @@ void world_live(struct world *world, unsigned turns)
 
 static bool is_closed(void *context)
 {
-    return ((const struct world *)context)->is_closed;
+    return ((const struct wal_world *)context)->is_closed;
 }
 
-bool world_close(struct world *world)
+bool wal_world_close(struct wal_world *world)
 {
     if (world->wal != NULL && call(&(struct call){.world = world}, call_close)) {
         enum sim_end end = sim_world_run_until(world->sim, is_closed, world, SETTLE_US);
@@ -320,10 +320,10 @@ bool world_close(struct world *world)
     return world->is_alive;
 }
 
-void world_die(struct world *world, enum world_death death)
+void wal_world_die(struct wal_world *world, enum wal_death death)
 {
     sim_disk_crash_at(world->disk, 0);
-    if (death == WORLD_POWER_LOSS) {
+    if (death == WAL_POWER_LOSS) {
         sim_disk_power_loss(world->disk);
     } else if (world->is_alive) {
         sim_process_kill(world->process);
@@ -333,19 +333,19 @@ void world_die(struct world *world, enum world_death death)
     world->wal = NULL;
 }
 
-void world_crash_at(struct world *world, uint64_t change)
+void wal_world_crash_at(struct wal_world *world, uint64_t change)
 {
     sim_disk_crash_at(world->disk, change == 0 ? 0 : sim_disk_change_count(world->disk) + change);
 }
 
-int64_t world_metric(const struct world *world, enum metric metric)
+int64_t wal_world_metric(const struct wal_world *world, enum metric metric)
 {
     return metrics_value(world->env->metrics, metric);
 }
 
-void world_init(struct world *world, const struct wal_options *options, uint64_t seed)
+void wal_world_init(struct wal_world *world, const struct wal_options *options, uint64_t seed)
 {
-    *world = (struct world){
+    *world = (struct wal_world){
         .sim = sim_world_open(seed),
         .options = *options,
         .end_id = 1,
@@ -359,7 +359,7 @@ void world_init(struct world *world, const struct wal_options *options, uint64_t
     trace_set_level(TRACE_WAL, TRACE_ERROR); /* thousands of torn tails are expected */
 }
 
-void world_deinit(struct world *world)
+void wal_world_deinit(struct wal_world *world)
 {
     sim_disk_close(world->disk);
     sim_world_close(world->sim);

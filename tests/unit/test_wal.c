@@ -17,39 +17,39 @@ static const struct wal_options small = {
     .checkpoint_size = KIB(100),
 };
 
-static struct world world;
+static struct wal_world world;
 
 static void setup(void)
 {
-    world_init(&world, &small, 7);
+    wal_world_init(&world, &small, 7);
 }
 
 static void teardown(void)
 {
-    world_deinit(&world);
+    wal_world_deinit(&world);
 }
 
 static void open_log(void)
 {
-    ck_assert(world_open(&world, false));
+    ck_assert(wal_world_open(&world, false));
 }
 
 static void close_log(void)
 {
-    ck_assert(world_close(&world));
+    ck_assert(wal_world_close(&world));
 }
 
 static void power_loss_and_open(void)
 {
-    world_die(&world, WORLD_POWER_LOSS);
+    wal_world_die(&world, WAL_POWER_LOSS);
     open_log();
 }
 
 static void append_blocks(unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
-        world_append(&world, WAL_ENTRY, 100);
-        world_settle(&world);
+        wal_world_append(&world, WAL_ENTRY, 100);
+        wal_world_settle(&world);
     }
 }
 
@@ -63,8 +63,8 @@ static void append_until_stalled(void)
 
 /* ---- Writing ----------------------------------------------------------------------------------------------------- */
 
-/* Goal: one write covers all that was appended in a turn, and all that was appended while it was in flight goes into the
- * next. Method: the first write is slow; appends before and during it; writes counted. */
+/* Goal: one write covers all that was appended in a turn, and all that was appended while it was in flight goes
+ * into the next. Method: the first write is slow; appends before and during it; writes counted. */
 START_TEST(group_commit_takes_one_write_for_all)
 {
     struct sim_fault slow = {.ops = SIM_OP_WRITE, .delay_us = 100000};
@@ -73,19 +73,19 @@ START_TEST(group_commit_takes_one_write_for_all)
     sim_disk_fault_add(world.disk, &slow);
     uint64_t changes = sim_disk_change_count(world.disk);
     for (int i = 0; i < 50; i++) {
-        world_append(&world, WAL_ENTRY, 100);
+        wal_world_append(&world, WAL_ENTRY, 100);
     }
     ck_assert_uint_eq(sim_disk_change_count(world.disk), changes);
     ck_assert_int_eq(sim_world_run_until(world.sim, NULL, NULL, 50000), SIM_TIME_UP);
     for (int i = 0; i < 50; i++) {
-        world_append(&world, WAL_HARD_STATE, 10);
+        wal_world_append(&world, WAL_HARD_STATE, 10);
     }
     ck_assert_uint_eq(world.durable_id, 1);
-    world_settle(&world);
+    wal_world_settle(&world);
     ck_assert_uint_eq(world.durable_id, 101);
-    ck_assert_int_eq(world_metric(&world, METRIC_WAL_SYNCS), 2);
-    ck_assert_int_eq(world_metric(&world, METRIC_WAL_BYTES), KIB(8) + KIB(4));
-    ck_assert_int_eq(world_metric(&world, METRIC_WAL_SYNC_US), 2);
+    ck_assert_int_eq(wal_world_metric(&world, METRIC_WAL_SYNCS), 2);
+    ck_assert_int_eq(wal_world_metric(&world, METRIC_WAL_BYTES), KIB(8) + KIB(4));
+    ck_assert_int_eq(wal_world_metric(&world, METRIC_WAL_SYNC_US), 2);
     sim_disk_fault_remove(world.disk, &slow);
     close_log();
 }
@@ -97,34 +97,34 @@ START_TEST(idle_log_does_nothing)
 {
     open_log();
     uint64_t changes = sim_disk_change_count(world.disk);
-    world_settle(&world);
+    wal_world_settle(&world);
     ck_assert_uint_eq(wal_start_lsn(world.wal), wal_end_lsn(world.wal));
     close_log();
     ck_assert_uint_eq(sim_disk_change_count(world.disk), changes);
 }
 END_TEST
 
-/* Goal: commit marks cost no write of their own, hold nobody up, and are written with what comes next or at the end.
- * Method: marks alone, then an entry; marks again, then close; all must be replayed. */
+/* Goal: commit marks cost no write of their own, hold nobody up, and are written with what comes next or at the
+ * end. Method: marks alone, then an entry; marks again, then close; all must be replayed. */
 START_TEST(commit_marks_wait_for_company)
 {
     open_log();
     append_blocks(1);
-    int64_t syncs = world_metric(&world, METRIC_WAL_SYNCS);
+    int64_t syncs = wal_world_metric(&world, METRIC_WAL_SYNCS);
     for (int i = 0; i < 100; i++) {
-        world_append(&world, WAL_COMMIT, 0);
+        wal_world_append(&world, WAL_COMMIT, 0);
     }
-    world_settle(&world);
-    ck_assert_int_eq(world_metric(&world, METRIC_WAL_SYNCS), syncs);
+    wal_world_settle(&world);
+    ck_assert_int_eq(wal_world_metric(&world, METRIC_WAL_SYNCS), syncs);
     ck_assert_uint_eq(wal_end_lsn(world.wal), wal_durable_lsn(world.wal));
     append_blocks(1);
-    ck_assert_int_eq(world_metric(&world, METRIC_WAL_SYNCS), syncs + 1);
+    ck_assert_int_eq(wal_world_metric(&world, METRIC_WAL_SYNCS), syncs + 1);
     ck_assert_uint_eq(world.durable_id, 103);
     for (int i = 0; i < 2000; i++) { /* more than a unit: some are written after all */
-        world_append(&world, WAL_COMMIT, 0);
+        wal_world_append(&world, WAL_COMMIT, 0);
     }
-    world_settle(&world);
-    ck_assert_int_gt(world_metric(&world, METRIC_WAL_SYNCS), syncs + 1);
+    wal_world_settle(&world);
+    ck_assert_int_gt(wal_world_metric(&world, METRIC_WAL_SYNCS), syncs + 1);
     ck_assert_uint_lt(world.durable_id, world.end_id);
     close_log();
     ck_assert_uint_eq(world.durable_id, 2103);
@@ -134,17 +134,17 @@ START_TEST(commit_marks_wait_for_company)
 }
 END_TEST
 
-/* Goal: a frame that is larger than a unit's soft size, and one larger than the first file, are written. Method: such
- * frames among small ones, over a restart. */
+/* Goal: a frame that is larger than a unit's soft size, and one larger than the first file, are written. Method:
+ * such frames among small ones, over a restart. */
 START_TEST(large_frames_get_units_of_their_own)
 {
     static const size_t sizes[] = {10, KIB(300), 20, KIB(900), 0, KIB(1000), KIB(900), 5};
     world.options = (struct wal_options){.file_size = MIB(1), .file_size_first = KIB(64)};
     open_log();
     for (size_t i = 0; i < array_count(sizes); i++) {
-        world_append(&world, WAL_ENTRY, sizes[i]);
+        wal_world_append(&world, WAL_ENTRY, sizes[i]);
     }
-    world_settle(&world);
+    wal_world_settle(&world);
     ck_assert_uint_eq(world.durable_id, array_count(sizes) + 1);
     power_loss_and_open();
     ck_assert_uint_eq(world.end_id, array_count(sizes) + 1);
@@ -155,23 +155,23 @@ END_TEST
 /* ---- Room -------------------------------------------------------------------------------------------------------- */
 
 /* Goal: with all files full and pinned, appends wait; a release lets them go on; nothing is lost or reordered.
- * Method: append until it stalls, see that nothing moves, release, see all become durable; twice, and over a restart
- * in between. */
+ * Method: append until it stalls, see that nothing moves, release, see all become durable; twice, and over a
+ * restart in between. */
 START_TEST(stalls_when_all_files_are_pinned_until_released)
 {
     for (int round = 0; round < 3; round++) {
         open_log();
-        world_settle(&world);
+        wal_world_settle(&world);
         ck_assert(!wal_is_stalled(world.wal));
         append_until_stalled();
-        ck_assert_int_gt(world_metric(&world, METRIC_WAL_STALLS), 0);
+        ck_assert_int_gt(wal_world_metric(&world, METRIC_WAL_STALLS), 0);
         ck_assert_uint_gt(world.pressure_count, 0);
         uint64_t durable_id = world.durable_id;
         append_blocks(10);
         ck_assert_uint_eq(world.durable_id, durable_id);
         if (round == 1) {
-            world_release(&world, world.frames[2].lsn); /* frees nothing */
-            world_settle(&world);
+            wal_world_release(&world, world.frames[2].lsn); /* frees nothing */
+            wal_world_settle(&world);
             ck_assert_uint_eq(world.durable_id, durable_id);
         }
         if (round == 2) {
@@ -179,9 +179,9 @@ START_TEST(stalls_when_all_files_are_pinned_until_released)
             append_until_stalled();
         }
         uint64_t start_lsn = wal_start_lsn(world.wal);
-        world_release(&world, world.durable_lsn);
+        wal_world_release(&world, world.durable_lsn);
         ck_assert(wal_is_stalled(world.wal));
-        world_settle(&world);
+        wal_world_settle(&world);
         ck_assert(!wal_is_stalled(world.wal));
         ck_assert_uint_eq(world.durable_id, world.end_id);
         ck_assert_uint_gt(wal_start_lsn(world.wal), start_lsn);
@@ -204,7 +204,7 @@ START_TEST(stalled_log_closes_without_what_waits)
     open_log();
     ck_assert_uint_eq(world.end_id, durable_id);
     for (int i = 0; i < 4; i++) {
-        world_release(&world, world.durable_lsn);
+        wal_world_release(&world, world.durable_lsn);
         append_blocks(10);
     }
     ck_assert_uint_eq(world.durable_id, world.end_id);
@@ -212,8 +212,8 @@ START_TEST(stalled_log_closes_without_what_waits)
 }
 END_TEST
 
-/* Goal: pressure is told once, and again only after a release that was not enough. Method: grow beyond the checkpoint
- * size, count; release a little, grow by one unit, count. */
+/* Goal: pressure is told once, and again only after a release that was not enough. Method: grow beyond the
+ * checkpoint size, count; release a little, grow by one unit, count. */
 START_TEST(pressure_is_told_once_until_released)
 {
     world.options.file_count_max = 8;
@@ -224,45 +224,45 @@ START_TEST(pressure_is_told_once_until_released)
     ck_assert_uint_eq(world.pressure_count, 1);
     append_blocks(10);
     ck_assert_uint_eq(world.pressure_count, 1);
-    world_release(&world, world.frames[3].lsn);
-    world_settle(&world);
+    wal_world_release(&world, world.frames[3].lsn);
+    wal_world_settle(&world);
     ck_assert_uint_eq(world.pressure_count, 2);
-    world_release(&world, world.durable_lsn);
+    wal_world_release(&world, world.durable_lsn);
     append_blocks(20);
     ck_assert_uint_eq(world.pressure_count, 2);
     close_log();
 }
 END_TEST
 
-/* Goal: a full disk stops the log from growing, not the process; when there is room again it goes on by itself. Method:
- * the disk becomes full before the second file is made; in a second life as well. */
+/* Goal: a full disk stops the log from growing, not the process; when there is room again it goes on by itself.
+ * Method: the disk becomes full before the second file is made; in a second life as well. */
 START_TEST(full_disk_stalls_and_mends_itself)
 {
     open_log();
     sim_disk_set_capacity(world.disk, sim_disk_used(world.disk));
     for (int i = 0; i < 30; i++) {
-        world_append(&world, WAL_ENTRY, 3000);
-        world_settle(&world);
+        wal_world_append(&world, WAL_ENTRY, 3000);
+        wal_world_settle(&world);
     }
     ck_assert(wal_is_stalled(world.wal));
     ck_assert_uint_gt(world.pressure_count, 0);
     ck_assert_uint_lt(world.durable_id, world.end_id);
     power_loss_and_open();
     for (int i = 0; i < 30; i++) {
-        world_append(&world, WAL_ENTRY, 3000);
-        world_settle(&world);
+        wal_world_append(&world, WAL_ENTRY, 3000);
+        wal_world_settle(&world);
     }
     ck_assert(wal_is_stalled(world.wal));
     sim_disk_set_capacity(world.disk, GIB(1));
-    world_settle(&world);
+    wal_world_settle(&world);
     ck_assert(!wal_is_stalled(world.wal));
     ck_assert_uint_eq(world.durable_id, world.end_id);
     close_log();
 }
 END_TEST
 
-/* Goal: a recycled file is as large as it was: a log in its stride makes nothing longer. Method: after a warm-up that
- * releases, the disk is full, and much more than all files hold is written without a stall. */
+/* Goal: a recycled file is as large as it was: a log in its stride makes nothing longer. Method: after a warm-up
+ * that releases, the disk is full, and much more than all files hold is written without a stall. */
 START_TEST(files_are_recycled_not_made)
 {
     world.options.file_count_max = 8;
@@ -270,13 +270,13 @@ START_TEST(files_are_recycled_not_made)
     for (int i = 0; i < 300; i++) {
         append_blocks(1);
         if (i % 20 == 0) {
-            world_release(&world, world.durable_lsn);
+            wal_world_release(&world, world.durable_lsn);
         }
         if (i == 150) {
             sim_disk_set_capacity(world.disk, sim_disk_used(world.disk));
         }
     }
-    ck_assert_int_eq(world_metric(&world, METRIC_WAL_STALLS), 0);
+    ck_assert_int_eq(wal_world_metric(&world, METRIC_WAL_STALLS), 0);
     ck_assert_uint_eq(world.durable_id, world.end_id);
     ck_assert_uint_ge(wal_start_lsn(world.wal) + 4 * KIB(64), world.durable_lsn);
     close_log();
@@ -290,12 +290,12 @@ END_TEST
 START_TEST(each_failing_file_operation_is_survived)
 {
     for (unsigned at = 1;; at++) {
-        struct world life;
-        world_init(&life, &small, at);
+        struct wal_world life;
+        wal_world_init(&life, &small, at);
         if (at % 2 == 0) { /* odd: the first opening is in the sweep, too */
-            ck_assert(world_open(&life, false));
-            world_live(&life, 30);
-            ck_assert(world_close(&life));
+            ck_assert(wal_world_open(&life, false));
+            wal_world_live(&life, 30);
+            ck_assert(wal_world_close(&life));
         }
         struct sim_fault fault = {
             .ops = SIM_OP_OPEN | SIM_OP_PREAD | (SIM_OP_CHANGES & ~(unsigned)SIM_OP_WRITE),
@@ -303,22 +303,22 @@ START_TEST(each_failing_file_operation_is_survived)
         };
         fault_init(&fault.when, (at + 1) / 2, 1);
         sim_disk_fault_add(life.disk, &fault);
-        if (!world_open(&life, true)) {
+        if (!wal_world_open(&life, true)) {
             ck_assert_int_eq(life.open_err, ERR_IO);
             ck_assert_ptr_nonnull(strstr(life.msg.text, "/n1"));
-            ck_assert(world_close(&life));
-            ck_assert(world_open(&life, false));
+            ck_assert(wal_world_close(&life));
+            ck_assert(wal_world_open(&life, false));
         }
-        world_live(&life, 60);
-        world_release(&life, life.durable_lsn);
-        world_append(&life, WAL_ENTRY, 10); /* takes commit marks along */
-        world_settle(&life);
+        wal_world_live(&life, 60);
+        wal_world_release(&life, life.durable_lsn);
+        wal_world_append(&life, WAL_ENTRY, 10); /* takes commit marks along */
+        wal_world_settle(&life);
         ck_assert_uint_eq(life.durable_id, life.end_id);
         sim_disk_fault_remove(life.disk, &fault);
-        world_die(&life, WORLD_POWER_LOSS);
-        ck_assert(world_open(&life, false));
-        ck_assert(world_close(&life));
-        world_deinit(&life);
+        wal_world_die(&life, WAL_POWER_LOSS);
+        ck_assert(wal_world_open(&life, false));
+        ck_assert(wal_world_close(&life));
+        wal_world_deinit(&life);
         if (fault.hit_count == 0) {
             ck_assert_uint_gt(at, 60);
             break;
@@ -331,15 +331,15 @@ END_TEST
 START_TEST(first_opening_tells_a_full_disk)
 {
     sim_disk_set_capacity(world.disk, KIB(32));
-    ck_assert(!world_open(&world, true));
+    ck_assert(!wal_world_open(&world, true));
     ck_assert_int_eq(world.open_err, ERR_NO_SPACE);
-    ck_assert_ptr_nonnull(strstr(world.msg.text, WORLD_DIR "/00000000000000000001"));
+    ck_assert_ptr_nonnull(strstr(world.msg.text, WAL_WORLD_DIR "/00000000000000000001"));
     close_log();
 }
 END_TEST
 
-/* Goal: a failed write of a unit ends the process: what memory and disk hold is no longer the same. Method: the second
- * write fails; its frame is never reported durable, and the text says what was lost where. */
+/* Goal: a failed write of a unit ends the process: what memory and disk hold is no longer the same. Method: the
+ * second write fails; its frame is never reported durable, and the text says what was lost where. */
 START_TEST(failed_write_ends_the_process)
 {
     struct sim_fault fault = {.ops = SIM_OP_WRITE, .err = ERR_IO};
@@ -373,19 +373,19 @@ static void scan(void *context)
 {
     (void)context;
     stop_count = 0;
-    enum err err = wal_scan(world.env, WORLD_DIR, NULL, count_stop, &world.msg);
+    enum err err = wal_scan(world.env, WAL_WORLD_DIR, NULL, count_stop, &world.msg);
     ck_assert_int_eq(err, OK);
     err = wal_scan(world.env, "/n1/elsewhere", NULL, count_stop, &world.msg);
     ck_assert_int_eq(err, ERR_NOT_FOUND);
 }
 
-/* Goal: a clean end is a unit of its own behind the frames that waited, and is not written again when nothing was added.
- * Method: close with frames waiting; open and close; look at the last units. */
+/* Goal: a clean end is a unit of its own behind the frames that waited, and is not written again when nothing was
+ * added. Method: close with frames waiting; open and close; look at the last units. */
 START_TEST(clean_end_is_written_once_in_a_unit_of_its_own)
 {
     open_log();
-    world_append(&world, WAL_ENTRY, 100);
-    world_append(&world, WAL_COMMIT, 0);
+    wal_world_append(&world, WAL_ENTRY, 100);
+    wal_world_append(&world, WAL_COMMIT, 0);
     close_log();
     ck_assert_uint_eq(world.durable_id, 3);
     ck_assert_uint_eq(world.durable_lsn, WAL_LSN_FIRST + 2 * WAL_BLOCK_SIZE);
@@ -401,22 +401,22 @@ START_TEST(clean_end_is_written_once_in_a_unit_of_its_own)
 }
 END_TEST
 
-/* Goal: closing while a file is made or a write is in flight waits for it. Method: close after each number of steps of
- * the same life; the process must have given back all files and memory. */
+/* Goal: closing while a file is made or a write is in flight waits for it. Method: close after each number of
+ * steps of the same life; the process must have given back all files and memory. */
 START_TEST(close_waits_for_what_is_in_flight)
 {
     for (unsigned steps = 0; steps < 80; steps++) {
-        struct world life;
-        world_init(&life, &small, 3);
-        ck_assert(world_open(&life, false));
+        struct wal_world life;
+        wal_world_init(&life, &small, 3);
+        ck_assert(wal_world_open(&life, false));
         for (unsigned i = 0; i < steps; i++) {
-            world_append(&life, WAL_ENTRY, 6000);
-            world_step(&life, 1);
+            wal_world_append(&life, WAL_ENTRY, 6000);
+            wal_world_step(&life, 1);
         }
-        ck_assert(world_close(&life));
-        ck_assert(world_open(&life, false));
-        ck_assert(world_close(&life));
-        world_deinit(&life);
+        ck_assert(wal_world_close(&life));
+        ck_assert(wal_world_open(&life, false));
+        ck_assert(wal_world_close(&life));
+        wal_world_deinit(&life);
     }
 }
 END_TEST
@@ -429,7 +429,7 @@ START_TEST(bad_options_are_refused)
         {.file_size_first = KIB(60)}, {.file_count_max = 1},
     };
     world.options = bad[_i];
-    ck_assert(!world_open(&world, true));
+    ck_assert(!wal_world_open(&world, true));
     ck_assert_int_eq(world.open_err, ERR_INVALID);
     ck_assert_str_ne(world.msg.text, "");
     close_log();

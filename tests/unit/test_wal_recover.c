@@ -33,7 +33,7 @@ struct place { /* of a unit */
     uint64_t next_id; /* of the first frame in it or behind it */
 };
 
-static struct world world;
+static struct wal_world world;
 static struct place places[PLACE_COUNT_MAX];
 static size_t place_count;
 static uint64_t file_count; /* with units */
@@ -47,7 +47,7 @@ static const char *path_of(uint64_t file)
     static char paths[2][64];
     static size_t turn;
     char *path = paths[turn++ % 2];
-    snprintf(path, sizeof(paths[0]), WORLD_DIR "/%020" PRIu64 ".wal", file);
+    snprintf(path, sizeof(paths[0]), WAL_WORLD_DIR "/%020" PRIu64 ".wal", file);
     return path;
 }
 
@@ -132,13 +132,13 @@ static void places_find(void)
 
 static void on_replay(void *owner, const struct wal_record *record)
 {
-    world_replay(owner, record);
+    wal_world_replay(owner, record);
 }
 
 static void call_recover(void *context)
 {
     (void)context;
-    scan_err = wal_recover(world.env, WORLD_DIR, &world, on_replay, &recovered, &msg);
+    scan_err = wal_recover(world.env, WAL_WORLD_DIR, &world, on_replay, &recovered, &msg);
     if (scan_err == OK) {
         wal_files_free(&recovered.files);
         wal_files_free(&recovered.leftovers);
@@ -165,7 +165,7 @@ static void ignore(void *owner, const struct wal_record *record)
 static void call_scan(void *context)
 {
     (void)context;
-    scan_err = wal_scan(world.env, WORLD_DIR, NULL, ignore, &msg);
+    scan_err = wal_scan(world.env, WAL_WORLD_DIR, NULL, ignore, &msg);
 }
 
 static enum err scan(void)
@@ -186,13 +186,13 @@ static void process_open(void)
 static void setup_open(void)
 {
     first_id = 1;
-    world_init(&world, &small, 1);
-    ck_assert(world_open(&world, false));
+    wal_world_init(&world, &small, 1);
+    ck_assert(wal_world_open(&world, false));
     for (int i = 0; i < FRAME_COUNT; i++) {
-        world_append(&world, WAL_ENTRY, (size_t)(i * 7 % 60));
-        world_settle(&world);
+        wal_world_append(&world, WAL_ENTRY, (size_t)(i * 7 % 60));
+        wal_world_settle(&world);
     }
-    world_die(&world, WORLD_POWER_LOSS);
+    wal_world_die(&world, WAL_POWER_LOSS);
     process_open();
     ck_assert_uint_eq(file_count, 3);
 }
@@ -201,15 +201,15 @@ static void setup_closed(void)
 {
     setup_open();
     sim_process_close(world.process);
-    ck_assert(world_open(&world, false));
-    ck_assert(world_close(&world));
+    ck_assert(wal_world_open(&world, false));
+    ck_assert(wal_world_close(&world));
     process_open();
 }
 
 static void teardown(void)
 {
     sim_process_close(world.process);
-    world_deinit(&world);
+    wal_world_deinit(&world);
 }
 
 /* Plain comparisons: Check's assertions cost a system call each, and these are passed a million times. */
@@ -291,8 +291,8 @@ START_TEST(flipped_bits_where_nothing_is_do_no_harm)
 }
 END_TEST
 
-/* Goal: a write that never arrived, or arrived elsewhere, is seen. Method: each unit's block is zeroed, and overwritten
- * with each other unit of the same file. */
+/* Goal: a write that never arrived, or arrived elsewhere, is seen. Method: each unit's block is zeroed, and
+ * overwritten with each other unit of the same file. */
 START_TEST(lost_and_misdirected_writes_are_told_or_cut)
 {
     static const uint8_t zeros[WAL_BLOCK_SIZE];
@@ -389,7 +389,8 @@ START_TEST(foreign_files_are_told)
 }
 END_TEST
 
-/* Goal: of a log that was closed, the loss of the last frames is seen, too. Method: damage to the last unit of frames. */
+/* Goal: of a log that was closed, the loss of the last frames is seen, too. Method: damage to the last unit of
+ * frames. */
 START_TEST(clean_end_makes_damage_of_the_last_unit_seen)
 {
     const struct place *last = &places[place_count - 2];
@@ -436,8 +437,8 @@ START_TEST(frames_that_do_not_add_up_are_told)
 }
 END_TEST
 
-/* Goal: scanning shows what opening would, and changes nothing, not even a torn tail; a directory that is not there is
- * told. Method: a torn log is scanned; changes of the disk are counted. */
+/* Goal: scanning shows what opening would, and changes nothing, not even a torn tail; a directory that is not
+ * there is told. Method: a torn log is scanned; changes of the disk are counted. */
 START_TEST(scan_changes_nothing)
 {
     const struct place *last = &places[place_count - 1];
@@ -451,8 +452,8 @@ START_TEST(scan_changes_nothing)
 }
 END_TEST
 
-/* Goal: a disk that cannot be read is told as that, not as damage, and nothing is changed. Method: each read and each
- * opening of a recovery fails once. */
+/* Goal: a disk that cannot be read is told as that, not as damage, and nothing is changed. Method: each read and
+ * each opening of a recovery fails once. */
 START_TEST(failed_reads_are_no_damage)
 {
     uint64_t changes = sim_disk_change_count(world.disk);
@@ -467,14 +468,14 @@ START_TEST(failed_reads_are_no_damage)
             break;
         }
         ck_assert_int_eq(err, ERR_IO);
-        ck_assert_ptr_nonnull(strstr(msg.text, WORLD_DIR));
+        ck_assert_ptr_nonnull(strstr(msg.text, WAL_WORLD_DIR));
     }
     ck_assert_uint_eq(sim_disk_change_count(world.disk), changes);
 }
 END_TEST
 
-/* Goal: a torn unit cannot come to life again. Method: a log with a torn last unit is opened, then loses power at once:
- * the unit's block is zero, so that it would not be there even if its payload were mended. */
+/* Goal: a torn unit cannot come to life again. Method: a log with a torn last unit is opened, then loses power at
+ * once: the unit's block is zero, so that it would not be there even if its payload were mended. */
 START_TEST(torn_tail_is_cut_durably_before_anything_is_written)
 {
     const struct place *last = &places[place_count - 1];
@@ -483,8 +484,8 @@ START_TEST(torn_tail_is_cut_durably_before_anything_is_written)
     sim_process_close(world.process);
     world.durable_id = last->next_id;
     world.durable_lsn = WAL_LSN_FIRST;
-    ck_assert(world_open(&world, false));
-    world_die(&world, WORLD_POWER_LOSS);
+    ck_assert(wal_world_open(&world, false));
+    wal_world_die(&world, WAL_POWER_LOSS);
     ck_assert(sim_disk_peek(world.disk, last->path, last->position, block, sizeof(block)));
     for (size_t i = 0; i < sizeof(block); i++) {
         ck_assert_msg(block[i] == 0, "byte %zu", i);
