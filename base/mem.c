@@ -2,6 +2,7 @@
  * because there is none. */
 #include "base/mem.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,10 +40,8 @@ void *mem_aligned(size_t alignment, size_t size)
     assert(size > 0);
     assert(alignment >= sizeof(void *) && (alignment & (alignment - 1)) == 0);
     void *memory = NULL;
-    if (posix_memalign(&memory, alignment, size) != 0) {
-        memory = NULL;
-    }
-    return memset(check(memory, size), 0, size);
+    bool is_there = posix_memalign(&memory, alignment, size) == 0;
+    return memset(check(is_there ? memory : NULL, size), 0, size);
 }
 
 char *mem_strdup(const char *text)
