@@ -1,7 +1,8 @@
 /* Happy path: a token becomes a stream and a connection; reading and writing are in conn_read.c and conn_write.c; the
  * end of the peer closes it.
  * Close of one: the stream is closed, its callback comes; requests in work are answered into the void; the last of both
- * frees the memory.
+ * frees the memory. When it was the peer who left, Produce requests that wait for their turn are carried out first: a client
+ * that sends with acks=0 may leave as soon as its bytes are in the socket.
  * Sweep, once a second: connections idle for connections.max.idle.ms are closed. If somebody has been waiting for the
  * budget through two sweeps and not one byte came back, a client is sitting on it: of those that receive a frame in
  * part or do not take their answers, the one that holds most is closed. */
@@ -102,10 +103,21 @@ void conns_accept(struct conns *conns, int accepted, const struct option_listene
     net->stream_start(stream, &CONN_STREAM_HANDLERS, conn);
 }
 
+static bool is_produce_waiting(const struct conn *conn)
+{
+    for (const struct list *link = conn->requests.next; link != &conn->requests; link = link->next) {
+        const struct request *request = container_of(link, struct request, link);
+        if (!request->is_dispatched && !request_is_serial(request)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void conn_maybe_free(struct conn *conn)
 {
     struct conns *conns = conn->conns;
-    if (!conn->is_closed || conn->in_work > 0 || conn->is_writing) {
+    if (!conn->is_closed || conn->in_work > 0 || conn->is_writing || (conn->is_draining && is_produce_waiting(conn))) {
         return;
     }
     struct list *link;
@@ -145,6 +157,14 @@ void conn_close(struct conn *conn, const char *reason)
     list_remove(&conn->link);
     list_push(&conn->conns->closing, &conn->link);
     conn->conns->env->net->stream_close(conn->stream, conn_on_stream_closed);
+}
+
+void conn_end(struct conn *conn, enum err err)
+{
+    if (!conn->is_closing) {
+        conn->is_draining = true;
+        conn_close(conn, err == ERR_CLOSED ? NULL : err_text(err));
+    }
 }
 
 /* ---- Sweep ---- */

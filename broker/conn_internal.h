@@ -57,11 +57,13 @@ struct conn {
     struct task task;              /* writes what is answered, dispatches what waits, at the end of the turn */
     /* Closing: the stream is gone when is_closed; the memory when no request is left. */
     bool is_closing;
+    bool is_draining; /* the peer left: Produce requests that it sent whole are still carried out */
     bool is_closed;
 };
 
 /* conn.c */
 void conn_close(struct conn *conn, const char *reason); /* NULL: the peer closed */
+void conn_end(struct conn *conn, enum err err);         /* the peer closed (ERR_CLOSED) or is lost */
 void conn_touch(struct conn *conn);
 void conn_maybe_free(struct conn *conn);
 void conn_schedule(struct conn *conn);

@@ -180,7 +180,7 @@ static void conn_on_read(void *owner, enum err err, size_t size)
         return;
     }
     if (err != OK) {
-        conn_close(conn, err == ERR_CLOSED ? NULL : err_text(err));
+        conn_end(conn, err);
         return;
     }
     conn_touch(conn);
@@ -212,10 +212,10 @@ static bool may_dispatch(const struct conn *conn, const struct request *request)
 void conn_dispatch(struct conn *conn)
 {
     struct list *link = conn->requests.next;
-    while (!conn->is_closing && link != &conn->requests) {
+    while ((!conn->is_closing || conn->is_draining) && link != &conn->requests) {
         struct request *request = container_of(link, struct request, link);
         link = link->next;
-        if (request->is_dispatched) {
+        if (request->is_dispatched || (conn->is_draining && request_is_serial(request))) {
             continue;
         }
         if (!may_dispatch(conn, request)) {

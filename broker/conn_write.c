@@ -20,8 +20,8 @@ static void conn_on_written(struct stream_write *write, enum err err)
         conn->unsent_size -= request->response.size;
         request_free(request);
     }
-    if (err != OK && !conn->is_closing) {
-        conn_close(conn, err == ERR_CLOSED ? NULL : err_text(err));
+    if (err != OK) {
+        conn_end(conn, err);
     }
     if (conn->is_closing) {
         conn_maybe_free(conn);
