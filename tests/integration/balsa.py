@@ -38,6 +38,11 @@ def skip(what, why):
     print(f"  SKIP {what}: {why}", flush=True)
 
 
+def counts():
+    """(passed, failed, skipped) so far."""
+    return _passed, _failed, _skipped
+
+
 def finish():
     print(f"{_passed} passed, {_failed} failed, {_skipped} skipped")
     sys.exit(1 if _failed else 0)
