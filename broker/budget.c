@@ -38,9 +38,10 @@ bool budget_has_room(const struct budget *budget, unsigned share)
     return budget->used < budget->size_max / 100 * share;
 }
 
-size_t budget_room(const struct budget *budget)
+size_t budget_room(const struct budget *budget, unsigned share)
 {
-    return budget->used < budget->size_max ? budget->size_max - budget->used : 0;
+    size_t limit = budget->size_max / 100 * share;
+    return budget->used < limit ? limit - budget->used : 0;
 }
 
 void budget_take(struct budget *budget, size_t size)
@@ -53,7 +54,6 @@ void budget_give(struct budget *budget, size_t size)
 {
     assert(size <= budget->used);
     budget->used -= size;
-    budget->released++;
     metrics_add(budget->env->metrics, METRIC_MEMORY_REQUESTS, -(int64_t)size);
     if (!list_is_empty(&budget->waiters)) {
         env_task(budget->env, &budget->wake);

@@ -13,7 +13,6 @@ struct budget {
     size_t size_max;
     struct list waiters;
     struct task wake;
-    uint64_t released;      /* times that bytes came back: tells a stall from a queue that moves */
 };
 
 struct budget_waiter {
@@ -25,7 +24,7 @@ void budget_init(struct budget *budget, struct env *env, size_t size_max);
 void budget_deinit(struct budget *budget);
 /* Whether `share` percent of the budget leaves room for more. */
 bool budget_has_room(const struct budget *budget, unsigned share);
-size_t budget_room(const struct budget *budget);
+size_t budget_room(const struct budget *budget, unsigned share);
 void budget_take(struct budget *budget, size_t size);
 void budget_give(struct budget *budget, size_t size);
 void budget_wait(struct budget *budget, struct budget_waiter *waiter);

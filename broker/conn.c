@@ -1,11 +1,11 @@
 /* Happy path: a token becomes a stream and a connection; reading and writing are in conn_read.c and conn_write.c; the
  * end of the peer closes it.
  * Close of one: the stream is closed, its callback comes; requests in work are answered into the void; the last of both
- * frees the memory. When it was the peer who left, Produce requests that wait for their turn are carried out first: a client
- * that sends with acks=0 may leave as soon as its bytes are in the socket.
- * Sweep, once a second: connections idle for connections.max.idle.ms are closed. If somebody has been waiting for the
- * budget through two sweeps and not one byte came back, a client is sitting on it: of those that receive a frame in
- * part or do not take their answers, the one that holds most is closed. */
+ * frees the memory. When it was the peer who left, Produce requests that wait for their turn are carried out first: a
+ * client that sends with acks=0 may leave as soon as its bytes are in the socket.
+ * Sweep, once a second: connections idle for connections.max.idle.ms are closed. If somebody has been waiting for memory
+ * for STALL_US, clients are sitting on it: of those that have held some for as long without a byte in or out, the
+ * largest are closed until half of the budget is free again. */
 
 #include "broker/conn.h"
 #include "base/assert.h"
@@ -15,7 +15,7 @@
 #include "broker/conn_internal.h"
 
 #define SWEEP_US (1000 * 1000)
-#define STALLED_SWEEPS_MAX 2
+#define STALL_US (2 * 1000 * 1000)
 
 static void conns_on_sweep(struct timer *timer);
 static void conns_on_closed_task(struct task *task);
@@ -191,17 +191,45 @@ static size_t conn_held(const struct conn *conn)
     return (conn->frame != NULL ? conn->frame->size : 0) + conn->unsent_size;
 }
 
-static void close_largest_holder(struct conns *conns)
+static struct conn *largest_holder(struct conns *conns, int64_t limit_us)
 {
     struct conn *largest = NULL;
     for (struct list *link = conns->list.next; link != &conns->list; link = link->next) {
         struct conn *conn = container_of(link, struct conn, link);
+        if (conn->active_us > limit_us) {
+            break; /* the rest was active later */
+        }
         if (conn_held(conn) > 0 && (largest == NULL || conn_held(conn) > conn_held(largest))) {
             largest = conn;
         }
     }
-    if (largest != NULL) {
-        conn_close(largest, "holds memory that others wait for");
+    return largest;
+}
+
+static bool somebody_waits(const struct conns *conns, int64_t limit_us)
+{
+    const struct list *head = &conns->budget.waiters;
+    for (const struct list *link = head->next; link != head; link = link->next) {
+        const struct conn *conn = container_of(link, struct conn, waiter.link);
+        if (conn->waiting_since_us <= limit_us) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void close_holders(struct conns *conns)
+{
+    int64_t limit_us = env_now_us(conns->env) - STALL_US;
+    struct conn *holder;
+    if (!somebody_waits(conns, limit_us)) {
+        return;
+    }
+    size_t freed = 0;
+    while (freed + conns->budget.size_max / 2 < conns->budget.used &&
+           (holder = largest_holder(conns, limit_us)) != NULL) {
+        freed += holder->unsent_size; /* comes back when the write is cancelled; a frame in part at once */
+        conn_close(holder, "holds memory that others wait for");
     }
 }
 
@@ -209,13 +237,7 @@ static void conns_on_sweep(struct timer *timer)
 {
     struct conns *conns = container_of(timer, struct conns, sweep);
     close_idle(conns);
-    bool is_stalled = !list_is_empty(&conns->budget.waiters) && conns->budget.released == conns->swept_released;
-    conns->stalled_sweeps = is_stalled ? conns->stalled_sweeps + 1 : 0;
-    conns->swept_released = conns->budget.released;
-    if (conns->stalled_sweeps >= STALLED_SWEEPS_MAX) {
-        conns->stalled_sweeps = 0;
-        close_largest_holder(conns);
-    }
+    close_holders(conns);
     env_timer(conns->env, &conns->sweep, SWEEP_US);
 }
 

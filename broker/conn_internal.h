@@ -5,6 +5,8 @@
 #include "broker/conn.h"
 
 #define CONN_SCRATCH_SIZE KIB(64)
+/* Percent of the budget that large frames and large answers may use together: small requests still get through. */
+#define CONN_LARGE_SHARE 75
 
 struct conns {
     struct shard *shard;
@@ -15,8 +17,6 @@ struct conns {
     size_t count;                  /* both */
     size_t count_max;
     struct timer sweep;
-    uint64_t swept_released;       /* budget.released at the last sweep */
-    unsigned stalled_sweeps;
     uint8_t *scratch;              /* where small frames are read */
     bool is_closing;
     struct timer grace;
@@ -41,6 +41,7 @@ struct conn {
     bool is_reading_frame;         /* the read under way goes into `frame` */
     bool is_paused;
     struct budget_waiter waiter;
+    int64_t waiting_since_us;      /* for memory; 0: not waiting */
     /* Requests in order of arrival; those behind `dispatched` wait for their turn. */
     struct list requests;
     unsigned request_count;

@@ -2,8 +2,8 @@
  * own; a frame that is only there in part gets a block, which then is what the socket is read into. Back-pressure:
  * reading pauses while CONNECTION_PIPELINE_MAX requests wait, while too much is unsent, or while the budget has no room
  * for the next piece; it resumes from the same conditions, never by polling. Hostile: a size that is negative, zero or
- * over socket.request.max.bytes closes the connection before memory is taken; a block grows as bytes arrive, at most
- * four times what is there. */
+ * over socket.request.max.bytes closes the connection before memory is taken; a block grows with the bytes that arrive,
+ * not with those that are promised. */
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -12,9 +12,8 @@
 #include <string.h>
 
 #define FRAME_FIRST_SIZE KIB(256) /* of a block for a frame in parts */
-#define FRAME_GROWTH 4
-#define LARGE_SHARE 75         /* percent of the budget that large frames may use: small ones still get through */
-#define UNSENT_SIZE_MAX MIB(1) /* answers not yet taken by the client; more requests wait behind them */
+#define FRAME_GROWTH_MAX MIB(1)   /* a block grows by its own size, at most by this: the budget is asked in between */
+#define UNSENT_SIZE_MAX MIB(1)    /* answers not yet taken by the client; more requests wait behind them */
 
 static bool pipeline_is_full(const struct conn *conn)
 {
@@ -35,8 +34,12 @@ static bool has_memory(struct conn *conn)
 {
     struct budget *budget = &conn->conns->budget;
     bool is_large = conn->frame != NULL && conn->frame_size > CONN_SCRATCH_SIZE;
-    if (budget_has_room(budget, is_large ? LARGE_SHARE : 100)) {
+    if (budget_has_room(budget, is_large ? CONN_LARGE_SHARE : 100)) {
+        conn->waiting_since_us = 0;
         return true;
+    }
+    if (conn->waiting_since_us == 0) {
+        conn->waiting_since_us = env_now_us(conn->conns->env);
     }
     budget_wait(budget, &conn->waiter);
     return false;
@@ -96,7 +99,8 @@ static void frame_begin(struct conn *conn, size_t size)
 static void frame_grow(struct conn *conn)
 {
     size_t old = conn->frame->size;
-    size_t size = old * FRAME_GROWTH < conn->frame_size ? old * FRAME_GROWTH : conn->frame_size;
+    size_t step = old < FRAME_GROWTH_MAX ? old : FRAME_GROWTH_MAX;
+    size_t size = step < conn->frame_size - old ? old + step : conn->frame_size;
     conn->frame = shared_resize(conn->frame, size);
     budget_take(&conn->conns->budget, size - old);
 }

@@ -134,7 +134,7 @@ void request_kill(struct request *request, const char *reason)
 
 size_t request_response_room(const struct request *request)
 {
-    size_t room = budget_room(&request->conn->conns->budget) / 2;
+    size_t room = budget_room(&request->conn->conns->budget, CONN_LARGE_SHARE) / 2;
     return room > RESPONSE_ROOM_MIN ? room : RESPONSE_ROOM_MIN;
 }
 

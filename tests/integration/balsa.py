@@ -149,4 +149,7 @@ class Broker:
         return self.start()
 
     def __exit__(self, *_):
+        code = self.process.poll()
+        if code is not None and code not in (0, -signal.SIGKILL):
+            check(False, f"the broker ended by itself with code {code}:\n{self.log_tail()}")
         self.remove()
