@@ -14,7 +14,10 @@
 #include <string.h>
 #include <time.h>
 
-enum { GROUP_MAX = 5000, PAYLOAD = 1024 };
+enum {
+    GROUP_MAX = 5000,
+    PAYLOAD = 1024
+};
 
 /* A log that keeps nothing. */
 struct null_log {
@@ -237,8 +240,8 @@ static void run_proposals(unsigned groups, unsigned voters, unsigned per_turn)
         }
     }
     uint64_t spent = now_ns() - start;
-    (void)printf("%u of %u voter%s, %4u a turn: %8.0f entries/s, %6.0f ns an entry, %5.0f ns a turn and group\n", groups,
-                 voters, voters > 1 ? "s" : " ", per_turn, (double)applied * 1e9 / (double)spent,
+    (void)printf("%u of %u voter%s, %4u a turn: %8.0f entries/s, %6.0f ns an entry, %5.0f ns a turn and group\n",
+                 groups, voters, voters > 1 ? "s" : " ", per_turn, (double)applied * 1e9 / (double)spent,
                  (double)spent / (double)(applied > 0 ? applied : 1), (double)spent / (double)(rounds * groups));
     bench_close();
 }
