@@ -32,7 +32,7 @@
 #define WAL_BLOCK_SIZE KIB(4)       /* alignment of units: O_DIRECT, and the sector a disk writes whole */
 #define WAL_UNIT_SIZE_MAX MIB(20)   /* one group commit: an entry must fit with room for its neighbours */
 #define WAL_FILE_SIZE MIB(64)       /* one file of the log; a unit never spans files */
-#define WAL_FILE_SIZE_FIRST MIB(4)  /* the first file of an empty broker: zero-filled before the first ack */
+#define WAL_FILE_SIZE_FIRST MIB(2)  /* the first file of an empty broker: zero-filled before the first ack */
 #define WAL_FILE_COUNT_MAX 64       /* 4 GiB a shard; appends wait when all are pinned */
 #define WAL_UNIT_SIZE_SOFT MIB(1)   /* a unit stops gathering here: larger writes are no faster, only later */
 #define WAL_BUFFER_SIZE_MIN KIB(64) /* a gathering buffer starts here and doubles, so an idle shard stays small */
