@@ -729,8 +729,8 @@ void replica_checkpointed(struct replica *replica, uint64_t index)
 
 void replica_copy_forward(struct replica *replica)
 {
-    if (replica->is_stopped || replica->is_installing) {
-        return;
+    if (replica->is_stopped || replica->is_installing || replica->durable_index + 1 < tail_end(&replica->tail)) {
+        return; /* what is not durable yet is recent */
     }
     replica_mark_commit(replica);
     for (uint64_t index = replica->applied_index + 1; index < tail_end(&replica->tail); index++) {

@@ -17,7 +17,8 @@
  *       i <= L:     cuts the log from i on (i <= C: the whole tail), then appended if i > C. But a copy cuts nothing:
  *                   it takes the place of entry i, which has the same term (another one is damage); i <= C: ignored.
  *   - WAL_COMMIT at index i: everything up to min(i, L) is committed: may be applied at once.
- *   - WAL_INSTALL at index i > applied: the log is empty, applied = i, membership from the payload (membership_encode).
+ *   - WAL_INSTALL at index i: the tail is empty, whatever i is. If i > applied: applied = i, of `term`; membership from
+ *     the payload (membership_encode), its index in `value`; the staged state is the machine's.
  *
  * Runs on: the shard's thread. */
 #pragma once
@@ -116,7 +117,8 @@ void replica_mark(const struct replica *replica, struct replica_mark *mark);
 /* A checkpoint at `index` (or above) is durable in the local store (R11). */
 void replica_checkpointed(struct replica *replica, uint64_t index);
 /* The entries that are not applied yet go into the WAL once more, so that the old frames can be released: for a group
- * that cannot commit. replica_mark().lsn is then the new place. */
+ * that cannot commit. replica_mark().lsn is then the new place. Does nothing while an entry is not durable yet: such a
+ * group pins nothing old, or will be ready for it at the next round. */
 void replica_copy_forward(struct replica *replica);
 /* A WAL_COMMIT mark for what is applied, if the last one is behind: before the WAL is closed. */
 void replica_mark_commit(struct replica *replica);

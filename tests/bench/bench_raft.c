@@ -1,8 +1,8 @@
 /* What Raft costs a broker besides the disk: sole-voter groups, and a leader of three, over a log in memory that is
  * durable at once. One thread, CPU time per entry.
  *
- * Printed: entries a second for different numbers of groups and of proposals a turn; time to open 1,000 and 5,000 groups;
- * memory of an idle group. */
+ * Printed: entries a second for different numbers of groups and of proposals a turn; time to open 1,000 and 5,000
+ * groups; memory of an idle group. */
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/trace.h"

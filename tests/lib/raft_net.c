@@ -426,6 +426,7 @@ void raft_net_start(struct raft_net *net, unsigned slot)
     }
     node->is_up = true;
     node->is_checkpointing = false;
+    node->paused_until_us = 0;
     memset(node->install_until_us, 0, sizeof node->install_until_us);
     replica_shard_start(node->shard);
     replica_shard_on_durable(node->shard, node->log.durable_lsn);
@@ -584,9 +585,29 @@ static void on_checkpoint(struct net_node *node, const struct net_checkpoint *ch
     fake_log_release(&node->log, raft_net_chance(net, 500) ? lsn : lsn - raft_net_random(net, lsn));
 }
 
+void raft_net_copy_forward(struct raft_net *net, unsigned slot)
+{
+    struct net_node *node = &net->nodes[slot];
+    if (node->is_up) {
+        replica_copy_forward(node->replica);
+        raft_net_settle(node);
+    }
+}
+
+void raft_net_pause(struct raft_net *net, unsigned slot, uint64_t us)
+{
+    net->nodes[slot].paused_until_us = net->now_us + us;
+}
+
 static void on_event(struct raft_net *net, struct net_event *event)
 {
     struct net_node *node = &net->nodes[event->slot];
+    if (node->is_up && node->paused_until_us > net->now_us) {
+        event_put(net, node->paused_until_us - net->now_us, *event);
+        event->message = NULL; /* they have moved on */
+        event->checkpoint = NULL;
+        return;
+    }
     if (!node->is_up || (event->life != 0 && event->life != node->life)) {
         return;
     }

@@ -77,6 +77,7 @@ struct net_node {
     struct replica_status seen;  /* for the checks of monotony */
     uint64_t install_until_us[NET_NODE_MAX]; /* catch-up under way to that slot */
     bool is_checkpointing;
+    uint64_t paused_until_us;    /* the process stands still: everything that happens to it waits */
 };
 
 struct net_log_entry {           /* what is known of one (index, term) */
@@ -103,6 +104,7 @@ struct raft_net {
     struct map entries;          /* (index, term) -> struct net_log_entry */
     uint64_t *committed;         /* by index: term */
     uint64_t *applied;           /* by index: hash of the state behind it */
+    uint64_t *known;             /* by index: the term in which it was first seen to be committed */
     size_t committed_count, committed_capacity;
     unsigned violations;
     FILE *log;                   /* NULL: quiet */
@@ -122,12 +124,14 @@ void raft_net_start(struct raft_net *net, unsigned slot);
 void raft_net_crash(struct raft_net *net, unsigned slot);
 /* A down slot gets an empty disk and a new id; the member that was there is gone for ever. */
 void raft_net_wipe(struct raft_net *net, unsigned slot);
+void raft_net_pause(struct raft_net *net, unsigned slot, uint64_t us);  /* stops the process for a while */
 void raft_net_heal(struct raft_net *net);                               /* no cuts, no faults from now on */
 /* The slot of a leader that is ready, of the highest term; -1. */
 int raft_net_leader(const struct raft_net *net);
 /* One command to the leader in `slot`. */
 enum err raft_net_propose(struct raft_net *net, unsigned slot);
 void raft_net_checkpoint(struct raft_net *net, unsigned slot);
+void raft_net_copy_forward(struct raft_net *net, unsigned slot);
 struct net_node *raft_net_find(struct raft_net *net, uint64_t id);      /* NULL: wiped */
 /* Whether all members of the leader's membership that are up have applied all. */
 bool raft_net_is_level(const struct raft_net *net);

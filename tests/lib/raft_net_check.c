@@ -43,6 +43,7 @@ void net_check_deinit(struct raft_net *net)
     mem_free(net->leaders);
     mem_free(net->committed);
     mem_free(net->applied);
+    mem_free(net->known);
 }
 
 static uint64_t *array_at(uint64_t **array, size_t *capacity, uint64_t index)
@@ -68,7 +69,9 @@ static void check_leader(struct net_node *node, const struct replica_status *sta
         *leader = node->id;
         net->elections++;
         for (uint64_t index = status->first_index; index < net->committed_count; index++) {
-            if (net->committed[index] != 0 && raft_core_term_at(node->replica->core, index) != net->committed[index]) {
+            /* Those of older terms: a later one may have committed before this election was heard of. */
+            if (net->committed[index] != 0 && net->known[index] < status->term &&
+                raft_core_term_at(node->replica->core, index) != net->committed[index]) {
                 net_violation(net, "leader %llu of term %llu does not have committed entry %llu of term %llu",
                               (unsigned long long)node->id, (unsigned long long)status->term, (unsigned long long)index,
                               (unsigned long long)net->committed[index]);
@@ -79,6 +82,17 @@ static void check_leader(struct net_node *node, const struct replica_status *sta
         net_violation(net, "term %llu has two leaders: %llu and %llu", (unsigned long long)status->term,
                       (unsigned long long)*leader, (unsigned long long)node->id);
     }
+}
+
+static void tell_membership(const struct net_node *node, const struct replica_status *status)
+{
+    (void)fprintf(node->net->log, "%10.3f node %u id %llu members at %llu:", (double)node->net->now_us / 1e6,
+                  node->slot, (unsigned long long)node->id, (unsigned long long)status->membership_index);
+    for (unsigned i = 0; i < status->membership.count; i++) {
+        (void)fprintf(node->net->log, " %llu%s", (unsigned long long)status->membership.servers[i].id,
+                      status->membership.servers[i].is_voter ? "v" : "s");
+    }
+    (void)fprintf(node->net->log, "\n");
 }
 
 void net_check_node(struct net_node *node)
@@ -96,6 +110,9 @@ void net_check_node(struct net_node *node)
     }
     if (now.role == REPLICA_LEADER && (before->role != REPLICA_LEADER || before->term != now.term)) {
         check_leader(node, &now);
+    }
+    if (net->log != NULL && now.membership_index != before->membership_index) {
+        tell_membership(node, &now);
     }
     node->seen = now;
 }
@@ -142,6 +159,8 @@ void net_check_apply(struct net_node *node, const struct entry *entry)
     (void)array_at(&net->committed, &capacity, entry->index);
     capacity = net->committed_capacity;
     uint64_t *applied = array_at(&net->applied, &capacity, entry->index);
+    capacity = net->committed_capacity;
+    uint64_t *known = array_at(&net->known, &capacity, entry->index);
     net->committed_capacity = capacity;
     if (entry->index >= net->committed_count) {
         net->committed_count = entry->index + 1;
@@ -153,6 +172,8 @@ void net_check_apply(struct net_node *node, const struct entry *entry)
                       (unsigned long long)entry->index, (unsigned long long)entry->term,
                       (unsigned long long)*committed);
     }
+    uint64_t term = node->replica != NULL ? replica_term(node->replica) : UINT64_MAX; /* a replay: some term before */
+    *known = *committed == 0 || term < *known ? term : *known;
     *committed = entry->term;
     if (entry->kind != ENTRY_COMMAND) {
         return;

@@ -83,11 +83,22 @@ static void cut_some(struct raft_net *net)
     }
 }
 
+/* Whether the server in a slot is a member as far as any other node knows, or knew when it went down. */
+static bool is_member_anywhere(const struct raft_net *net, unsigned slot)
+{
+    for (unsigned i = 0; i < net->options.node_count; i++) {
+        if (i != slot && membership_find(&net->nodes[i].seen.membership, net->nodes[slot].id) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A slot that is no member gets a fresh disk and id, and joins (R9f). */
 static void change_add(struct raft_net *net, unsigned leader, struct membership *next)
 {
     for (unsigned i = 0; i < net->options.node_count && next->count < net->options.node_count; i++) {
-        if (membership_find(next, net->nodes[i].id) == NULL) {
+        if (membership_find(next, net->nodes[i].id) == NULL && !is_member_anywhere(net, i)) {
             raft_net_crash(net, i);
             raft_net_wipe(net, i);
             next->servers[next->count++] = (struct replica_server){.id = net->nodes[i].id};
@@ -109,8 +120,10 @@ static void change_some(struct raft_net *net)
     struct membership next = status.membership;
     unsigned at = (unsigned)raft_net_random(net, next.count);
     switch (raft_net_random(net, 4)) {
-    case 0:
-        change_add(net, (unsigned)leader, &next);
+    case 0: /* a member that was removed may only be wiped when that is committed */
+        if (status.is_membership_committed) {
+            change_add(net, (unsigned)leader, &next);
+        }
         break;
     case 1: /* remove */
         if (next.servers[at].id != net->nodes[leader].id) {
@@ -176,6 +189,12 @@ static void chaos(struct raft_net *net, const struct kind *kind)
         }
         if (raft_net_chance(net, kind->checkpoint)) {
             raft_net_checkpoint(net, (unsigned)raft_net_random(net, net->options.node_count));
+        }
+        if (raft_net_chance(net, kind->checkpoint / 4)) {
+            raft_net_copy_forward(net, (unsigned)raft_net_random(net, net->options.node_count));
+        }
+        if (raft_net_chance(net, kind->cut / 4)) {
+            raft_net_pause(net, (unsigned)raft_net_random(net, net->options.node_count), raft_net_random(net, 3000000));
         }
     }
 }
