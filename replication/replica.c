@@ -1,306 +1,19 @@
 /* Happy path: replica_submit() keeps proposals until the end of the turn; replica_flush() steps what became durable
- * (PERSISTED) and then all proposals (SUBMIT), each step's update goes to the WAL, the tail and the outbox
- * (follow_update), what is committed and durable goes to the machine, and messages leave.
+ * (PERSISTED) and then all proposals (SUBMIT), what is committed and durable goes to the machine, and messages leave.
+ * What a step leads to is followed in replica_step.c.
  *
  * Failure modes: leadership lost: proposals not stepped are released and the machine is told, which answers its
  * waiters. libraft gives up, or the machine finds damage: the replica stops and the owner is told at the end of the
  * turn.
- * Close: replica_stop(), the machine, replica_close(). */
+ * Close: replica_stop(), the machine, replica_close(), all in replica_open.c. */
 #include "replication/replica_internal.h"
 
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/trace.h"
-#include "replication/raft_rules.h"
 
-#include <stdio.h>
 #include <string.h>
-
-/* ---- The one step function -------------------------------------------------------------------------------------- */
-
-static uint64_t wal_put(struct replica *replica, const struct wal_frame *frame)
-{
-    const struct replica_wal *wal = &replica->shard->params.wal;
-    shard_mark_waiting(replica);
-    return wal->append(wal->wal, frame);
-}
-
-static void set_gate(struct replica *replica, uint64_t lsn)
-{
-    assert(!replica->has_gate || lsn >= replica->gate_lsn);
-    replica->gate_lsn = lsn;
-    replica->has_gate = true;
-}
-
-static void put_hard_state(struct replica *replica)
-{
-    struct wal_frame frame = {
-        .group = replica->group,
-        .kind = WAL_HARD_STATE,
-        .term = raft_core_term(replica->core),
-        .value = raft_core_vote(replica->core),
-    };
-    set_gate(replica, wal_put(replica, &frame));
-}
-
-void replica_mark_commit(struct replica *replica)
-{
-    if (replica->is_stopped || replica->applied_index <= replica->marked_index || replica->applied_index < 2) {
-        return; /* entry 1 is committed from the start */
-    }
-    struct wal_frame frame = {.group = replica->group, .kind = WAL_COMMIT, .index = replica->applied_index};
-    replica->marked_index = replica->applied_index;
-    (void)replica->shard->params.wal.append(replica->shard->params.wal.wal, &frame); /* nobody waits for it */
-}
-
-static uint64_t put_entry(struct replica *replica, const struct entry *entry, uint64_t flags)
-{
-    struct wal_frame frame = {
-        .group = replica->group,
-        .kind = WAL_ENTRY,
-        .index = entry->index,
-        .term = entry->term,
-        .value = (uint64_t)entry->kind | flags,
-        .slices = entry->slices,
-        .slice_count = entry->slice_count,
-    };
-    return wal_put(replica, &frame);
-}
-
-static void cut_tail(struct replica *replica, uint64_t index)
-{
-    assert(index > replica->applied_index);
-    tail_cut(&replica->tail, index);
-    if (replica->durable_index >= index) {
-        replica->durable_index = index - 1;
-    }
-}
-
-static void put_entries(struct replica *replica, const struct raft_core_update *update)
-{
-    if (update->first_index < tail_end(&replica->tail)) {
-        cut_tail(replica, update->first_index);
-    }
-    uint64_t lsn = 0;
-    for (unsigned i = 0; i < update->entry_count; i++) {
-        lsn = put_entry(replica, update->entries[i], 0);
-        tail_push(&replica->tail, update->entries[i], lsn);
-    }
-    if (update->is_membership_appended && raft_core_role(replica->core) == REPLICA_LEADER &&
-        rule_is_on(RULE_GATE_CHANGE)) {
-        set_gate(replica, lsn); /* R23 */
-    }
-}
-
-/* The log is gone, the staged state takes its place when the record is durable (R12). */
-static void put_install(struct replica *replica, const struct replica_message *message)
-{
-    uint8_t payload[MEMBERSHIP_SIZE_MAX];
-    size_t size = membership_encode(&message->install.membership, payload);
-    struct slice slice = {.bytes = {payload, size}};
-    struct wal_frame frame = {
-        .group = replica->group,
-        .kind = WAL_INSTALL,
-        .index = message->install.last_index,
-        .term = message->install.last_term,
-        .value = message->install.membership_index,
-        .slices = &slice,
-        .slice_count = 1,
-    };
-    replica->is_installing = true;
-    replica->install_index = message->install.last_index;
-    replica->install_lsn = wal_put(replica, &frame);
-    tail_reset(&replica->tail, message->install.last_index + 1);
-    replica->applied_size = 0;
-    replica->durable_index = message->install.last_index;
-}
-
-static void drop_pending(struct replica *replica)
-{
-    for (unsigned i = 0; i < replica->pending_count; i++) {
-        entry_release(replica->pending[i]);
-    }
-    replica->pending_count = 0;
-    replica->pending_size = 0;
-}
-
-static void set_damage(struct replica *replica, const char *cause)
-{
-    if (replica->damage == NULL) {
-        (void)snprintf(replica->damage_text, sizeof replica->damage_text, "%s", cause);
-        replica->damage = replica->damage_text;
-        shard_mark_dirty(replica);
-    }
-}
-
-/* What one step led to, in the order that makes it safe: hard state, entries, then messages, which wait for both. */
-static void follow_update(struct replica *replica, const struct raft_core_event *event)
-{
-    struct raft_core_update *update = &replica->shard->update;
-    if (update->is_hard_state_changed) {
-        put_hard_state(replica);
-    }
-    if (update->is_installing) {
-        put_install(replica, event->message);
-    }
-    if (update->entry_count > 0) {
-        put_entries(replica, update);
-    }
-    for (unsigned i = 0; i < update->message_count; i++) {
-        outbox_put(replica, &update->messages[i]);
-    }
-    if (update->is_role_changed) {
-        drop_pending(replica);
-        replica->transfer_target = 0;
-    }
-    if (update->err == ERR_DAMAGED) {
-        set_damage(replica, update->failure);
-    }
-    uint64_t deadline_ms = raft_core_deadline_ms(replica->core);
-    if (deadline_ms != replica->deadline_ms) {
-        shard_set_deadline(replica, deadline_ms);
-    }
-    if (!replica->is_flushing) {
-        shard_mark_dirty(replica);
-    }
-}
-
-static enum err replica_step(struct replica *replica, struct raft_core_event *event)
-{
-    struct replica_shard *shard = replica->shard;
-    if (replica->is_stopped || replica->damage != NULL) {
-        return ERR_CLOSED;
-    }
-    event->now_ms = shard_now_ms(shard);
-    metrics_add(shard->params.env->metrics, METRIC_RAFT_STEPS, 1);
-    raft_core_step(replica->core, event, &shard->update);
-    follow_update(replica, event);
-    return shard->update.err;
-}
-
-void replica_tick(struct replica *replica)
-{
-    struct raft_core_event event = {.kind = RAFT_CORE_TIMEOUT};
-    (void)replica_step(replica, &event);
-}
-
-/* ---- Open and close --------------------------------------------------------------------------------------------- */
-
-struct entry *replica_bootstrap_entry(const struct membership *membership, uint64_t term)
-{
-    uint8_t payload[MEMBERSHIP_SIZE_MAX];
-    size_t size = membership_encode(membership, payload);
-    return entry_new_copy(ENTRY_CHANGE, 1, term, (struct bytes){payload, size});
-}
-
-/* The tail as the core wants it: entries alone. R11: applied up to index 1, the log starts with entry 1 all the
- * same. */
-static void collect_tail(struct replica *replica, const struct replica_params *params, struct raft_core_start *start,
-                         struct entry **entries)
-{
-    size_t count = 0;
-    start->base_index = params->applied_index;
-    start->base_term = params->applied_term;
-    start->membership = params->membership;
-    start->membership_index = params->membership_index;
-    if (params->applied_index == 1) {
-        entries[count++] = replica_bootstrap_entry(&params->membership, params->applied_term);
-        start->base_index = 0;
-        start->base_term = 0;
-    }
-    tail_init(&replica->tail, start->base_index + 1);
-    for (size_t i = 0; i < params->tail_count; i++) {
-        entries[count++] = entry_acquire(params->tail[i].entry);
-    }
-    start->entries = entries;
-    start->entry_count = count;
-}
-
-enum err replica_open(struct replica_shard *shard, const struct replica_params *params, struct replica **replica_out,
-                      struct errmsg *msg)
-{
-    struct replica *replica = mem_alloc(sizeof *replica);
-    struct raft_core_start start = {.term = params->term, .vote = params->vote};
-    struct entry **entries = mem_alloc((params->tail_count + 1) * sizeof *entries);
-    struct raft_core_params core = {
-        .id = shard->params.server_id,
-        .seed = (uint32_t)env_random(shard->params.env),
-        .heartbeat_ms = shard->params.heartbeat_ms,
-        .election_ms = shard->params.election_ms,
-    };
-    collect_tail(replica, params, &start, entries);
-    enum err err = raft_core_open(&core, &start, shard_now_ms(shard), &shard->update, &replica->core, msg);
-    if (err == OK) {
-        shard_add(shard, replica);
-        replica->machine = params->machine;
-        replica->machine->replica = replica;
-        replica->group = params->group;
-        replica->applied_index = params->applied_index;
-        replica->marked_index = params->applied_index;
-        size_t extra = start.entry_count - params->tail_count;
-        for (size_t i = 0; i < start.entry_count; i++) {
-            tail_push(&replica->tail, entries[i], i < extra ? 0 : params->tail[i - extra].lsn);
-        }
-        replica->applied_size = extra > 0 ? tail_entry_size(entries[0]) : 0;
-        replica->durable_index = tail_end(&replica->tail) - 1;
-        outbox_init(&replica->outbox);
-        follow_update(replica, NULL);
-        *replica_out = replica;
-    }
-    for (size_t i = 0; i < start.entry_count; i++) {
-        entry_release(entries[i]);
-    }
-    mem_free(entries);
-    if (err != OK) {
-        tail_deinit(&replica->tail);
-        mem_free(replica);
-    }
-    return err;
-}
-
-static void count_tail(struct replica *replica)
-{
-    struct replica_shard *shard = replica->shard;
-    size_t size = replica->is_stopped ? 0 : replica->tail.size + replica->pending_size;
-    metrics_add(shard->params.env->metrics, METRIC_TAIL_BYTES, (int64_t)size - (int64_t)replica->counted_size);
-    shard->tail_size = shard->tail_size - replica->counted_size + size;
-    replica->counted_size = size;
-}
-
-void replica_stop(struct replica *replica)
-{
-    if (replica->is_stopped) {
-        return;
-    }
-    replica->is_stopped = true;
-    drop_pending(replica);
-    count_tail(replica);
-    shard_remove(replica);
-    outbox_deinit(&replica->outbox);
-    if (replica->told.role == REPLICA_LEADER) {
-        metrics_add(replica->shard->params.env->metrics, METRIC_LEADERS, -1);
-        replica->told.role = REPLICA_FOLLOWER;
-    }
-}
-
-void replica_close(struct replica *replica)
-{
-    replica_stop(replica);
-    replica->shard->replica_count--;
-    replica->machine->replica = NULL;
-    raft_core_close(replica->core);
-    tail_deinit(&replica->tail);
-    mem_free(replica->pending);
-    mem_free(replica);
-}
-
-void replica_damaged(struct replica *replica, const char *cause)
-{
-    if (!replica->is_stopped) {
-        set_damage(replica, cause);
-    }
-}
 
 /* ---- The machine's side ----------------------------------------------------------------------------------------- */
 
@@ -633,7 +346,7 @@ static void tell_role(struct replica *replica)
     replica->machine->ops->role_changed(replica->machine, &copy);
 }
 
-static void trim(struct replica *replica)
+void replica_trim(struct replica *replica)
 {
     if (replica->trim_index > 0) {
         struct raft_core_event event = {.kind = RAFT_CORE_TRIM, .index = replica->trim_index};
@@ -676,9 +389,9 @@ void replica_flush(struct replica *replica)
     if (replica->damage == NULL) {
         tell_role(replica); /* the entry that makes a leader ready may have been among them */
         outbox_release(replica);
-        trim(replica);
+        replica_trim(replica);
     }
-    count_tail(replica);
+    replica_count_tail(replica);
     replica->is_flushing = false;
     if (replica->damage != NULL) {
         report_damage(replica);
@@ -686,57 +399,5 @@ void replica_flush(struct replica *replica)
     }
     if (is_waiting(replica)) {
         shard_mark_waiting(replica);
-    }
-}
-
-/* ---- Checkpoints ------------------------------------------------------------------------------------------------ */
-
-void replica_mark(const struct replica *replica, struct replica_mark *mark)
-{
-    const struct replica_wal *wal = &replica->shard->params.wal;
-    const struct raft_core *core = replica->core;
-    if (replica->is_installing) {
-        *mark = replica->install_mark;
-        mark->hard_term = raft_core_term(core);
-        mark->hard_vote = raft_core_vote(core);
-        return;
-    }
-    *mark = (struct replica_mark){
-        .index = replica->applied_index,
-        .term = raft_core_term_at(core, replica->applied_index),
-        .hard_term = raft_core_term(core),
-        .hard_vote = raft_core_vote(core),
-    };
-    mark->membership = *raft_core_membership_at(core, replica->applied_index, &mark->membership_index);
-    uint64_t next = replica->applied_index + 1;
-    mark->lsn = next < tail_end(&replica->tail) ? tail_at(&replica->tail, next)->lsn : wal->end_lsn(wal->wal);
-}
-
-void replica_checkpointed(struct replica *replica, uint64_t index)
-{
-    if (replica->is_stopped || replica->is_installing || index < 2) {
-        return;
-    }
-    /* What is not in memory any more need not be known to the core either. What still is stays readable for
-     * followers. */
-    uint64_t gone = replica->tail.first_index - 1;
-    uint64_t base = gone < index ? gone : index;
-    if (base >= 2 && base <= raft_core_stored(replica->core) && base <= raft_core_apply_bound(replica->core)) {
-        replica->trim_index = base;
-        trim(replica);
-    }
-}
-
-void replica_copy_forward(struct replica *replica)
-{
-    if (replica->is_stopped || replica->is_installing || replica->durable_index + 1 < tail_end(&replica->tail)) {
-        return; /* what is not durable yet is recent */
-    }
-    replica_mark_commit(replica);
-    for (uint64_t index = replica->applied_index + 1; index < tail_end(&replica->tail); index++) {
-        struct tail_slot *slot = tail_at(&replica->tail, index);
-        if (index > 1) {
-            slot->lsn = put_entry(replica, slot->entry, REPLICA_ENTRY_COPY);
-        }
     }
 }

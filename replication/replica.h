@@ -1,6 +1,6 @@
 /* One member of one Raft group: the partition's (or the metadata's) log, agreed on through libraft's core.
  *
- * All that reaches the core goes through one function in replica.c, replica_step(event); what comes out is handed on:
+ * All that reaches the core goes through one function, replica_step(event); what comes out is handed on:
  * term, vote and entries to the WAL, messages to the outbox (which waits for the WAL), the commit index to apply.
  * Entries live in memory from submit to apply (bounded) and in the WAL; the state machine keeps what is applied.
  *

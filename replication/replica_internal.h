@@ -1,5 +1,5 @@
-/* Shared by replica.c (one member: the one step function and what follows from it), outbox.c (messages that wait) and
- * replica_shard.c (whose turn it is). Private to them. */
+/* Shared by replica.c (the turn of one member), replica_step.c (the one step function), replica_open.c (its life, and
+ * checkpoints), outbox.c (messages that wait) and replica_shard.c (whose turn it is). Private to them. */
 #pragma once
 
 #include "base/list.h"
@@ -71,7 +71,21 @@ struct replica {
     char damage_text[120];
 };
 
+/* replica_step.c */
+/* Runs one event through the core and follows what comes of it. The core's err; ERR_CLOSED when out of service. */
+enum err replica_step(struct replica *replica, struct raft_core_event *event);
+/* Follows the update in shard->update: after replica_step(), and after raft_core_open() (event NULL). */
+void replica_follow(struct replica *replica, const struct raft_core_event *event);
+/* To the WAL; returns its LSN. */
+uint64_t replica_put_entry(struct replica *replica, const struct entry *entry, uint64_t flags);
+void replica_drop_pending(struct replica *replica);
+void replica_set_damage(struct replica *replica, const char *cause); /* copied */
+
+/* replica_open.c */
+void replica_count_tail(struct replica *replica); /* brings the shard's sum up to date */
+
 /* replica.c */
+void replica_trim(struct replica *replica);    /* tells the core of trim_index, if it is set */
 void replica_tick(struct replica *replica);    /* the deadline has come */
 void replica_flush(struct replica *replica);   /* its turn; may close the replica (on_damaged) */
 
