@@ -41,6 +41,7 @@ void *mem_aligned(size_t alignment, size_t size)
     assert(alignment >= sizeof(void *) && (alignment & (alignment - 1)) == 0);
     void *memory = NULL;
     bool is_there = posix_memalign(&memory, alignment, size) == 0;
+    /* cppcheck-suppress memleak */
     return memset(check(is_there ? memory : NULL, size), 0, size);
 }
 

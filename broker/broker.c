@@ -253,8 +253,8 @@ static enum err open_stores(struct broker *broker, struct identity *identity, st
     return store_open(path, &broker->store, msg);
 }
 
-/* Which logs to read and which to write. A first start, or the same shard count: one layout is both. What an attempt that
- * did not come to its end (no layout committed) has left goes: nothing in it was ever acknowledged. */
+/* Which logs to read and which to write. A first start, or the same shard count: one layout is both. What an attempt
+ * that did not come to its end (no layout committed) has left goes: nothing in it was ever acknowledged. */
 static enum err choose_layout(struct broker *broker, const struct identity *identity, struct errmsg *msg)
 {
     char path[PATH_SIZE_MAX];

@@ -3,9 +3,9 @@
  * Close of one: the stream is closed, its callback comes; requests in work are answered into the void; the last of both
  * frees the memory. When it was the peer who left, Produce requests that wait for their turn are carried out first: a
  * client that sends with acks=0 may leave as soon as its bytes are in the socket.
- * Sweep, once a second: connections idle for connections.max.idle.ms are closed. If somebody has been waiting for memory
- * for STALL_US, clients are sitting on it: of those that have held some for as long without a byte in or out, the
- * largest are closed until half of the budget is free again. */
+ * Sweep, once a second: connections idle for connections.max.idle.ms are closed. If somebody has been waiting for
+ * memory for STALL_US, clients are sitting on it: of those that have held some for as long without a byte in or out,
+ * the largest are closed until half of the budget is free again. */
 
 #include "broker/conn.h"
 #include "base/assert.h"

@@ -114,7 +114,7 @@ enum kafka_error partition_list_offset(struct partition *partition, int64_t time
 enum kafka_error partition_epoch_end(const struct partition *partition, int32_t epoch, int32_t *found_epoch,
                                      int64_t *end_offset);
 
-/* ---- Trim (retention, DeleteRecords) ----------------------------------------------------------------------------- */
+/* ---- Trim (retention, DeleteRecords) ---------------------------------------------------------------------------- */
 
 /* Proposes log_start_offset = min(offset, high watermark); -1 means the high watermark. Errors as
  * partition_produce(), and OFFSET_OUT_OF_RANGE for other negative offsets. */

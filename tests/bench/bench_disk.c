@@ -1,6 +1,6 @@
-/* What the disk itself gives: overwrites of a preallocated file with O_DIRECT|O_DSYNC, one after the other, as the write-ahead log
- * does.     bench_disk [--size BYTES] [--seconds N] [--dir DIR]
- * The size is rounded up to 4 KiB. Prints the time of one write, writes and megabytes a second. */
+/* What the disk itself gives: overwrites of a preallocated file with O_DIRECT|O_DSYNC, one after the other, as the
+ * write-ahead log does.     bench_disk [--size BYTES] [--seconds N] [--dir DIR] The size is rounded up to 4 KiB. Prints
+ * the time of one write, writes and megabytes a second. */
 
 #include <fcntl.h>
 #include <stdint.h>

@@ -1,11 +1,11 @@
-/* Produce and consume through librdkafka: against a broker, or against librdkafka's own mock cluster in this process, with the
- * same loop, so that the ratio of the two says what the broker costs and not what the client costs.
+/* Produce and consume through librdkafka: against a broker, or against librdkafka's own mock cluster in this process,
+ * with the same loop, so that the ratio of the two says what the broker costs and not what the client costs.
  *
  *     bench_kafka --target mock|HOST:PORT [--size BYTES] [--count N] [--partitions N] [--acks N] [--rate PER_SECOND]
  *                 [--topic NAME] [--no-consume] [--linger MS] [--batch BYTES]
  *
- * Prints one line a phase, `key=value` pairs: records and bytes a second, CPU seconds of this process, and with --rate the
- * percentiles of the time from produce() to its delivery report. */
+ * Prints one line a phase, `key=value` pairs: records and bytes a second, CPU seconds of this process, and with --rate
+ * the percentiles of the time from produce() to its delivery report. */
 
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
@@ -139,11 +139,10 @@ static int compare_u32(const void *left, const void *right)
 static void print_phase(const struct bench *bench, const char *phase, long count, int64_t took_us, double cpu)
 {
     double seconds = (double)took_us / 1e6;
-    printf(
-        "phase=%s target=%s size=%ld partitions=%d acks=%s records=%ld failed=%ld seconds=%.3f records_per_s=%.0f mb_per_s=%.1f "
-        "client_cpu_s=%.2f",
-        phase, bench->mock != NULL ? "mock" : "broker", bench->size, bench->partitions, bench->acks, count,
-        bench->failed, seconds, (double)count / seconds, (double)count * (double)bench->size / seconds / 1e6, cpu);
+    printf("phase=%s target=%s size=%ld partitions=%d acks=%s records=%ld failed=%ld seconds=%.3f "
+           "records_per_s=%.0f mb_per_s=%.1f client_cpu_s=%.2f",
+           phase, bench->mock != NULL ? "mock" : "broker", bench->size, bench->partitions, bench->acks, count,
+           bench->failed, seconds, (double)count / seconds, (double)count * (double)bench->size / seconds / 1e6, cpu);
     if (bench->latency_us != NULL && bench->delivered > 0) {
         size_t n = (size_t)bench->delivered;
         qsort(bench->latency_us, n, sizeof(*bench->latency_us), compare_u32);

@@ -360,9 +360,10 @@ void sim_file_sync_fail(struct sim_file *file, struct sim_random *random)
 
 /* ---- Power loss */
 
-/* Part new, part old; rarely noise where new and old differ. What the write leaves as it was stays: "powersafe overwrite"
- * in SQLite's words. A disk either replaces a sector or keeps it, and the bytes in front of an append are the same in
- * both. Whoever appends in place relies on that, PostgreSQL's log and the journal of the file system among them. */
+/* Part new, part old; rarely noise where new and old differ. What the write leaves as it was stays: "powersafe
+ * overwrite" in SQLite's words. A disk either replaces a sector or keeps it, and the bytes in front of an append are
+ * the same in both. Whoever appends in place relies on that, PostgreSQL's log and the journal of the file system among
+ * them. */
 static void tear_sector(uint8_t *bytes, const uint8_t *before, struct sim_random *random)
 {
     size_t at = (size_t)sim_random_below(random, SIM_SECTOR_SIZE);

@@ -24,7 +24,7 @@ enum {
 
 static uint8_t scratch[SCRATCH_SIZE]; /* a payload: of the test, not of the process */
 
-/* ---- Frames ------------------------------------------------------------------------------------------------------ */
+/* ---- Frames ----------------------------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t z)
 {
@@ -87,7 +87,7 @@ uint64_t wal_world_unit_lsn(const struct wal_world *world, uint64_t id)
     return world->frames[id].lsn - WAL_UNIT_HEADER_SIZE;
 }
 
-/* ---- Handlers ---------------------------------------------------------------------------------------------------- */
+/* ---- Handlers --------------------------------------------------------------------------------------------------- */
 
 static void on_durable(void *owner, uint64_t lsn)
 {
@@ -137,7 +137,7 @@ static void on_replay(void *owner, const struct wal_record *record)
 
 static const struct wal_handlers handlers = {on_durable, on_pressure};
 
-/* ---- Calls into the process -------------------------------------------------------------------------------------- */
+/* ---- Calls into the process ------------------------------------------------------------------------------------- */
 
 struct call {
     struct wal_world *world;
@@ -299,7 +299,7 @@ void wal_world_live(struct wal_world *world, unsigned turns)
     }
 }
 
-/* ---- Lives ------------------------------------------------------------------------------------------------------- */
+/* ---- Lives ------------------------------------------------------------------------------------------------------ */
 
 static bool is_closed(void *context)
 {

@@ -204,7 +204,8 @@ START_TEST(broker_values_are_the_options)
 }
 END_TEST
 
-/* Goal: only what is asked for. Method: names that exist, do not, and are repeated; synonyms and documentation not wanted. */
+/* Goal: only what is asked for. Method: names that exist, do not, and are repeated; synonyms and documentation not
+ * wanted. */
 START_TEST(names_choose_entries)
 {
     struct fixture f;

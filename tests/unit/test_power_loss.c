@@ -1,11 +1,10 @@
-/* Whole shards (replicas, Raft, WAL, partitions, segments, checkpoints) on the simulated disk, through power losses, kills and
- * crashes inside a disk operation, with shard counts that change between lives.
+/* Whole shards (replicas, Raft, WAL, partitions, segments, checkpoints) on the simulated disk, through power losses,
+ * kills and crashes inside a disk operation, with shard counts that change between lives.
  *
- * Goal:   every acknowledged batch is there afterwards, once, at the offset that was acknowledged, with its bytes; offsets are
- *         dense; nothing is there that was not sent.
- * Method: an idempotent client outside of the process remembers what was acknowledged and sends again, in order, what was
- *         not; after the last life everything is read back. A seed decides all.
- * More:   POWER_SEEDS=n runs seeds 1..n (each has LIVES deaths), POWER_SEED=s one. */
+ * Goal:   every acknowledged batch is there afterwards, once, at the offset that was acknowledged, with its bytes;
+ * offsets are dense; nothing is there that was not sent. Method: an idempotent client outside of the process remembers
+ * what was acknowledged and sends again, in order, what was not; after the last life everything is read back. A seed
+ * decides all. More:   POWER_SEEDS=n runs seeds 1..n (each has LIVES deaths), POWER_SEED=s one. */
 #include "tests/lib/sim_world.h"
 
 #include <stdio.h>

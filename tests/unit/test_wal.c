@@ -61,7 +61,7 @@ static void append_until_stalled(void)
     ck_assert(wal_is_stalled(world.wal));
 }
 
-/* ---- Writing ----------------------------------------------------------------------------------------------------- */
+/* ---- Writing ---------------------------------------------------------------------------------------------------- */
 
 /* Goal: one write covers all that was appended in a turn, and all that was appended while it was in flight goes
  * into the next. Method: the first write is slow; appends before and during it; writes counted. */
@@ -152,7 +152,7 @@ START_TEST(large_frames_get_units_of_their_own)
 }
 END_TEST
 
-/* ---- Room -------------------------------------------------------------------------------------------------------- */
+/* ---- Room ------------------------------------------------------------------------------------------------------- */
 
 /* Goal: with all files full and pinned, appends wait; a release lets them go on; nothing is lost or reordered.
  * Method: append until it stalls, see that nothing moves, release, see all become durable; twice, and over a
@@ -283,7 +283,7 @@ START_TEST(files_are_recycled_not_made)
 }
 END_TEST
 
-/* ---- Failing disks ----------------------------------------------------------------------------------------------- */
+/* ---- Failing disks ---------------------------------------------------------------------------------------------- */
 
 /* Goal: no single failure of a blocking call loses anything: opening tells it and can be tried again, a background
  * job is tried again. Method: each such call of a life of several files, its reopening included, fails once. */
@@ -359,7 +359,7 @@ START_TEST(failed_write_ends_the_process)
 }
 END_TEST
 
-/* ---- Opening and closing ----------------------------------------------------------------------------------------- */
+/* ---- Opening and closing ---------------------------------------------------------------------------------------- */
 
 static unsigned stop_count;
 
