@@ -201,10 +201,6 @@ void reconciler_remove(struct reconciler *reconciler, const uint64_t *groups, si
             map_get(&reconciler->removing, groups[i]) != NULL) {
             continue;
         }
-        struct partition *partition = shard_partition(shard, groups[i]);
-        if (partition != NULL) {
-            partition_remove_on_close(partition);
-        }
         struct removal *removal = mem_alloc(sizeof(*removal));
         removal->reconciler = reconciler;
         removal->remove = (struct replica_remove){.group = groups[i], .cb = on_removed};

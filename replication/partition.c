@@ -204,7 +204,7 @@ static void partition_close_log(struct partition *partition)
 {
     log_close(partition->log);
     partition->log = NULL;
-    if (!partition->is_removed) {
+    if (!partition->machine.is_removed) {
         partition_close_end(partition);
         return;
     }
@@ -376,11 +376,6 @@ void partition_set_config(struct partition *partition, const struct partition_co
     if (partition->log != NULL) {
         log_set_config(partition->log, &config->log);
     }
-}
-
-void partition_remove_on_close(struct partition *partition)
-{
-    partition->is_removed = true;
 }
 
 struct log *partition_log(struct partition *partition)

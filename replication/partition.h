@@ -50,7 +50,6 @@ struct partition *partition_of_machine(struct replica_machine *machine);
 void partition_name(const struct partition *partition, struct partition_name *name); /* borrowed */
 uint64_t partition_group(const struct partition *partition);
 void partition_set_config(struct partition *partition, const struct partition_config *config);
-void partition_remove_on_close(struct partition *partition);  /* its files go when the machine is closed */
 
 /* ---- Produce ---- */
 struct partition_produce;

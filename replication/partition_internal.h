@@ -74,7 +74,6 @@ struct partition {
     bool is_damage_told;
     struct errmsg damage;
     bool is_closing;
-    bool is_removed;                 /* files go with the machine */
     struct work remove_work;
     struct errmsg remove_msg;
     enum err remove_err;

@@ -56,6 +56,8 @@ struct replica_machine {
     struct replica *replica;               /* set when opened */
     void (*closed)(struct replica_machine *machine); /* set by replicas before close */
     void *owner;                           /* of `closed`: replicas */
+    bool is_removed;                       /* set by replicas before close: the group is forgotten for good, so the
+                                              machine's files go as well */
 };
 
 /* Proposes one command. Leader only. On success the entry (one reference taken over) will be applied or, if leadership

@@ -495,8 +495,12 @@ static void remove_on_done(struct work *work)
             req->cb(req, OK);
         } else {
             group->remove = req;
+            group->machine->is_removed = true;
             group_close(group, group_on_removed);
         }
+    }
+    if (replicas->checkpointer.is_wanted) {
+        checkpointer_run(replicas);
     }
     env_task(replicas->params.env, &replicas->flush);
     replicas_step_close(replicas);

@@ -417,7 +417,7 @@ START_TEST(broken_commands_are_survived)
         } else if (member.replica->damages == 1) {
             ck_assert_int_eq(end, 0);
         }
-        partition_remove_on_close(member.partition);
+        partition_machine(member.partition)->is_removed = true;
         member_close(&member);
     }
     shared_release(scratch);

@@ -656,7 +656,7 @@ START_TEST(closing_answers_everybody)
     partition_produce(partition, &chain.req);
     struct replica_machine *machine = partition_machine(partition);
     if (_i == 1) {
-        partition_remove_on_close(partition);
+        partition_machine(partition)->is_removed = true;
     }
     machine->closed = on_closed;
     machine->ops->close(machine);
