@@ -105,9 +105,10 @@ enum err checkpoint_create(struct kv_txn *txn, uint64_t group, enum group_type t
 enum err checkpoint_remove(struct kv_txn *txn, uint64_t group)
 {
     uint8_t key[KEY_SIZE];
-    enum err err = kv_delete(txn, key_make(key, 'G', group));
-    if (err == OK || err == ERR_NOT_FOUND) {
-        err = kv_delete(txn, key_make(key, 'C', group));
+    static const char tables[] = {'G', 'C', 'D'};
+    enum err err = OK;
+    for (size_t i = 0; i < sizeof(tables) && (err == OK || err == ERR_NOT_FOUND); i++) {
+        err = kv_delete(txn, key_make(key, tables[i], group));
     }
     return err == ERR_NOT_FOUND ? OK : err;
 }
@@ -136,6 +137,54 @@ static enum err decode_raft(struct bytes value, struct checkpoint_raft *raft, st
     return reader.err == OK && raft->index != 1 ? OK : ERR_CORRUPT;
 }
 
+enum err checkpoint_put_hard_state(struct kv_txn *txn, uint64_t group, uint64_t hard_term, uint64_t vote)
+{
+    uint8_t key[KEY_SIZE];
+    struct bytes value;
+    struct bytes state;
+    struct checkpoint_raft raft;
+    enum err err = kv_get(txn, key_make(key, 'C', group), &value);
+    err = err == OK ? decode_raft(value, &raft, &state) : err;
+    if (err != OK) {
+        return err;
+    }
+    raft.hard_term = hard_term;
+    raft.vote = vote;
+    return checkpoint_put(txn, group, &raft, state);
+}
+
+enum err checkpoint_put_damage(struct kv_txn *txn, uint64_t group, struct bytes cause)
+{
+    uint8_t key[KEY_SIZE];
+    uint8_t version = CHECKPOINT_VERSION;
+    struct bytes known;
+    struct dynbuf buf;
+    enum err err = kv_get(txn, key_make(key, 'G', group), &known);
+    if (err != OK) {
+        return err;
+    }
+    dynbuf_init(&buf, CHECKPOINT_SIZE_MAX);
+    err = dynbuf_put(&buf, (struct bytes){&version, 1});
+    err = err == OK ? dynbuf_put(&buf, cause) : err;
+    err = err == OK ? put_sealed(txn, key_make(key, 'D', group), &buf) : err;
+    dynbuf_deinit(&buf);
+    return err;
+}
+
+/* The record itself tells, whether its text can be read or not. */
+static enum err decode_damage(struct kv_txn *txn, struct checkpoint_group *group)
+{
+    uint8_t key[KEY_SIZE];
+    struct bytes value;
+    struct reader reader;
+    enum err err = kv_get(txn, key_make(key, 'D', group->group), &value);
+    if (err != OK) {
+        return err == ERR_NOT_FOUND ? OK : err;
+    }
+    group->damage = unseal(value, &reader) == OK ? read_bytes(&reader, reader.left) : bytes_from_text("unknown");
+    return OK;
+}
+
 static enum err decode_group(struct kv_txn *txn, struct bytes value, struct checkpoint_group *group)
 {
     uint8_t key[KEY_SIZE];
@@ -155,7 +204,8 @@ static enum err decode_group(struct kv_txn *txn, struct bytes value, struct chec
     if (err != OK) {
         return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
     }
-    return decode_raft(checkpoint, &group->raft, &group->state);
+    err = decode_damage(txn, group);
+    return err == OK ? decode_raft(checkpoint, &group->raft, &group->state) : err;
 }
 
 enum err checkpoint_each(struct kv_txn *txn, void *context,

@@ -3,6 +3,8 @@
  * Tables in the process's local store (base/kv.h, KV_DURABLE); formats byte by byte in replication/README.md:
  *   'G' group u64    what it is: type and description, written when the group is created
  *   'C' group u64    its checkpoint: Raft state and the machine's state at one applied index
+ *   'D' group u64    it is damaged, and why: written before the write-ahead log forgets what it would have needed, so
+ *                    that nobody opens it again with a hole in its log; goes with the group
  * Values end in a CRC-32C: LMDB's pages carry none.
  * Runs on: reading at start; writing in work jobs (one write transaction at a time in the process). */
 #pragma once
@@ -29,6 +31,7 @@ struct checkpoint_group {         /* One group as found in the store. */
     struct bytes description;
     struct checkpoint_raft raft;
     struct bytes state;           /* the machine's */
+    struct bytes damage;          /* why it is out of service for good; empty: it is not */
 };
 
 /* Adds a new group at index 0. ERR_EXISTS. */
@@ -37,6 +40,9 @@ MUST_CHECK enum err checkpoint_create(struct kv_txn *txn, uint64_t group, enum g
 /* Replaces the checkpoint of a group; ERR_NOT_FOUND when it was removed meanwhile. */
 MUST_CHECK enum err checkpoint_put(struct kv_txn *txn, uint64_t group, const struct checkpoint_raft *raft,
                                    struct bytes state);
+/* Replaces term and vote in the checkpoint of a group and nothing else; ERR_NOT_FOUND as above. */
+MUST_CHECK enum err checkpoint_put_hard_state(struct kv_txn *txn, uint64_t group, uint64_t hard_term, uint64_t vote);
+MUST_CHECK enum err checkpoint_put_damage(struct kv_txn *txn, uint64_t group, struct bytes cause); /* the same */
 MUST_CHECK enum err checkpoint_remove(struct kv_txn *txn, uint64_t group); /* OK when absent */
 /* Calls cb for each group in the store, in order of ids; borrowed until it returns. An unreadable record comes with
  * `err` (ERR_CORRUPT) and only its id. Stops at the first error that cb returns. */

@@ -11,7 +11,14 @@
 #include "base/trace.h"
 #include "replication/replicas_internal.h"
 
+enum item_kind {
+    ITEM_STATE,
+    ITEM_HARD_STATE, /* nothing is applied that a checkpoint could hold (R11), but term or vote moved */
+    ITEM_DAMAGE,     /* the log is about to forget a group that is out of service */
+};
+
 struct checkpoint_item {
+    enum item_kind kind;
     struct group *group;
     struct replica_machine *machine;
     struct checkpoint_raft raft;
@@ -64,22 +71,30 @@ static bool group_pins_log(const struct replicas *replicas, const struct replica
     return wal_end_lsn(replicas->wal) > limit && mark->lsn < wal_end_lsn(replicas->wal) - limit;
 }
 
-static void round_add(struct checkpointer *checkpointer, struct group *group, const struct replica_mark *mark)
+static struct checkpoint_item *round_add(struct checkpointer *checkpointer, struct group *group, enum item_kind kind)
 {
     if (checkpointer->count == checkpointer->capacity) {
         checkpointer->capacity = checkpointer->capacity > 0 ? 2 * checkpointer->capacity : 16;
         checkpointer->items = mem_resize(checkpointer->items, checkpointer->capacity * sizeof(*checkpointer->items));
     }
     struct checkpoint_item *item = &checkpointer->items[checkpointer->count++];
-    *item = (struct checkpoint_item){.group = group, .machine = group->machine};
+    *item = (struct checkpoint_item){.kind = kind, .group = group, .machine = group->machine};
+    return item;
+}
+
+static void round_add_state(struct checkpointer *checkpointer, struct group *group, const struct replica_mark *mark)
+{
+    struct checkpoint_item *item = round_add(checkpointer, group, mark->index < 2 ? ITEM_HARD_STATE : ITEM_STATE);
     item->raft = (struct checkpoint_raft){.index = mark->index,
                                           .term = mark->term,
                                           .membership_index = mark->membership_index,
                                           .membership = mark->membership,
                                           .hard_term = mark->hard_term,
                                           .vote = mark->hard_vote};
-    dynbuf_init(&item->state, STATE_SIZE_MAX);
-    item->capture = group->machine->ops->capture(group->machine, &item->state);
+    if (item->kind == ITEM_STATE) {
+        dynbuf_init(&item->state, STATE_SIZE_MAX);
+        item->capture = group->machine->ops->capture(group->machine, &item->state);
+    }
 }
 
 /* Takes a group into the round if its checkpoint is behind. Returns the LSN below which it needs nothing afterwards. */
@@ -91,13 +106,11 @@ static uint64_t round_consider(struct replicas *replicas, struct group *group)
         replica_copy_forward(group->replica);
         replica_mark(group->replica, &mark);
     }
-    if (mark.index < 2) {
-        return mark.lsn; /* R11: no checkpoint at index 1; the bootstrap entry comes from the local store */
-    }
-    bool is_same =
-        mark.index == group->saved_index && mark.hard_term == group->saved_term && mark.hard_vote == group->saved_vote;
-    if (!is_same) {
-        round_add(&replicas->checkpointer, group, &mark);
+    /* R11: no checkpoint at index 1, the bootstrap entry comes from the local store. Term and vote are kept all the
+     * same: the log forgets their frames, too. */
+    bool is_applied_same = mark.index < 2 || mark.index == group->saved_index;
+    if (!is_applied_same || mark.hard_term != group->saved_term || mark.hard_vote != group->saved_vote) {
+        round_add_state(&replicas->checkpointer, group, &mark);
     }
     return mark.lsn;
 }
@@ -105,8 +118,8 @@ static uint64_t round_consider(struct replicas *replicas, struct group *group)
 void checkpointer_run(struct replicas *replicas)
 {
     struct checkpointer *checkpointer = &replicas->checkpointer;
-    if (checkpointer->is_running) {
-        checkpointer->is_wanted = true;
+    if (checkpointer->is_running || replicas->is_removing) {
+        checkpointer->is_wanted = true; /* a round holds on to its groups, a removal takes some of them away */
         return;
     }
     if (replicas->is_closing) {
@@ -118,12 +131,29 @@ void checkpointer_run(struct replicas *replicas)
     checkpointer->release_lsn = wal_end_lsn(replicas->wal);
     for (struct list *link = replicas->groups.next; link != &replicas->groups; link = link->next) {
         struct group *group = container_of(link, struct group, link);
-        if (group->replica != NULL && !group->is_damage_pending) {
+        bool is_open = group->replica != NULL && group->closed == NULL;
+        if (is_open && !group->is_damage_pending) {
             uint64_t lsn = round_consider(replicas, group);
             checkpointer->release_lsn = lsn < checkpointer->release_lsn ? lsn : checkpointer->release_lsn;
+        } else if (group->damage != NULL) {
+            (void)round_add(checkpointer, group, ITEM_DAMAGE);
         }
     }
     replicas->params.env->workers->submit(replicas->params.env->workers, &checkpointer->work);
+}
+
+static enum err put_item(struct kv_txn *txn, const struct checkpoint_item *item)
+{
+    uint64_t group = item->group->id;
+    switch (item->kind) {
+    case ITEM_STATE:
+        return checkpoint_put(txn, group, &item->raft, dynbuf_bytes(&item->state));
+    case ITEM_HARD_STATE:
+        return checkpoint_put_hard_state(txn, group, item->raft.hard_term, item->raft.vote);
+    case ITEM_DAMAGE:
+    default:
+        return checkpoint_put_damage(txn, group, bytes_from_text(item->group->damage));
+    }
 }
 
 static enum err put_all(struct checkpointer *checkpointer, struct kv *local)
@@ -135,7 +165,7 @@ static enum err put_all(struct checkpointer *checkpointer, struct kv *local)
     }
     for (size_t i = 0; i < checkpointer->count; i++) {
         struct checkpoint_item *item = &checkpointer->items[i];
-        err = checkpoint_put(txn, item->group->id, &item->raft, dynbuf_bytes(&item->state));
+        err = put_item(txn, item);
         if (err != OK && err != ERR_NOT_FOUND) { /* not found: removed while the round was in work */
             kv_abort(txn);
             return fail(&checkpointer->msg, err, "local store: checkpoint of group %llu: %s",
@@ -160,21 +190,34 @@ static void checkpointer_on_run(struct work *work)
     }
 }
 
+static void item_finish(struct checkpoint_item *item, bool is_ok)
+{
+    struct group *group = item->group;
+    if (item->kind == ITEM_STATE) {
+        item->machine->ops->capture_done(item->machine, item->capture, is_ok);
+        dynbuf_deinit(&item->state);
+    }
+    if (!is_ok) {
+        return;
+    }
+    if (item->kind == ITEM_DAMAGE) {
+        mem_free(group->damage);
+        group->damage = NULL;
+        return;
+    }
+    group->saved_index = item->raft.index;
+    group->saved_term = item->raft.hard_term;
+    group->saved_vote = item->raft.vote;
+    if (group->replica != NULL) {
+        replica_checkpointed(group->replica, item->raft.index);
+    }
+}
+
 static void round_finish(struct replicas *replicas, bool is_ok)
 {
     struct checkpointer *checkpointer = &replicas->checkpointer;
     for (size_t i = 0; i < checkpointer->count; i++) {
-        struct checkpoint_item *item = &checkpointer->items[i];
-        item->machine->ops->capture_done(item->machine, item->capture, is_ok);
-        dynbuf_deinit(&item->state);
-        if (is_ok) {
-            item->group->saved_index = item->raft.index;
-            item->group->saved_term = item->raft.hard_term;
-            item->group->saved_vote = item->raft.vote;
-            if (item->group->replica != NULL) {
-                replica_checkpointed(item->group->replica, item->raft.index);
-            }
-        }
+        item_finish(&checkpointer->items[i], is_ok);
     }
     checkpointer->count = 0;
 }

@@ -54,20 +54,24 @@ static enum err open_group(void *context, const struct checkpoint_group *found, 
         return OK;
     }
     struct recovery_group *group = group_add(recovery, found);
+    bool is_known = err != OK || found->damage.size > 0;
     if (err != OK) {
         err =
             fail(&msg, err, "local store: the record of group %llu does not decode", (unsigned long long)found->group);
+    } else if (found->damage.size > 0) {
+        err = fail(&msg, ERR_DAMAGED, "found earlier: %.*s", (int)found->damage.size, (const char *)found->damage.data);
     } else {
         err = params->machine_open(params->owner, found->type, found->group, found->description, found->state,
                                    &group->machine, &msg);
     }
     if (err != OK) {
         group->machine = NULL;
-        trace(ERROR, REPLICA, "group out of service", KV("group", (int64_t)found->group),
-              KV("cause", (const char *)msg.text));
-        if (found->type == GROUP_METADATA) {
+        if (found->type == GROUP_METADATA || (err != ERR_DAMAGED && err != ERR_CORRUPT)) {
             return fail(&recovery->failure, err, "%s", msg.text);
         }
+        group->damage = is_known ? NULL : mem_strdup(msg.text);
+        trace(ERROR, REPLICA, "group out of service", KV("group", (int64_t)found->group),
+              KV("cause", (const char *)msg.text));
         return OK;
     }
     if (found->raft.index == 0) {
@@ -234,6 +238,7 @@ void recovery_close(struct recovery *recovery)
     while ((group = map_next(&recovery->groups, &cursor, &id)) != NULL) {
         tail_cut(group, 0);
         mem_free(group->tail);
+        mem_free(group->damage);
         mem_free(group);
     }
     map_deinit(&recovery->groups);

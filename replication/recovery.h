@@ -14,6 +14,7 @@ struct recovery_group {
     uint64_t group;
     enum group_type type;
     struct replica_machine *machine;  /* NULL: damaged */
+    char *damage;                     /* why; NULL: the local store knows */
     struct checkpoint_raft checkpoint;
     uint64_t term, vote;
     uint64_t applied_index, applied_term;
@@ -32,8 +33,9 @@ struct recovery {
     uint64_t applied;
 };
 
-/* Reads this shard's groups from the local store and opens their machines. A group that cannot be opened is kept
- * without a machine. ERR_IO, ... : the store itself. */
+/* Reads this shard's groups from the local store and opens their machines. A group whose data is bad is kept without a
+ * machine. ERR_IO, ... : the store itself, or a machine could not be opened for a reason that may pass: the log goes on
+ * without a group only once the local store has it as damaged. */
 MUST_CHECK enum err recovery_open(struct recovery *recovery, const struct replicas_params *params, struct errmsg *msg);
 /* A wal_replay_cb; owner = recovery. Frames of groups that are not here are passed over. */
 void recovery_replay(void *owner, const struct wal_record *record);

@@ -47,6 +47,7 @@ static void group_forget(struct group *group)
     list_remove(&group->link);
     (void)map_remove(&replicas->map, group->id);
     metrics_add(replicas->params.env->metrics, METRIC_REPLICAS, -1);
+    mem_free(group->damage);
     mem_free(group);
 }
 
@@ -95,6 +96,7 @@ static void replicas_on_replica_damaged(void *owner, struct replica *replica, co
         process_stop("metadata replica out of service: %s", cause);
     }
     group_set_damaged(group);
+    group->damage = mem_strdup(cause);
     replica_stop(replica);
     if (replicas->checkpointer.is_running) {
         group->is_damage_pending = true; /* the round holds on to the machine */
@@ -121,6 +123,7 @@ static enum err group_open(struct replicas *replicas, const struct recovery_grou
     struct group *group = group_add(replicas, found->group, found->type);
     if (found->machine == NULL) {
         group_set_damaged(group);
+        group->damage = found->damage != NULL ? mem_strdup(found->damage) : NULL;
         return OK;
     }
     struct replica_params params = {
