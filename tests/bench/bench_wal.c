@@ -1,6 +1,6 @@
 /* The write-ahead log against the disk's own limit, in one run: the same sizes written by a bare loop to a filled file
- * with O_DIRECT|O_DSYNC, and by the log with one and with two frames under way; many small frames (group commit); replay
- * of a large log against a bare read of its files; the time an empty log takes to open.
+ * with O_DIRECT|O_DSYNC, and by the log with one and with two frames under way; many small frames (group commit);
+ * replay of a large log against a bare read of its files; the time an empty log takes to open.
  *
  * Rounds of disk and log take turns and the best of each counts, so that other load on the machine weighs little.
  * BENCH_DIR chooses the directory (default /tmp), BENCH_SECONDS the time per round (default 0.4). */
