@@ -140,6 +140,7 @@ static struct segment *log_roll(struct log *log, int64_t append_ms)
     struct segment *last = segment_last(log);
     if (last != NULL) {
         assert(last->size > 0);
+        segment_flush(&log->place, last);
         segment_finish(&log->place, last);
     }
     struct segment *segment;

@@ -62,6 +62,7 @@ struct log_capture *log_capture(struct log *log, struct log_state *state)
     }
     for (size_t i = 0; i < log->segment_count; i++) {
         struct segment *segment = log->segments[i];
+        segment_flush(&log->place, segment);
         segment_flush_indexes(&log->place, segment);
         if (segment->is_dirty) {
             /* The pin for being dirty becomes the capture's. */

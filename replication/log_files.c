@@ -5,7 +5,9 @@
 #include "replication/log_files.h"
 
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/mem.h"
+#include "replication/segment.h"
 
 enum {
     RETRY_CLOSE_COUNT = 8
@@ -17,7 +19,12 @@ struct log_files {
     unsigned count;   /* open files, idle and pinned */
     struct list idle; /* log_file.link, least recently used first */
     bool is_closing;
+    struct list buffers; /* segment_buffer.link */
+    size_t buffered_size;
+    struct timer flush; /* set while there are buffers */
 };
+
+static void files_on_flush(struct timer *timer);
 
 struct log_files *log_files_open(struct env *env, unsigned count_max)
 {
@@ -26,6 +33,8 @@ struct log_files *log_files_open(struct env *env, unsigned count_max)
     files->env = env;
     files->count_max = count_max;
     list_init(&files->idle);
+    list_init(&files->buffers);
+    timer_init(&files->flush, files_on_flush);
     return files;
 }
 
@@ -45,6 +54,7 @@ static void log_file_close(struct log_files *files, struct log_file *file)
 void log_files_close(struct log_files *files)
 {
     assert(!files->is_closing);
+    assert(list_is_empty(&files->buffers));
     struct list *link;
     while ((link = list_pop(&files->idle)) != NULL) {
         log_file_close(files, container_of(link, struct log_file, link));
@@ -135,4 +145,53 @@ void log_files_forget(struct log_files *files, struct log_file **slot)
 unsigned log_files_count(const struct log_files *files)
 {
     return files->count;
+}
+
+/* ---- Appends gathered in memory ---- */
+
+struct segment_buffer *log_files_buffer_new(struct log_files *files, struct segment_place *place, struct segment *segment)
+{
+    struct segment_buffer *buffer = mem_alloc_raw(sizeof(*buffer) + SEGMENT_BUFFER_SIZE);
+    *buffer = (struct segment_buffer){.place = place, .segment = segment};
+    list_init(&buffer->link);
+    if (list_is_empty(&files->buffers)) {
+        env_timer(files->env, &files->flush, SEGMENT_BUFFER_US);
+    }
+    list_push(&files->buffers, &buffer->link);
+    return buffer;
+}
+
+/* Writing a buffer frees it, and so takes it off the list. */
+static void write_first(struct log_files *files)
+{
+    struct segment_buffer *first = container_of(files->buffers.next, struct segment_buffer, link);
+    segment_flush(first->place, first->segment);
+}
+
+void log_files_buffer_grown(struct log_files *files, struct segment_buffer *buffer, size_t size)
+{
+    buffer->size += size;
+    files->buffered_size += size;
+    while (files->buffered_size > SEGMENT_BUFFERS_SIZE_MAX && files->buffers.next != &buffer->link) {
+        write_first(files);
+    }
+}
+
+void log_files_buffer_free(struct log_files *files, struct segment_buffer *buffer)
+{
+    assert(buffer->size <= files->buffered_size);
+    files->buffered_size -= buffer->size;
+    list_remove(&buffer->link);
+    mem_free(buffer);
+    if (list_is_empty(&files->buffers)) {
+        env_timer_cancel(files->env, &files->flush);
+    }
+}
+
+static void files_on_flush(struct timer *timer)
+{
+    struct log_files *files = container_of(timer, struct log_files, flush);
+    while (!list_is_empty(&files->buffers)) {
+        write_first(files);
+    }
 }

@@ -278,6 +278,9 @@ void log_close(struct log *log)
     assert(!log->is_closed);
     log->is_closed = true;
     log_reads_cancel(log);
+    if (log->segment_count > 0) {
+        segment_flush(&log->place, log->segments[log->segment_count - 1]);
+    }
     segments_close(log);
     mem_free(log->trimmed);
     log->trimmed = NULL;

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/crc32c.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "base/trace.h"
 #include "proto/record_batch.h"
@@ -138,6 +139,9 @@ void segment_close(struct segment_place *place, struct segment *segment)
     }
     if (dirty != NULL) {
         log_files_release(place->files, dirty);
+    }
+    if (segment->buffer != NULL) {
+        log_files_buffer_free(place->files, segment->buffer);
     }
     mem_free(segment->pending);
     mem_free(segment);
@@ -340,30 +344,84 @@ static void segment_make_dirty(struct segment_place *place, struct segment *segm
     segment->is_dirty = true;
 }
 
-void segment_append(struct segment_place *place, struct segment *segment, uint32_t index_interval,
-                    const struct log_batch *batches, size_t count)
+/* What lies in the buffer, then `iov`, by one write. iov[0] is free for the buffer. */
+static void segment_write(struct segment_place *place, struct segment *segment, struct iovec *iov, int count)
 {
-    assert(count > 0);
-    assert(count <= SEGMENT_APPEND_COUNT_MAX);
-    struct iovec iov[2 * SEGMENT_APPEND_COUNT_MAX];
-    uint8_t heads[SEGMENT_APPEND_COUNT_MAX][BATCH_HEAD_SIZE];
-    for (size_t i = 0; i < count; i++) {
-        const struct log_batch *batch = &batches[i];
-        assert(batch->bytes.size >= RECORD_BATCH_HEADER_SIZE);
-        assert(batch->last_offset_delta >= 0);
-        batch_head_encode(heads[i], batch);
-        uint8_t *rest = (uint8_t *)(uintptr_t)batch->bytes.data + BATCH_HEAD_SIZE;
-        iov[2 * i] = (struct iovec){.iov_base = heads[i], .iov_len = BATCH_HEAD_SIZE};
-        iov[2 * i + 1] = (struct iovec){.iov_base = rest, .iov_len = batch->bytes.size - BATCH_HEAD_SIZE};
-    }
-
-    segment_make_dirty(place, segment);
     struct disk *disk = place->env->disk;
-    enum err err = disk->pwritev(disk, segment->files[SEGMENT_LOG]->file, segment->size, iov, (int)(2 * count));
+    struct segment_buffer *buffer = segment->buffer;
+    uint32_t position = segment->size - (buffer != NULL ? (uint32_t)buffer->size : 0);
+    iov[0] = (struct iovec){.iov_base = buffer != NULL ? buffer->data : NULL, .iov_len = buffer != NULL ? buffer->size : 0};
+    bool has_bytes = buffer != NULL;
+    enum err err = disk->pwritev(disk, segment->files[SEGMENT_LOG]->file, position, has_bytes ? iov : iov + 1,
+                                 has_bytes ? count : count - 1);
     if (err != OK) {
         char path[SEGMENT_PATH_SIZE];
         segment_path(place->dir, segment->base_offset, SEGMENT_LOG, path);
-        process_stop("append to %s at position %" PRIu32 ": %s", path, segment->size, err_text(err));
+        process_stop("append to %s at position %" PRIu32 ": %s", path, position, err_text(err));
+    }
+    if (buffer != NULL) {
+        segment->buffer = NULL;
+        log_files_buffer_free(place->files, buffer);
+    }
+}
+
+void segment_flush(struct segment_place *place, struct segment *segment)
+{
+    struct iovec iov[1];
+    if (segment->buffer != NULL) {
+        segment_write(place, segment, iov, 1);
+    }
+}
+
+static void segment_append_to_file(struct segment_place *place, struct segment *segment, const struct log_batch *batches,
+                                   size_t count)
+{
+    struct iovec iov[1 + 2 * SEGMENT_APPEND_COUNT_MAX];
+    uint8_t heads[SEGMENT_APPEND_COUNT_MAX][BATCH_HEAD_SIZE];
+    for (size_t i = 0; i < count; i++) {
+        const struct log_batch *batch = &batches[i];
+        batch_head_encode(heads[i], batch);
+        uint8_t *rest = (uint8_t *)(uintptr_t)batch->bytes.data + BATCH_HEAD_SIZE;
+        iov[1 + 2 * i] = (struct iovec){.iov_base = heads[i], .iov_len = BATCH_HEAD_SIZE};
+        iov[2 + 2 * i] = (struct iovec){.iov_base = rest, .iov_len = batch->bytes.size - BATCH_HEAD_SIZE};
+    }
+    segment_write(place, segment, iov, (int)(1 + 2 * count));
+}
+
+static void segment_append_to_buffer(struct segment_place *place, struct segment *segment, const struct log_batch *batches,
+                                     size_t count, size_t size)
+{
+    if (segment->buffer == NULL) {
+        segment->buffer = log_files_buffer_new(place->files, place, segment);
+    }
+    struct segment_buffer *buffer = segment->buffer;
+    uint8_t *at = buffer->data + buffer->size;
+    for (size_t i = 0; i < count; i++) {
+        struct bytes bytes = batches[i].bytes;
+        batch_head_encode(at, &batches[i]);
+        memcpy(at + BATCH_HEAD_SIZE, bytes.data + BATCH_HEAD_SIZE, bytes.size - BATCH_HEAD_SIZE);
+        at += bytes.size;
+    }
+    log_files_buffer_grown(place->files, buffer, size);
+}
+
+void segment_append(struct segment_place *place, struct segment *segment, uint32_t index_interval,
+                    const struct log_batch *batches, size_t count)
+{
+    size_t size = 0;
+    assert(count > 0);
+    assert(count <= SEGMENT_APPEND_COUNT_MAX);
+    for (size_t i = 0; i < count; i++) {
+        assert(batches[i].bytes.size >= RECORD_BATCH_HEADER_SIZE);
+        assert(batches[i].last_offset_delta >= 0);
+        size += batches[i].bytes.size;
+    }
+    segment_make_dirty(place, segment);
+    size_t room = SEGMENT_BUFFER_SIZE - (segment->buffer != NULL ? segment->buffer->size : 0);
+    if (size <= SEGMENT_BUFFER_TAKES && size <= room) {
+        segment_append_to_buffer(place, segment, batches, count, size);
+    } else {
+        segment_append_to_file(place, segment, batches, count);
     }
     for (size_t i = 0; i < count; i++) {
         index_note(place, segment, index_interval, &batches[i]);

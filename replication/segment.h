@@ -31,7 +31,7 @@ struct segment {
     int64_t max_timestamp;        /* -1: none yet */
     int64_t max_timestamp_offset; /* last offset of the batch that brought it; only while is_time_due */
     int64_t first_append_ms;
-    uint32_t size;                /* of .log */
+    uint32_t size;                /* of .log, with what is in the buffer */
     uint32_t unindexed_size;      /* appended since the last entry of .index */
     uint32_t index_count;         /* entries in the files, without the pending ones */
     uint32_t time_index_count;
@@ -42,6 +42,7 @@ struct segment {
     bool is_index_poor;           /* entries are known to be missing or wrong: worth rebuilding */
     struct segment_pending *pending; /* index entries not written yet, or NULL */
     struct log_file *files[SEGMENT_KIND_COUNT];
+    struct segment_buffer *buffer;   /* the last bytes of `size`, not in the file yet; NULL: none */
 };
 
 /* Path of a file; `dir` was checked to leave room for any name. */
@@ -62,10 +63,12 @@ void segment_close(struct segment_place *place, struct segment *segment);
  * a new one starts with it. */
 bool segment_takes(const struct segment *segment, size_t gathered_size, const struct log_config *config,
                    int64_t append_ms, const struct log_batch *batch);
-/* Appends 1..SEGMENT_APPEND_COUNT_MAX batches by one write. */
+/* Appends 1..SEGMENT_APPEND_COUNT_MAX batches: by one write, or into the buffer when they are small. */
 #define SEGMENT_APPEND_COUNT_MAX 128
 void segment_append(struct segment_place *place, struct segment *segment, uint32_t index_interval,
                     const struct log_batch *batches, size_t count);
+/* What is in the buffer goes to the file. Before anything reads or syncs it. */
+void segment_flush(struct segment_place *place, struct segment *segment);
 /* No more appends come: the time index gets its last entry. */
 void segment_finish(struct segment_place *place, struct segment *segment);
 /* Writes pending index entries to their files. */

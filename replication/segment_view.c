@@ -38,6 +38,7 @@ static enum err view_open(struct segment_view *view, struct segment_place *place
 enum err segment_view_init(struct segment_view *view, struct segment_place *place, struct segment *segment,
                            int64_t end_offset, bool is_indexed, struct errmsg *msg)
 {
+    segment_flush(place, segment); /* the files are read */
     if (is_indexed) {
         segment_flush_indexes(place, segment);
     }
