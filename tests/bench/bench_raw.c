@@ -1,7 +1,7 @@
 /* Produce with a client that costs next to nothing: requests are encoded once and sent again and again over raw sockets, many in
  * flight on each connection, so that the broker is what is measured, also where client and broker share two cores.
  *
- *     bench_raw --port PORT [--connections N] [--size BYTES] [--depth N] [--seconds S] [--partitions N]
+ *     bench_raw --port PORT [--connections N] [--size BYTES] [--depth N] [--seconds S] [--warmup S] [--partitions N]
  *
  * Request j of connection i goes to partition (i + j * connections) % partitions of topic "raw" (made first). Prints requests and megabytes a second, and this
  * process's CPU seconds. */
@@ -23,7 +23,6 @@
 
 #define CONNECTIONS_MAX 256
 #define READ_SIZE 65536
-#define WARM_UP_S 1.5 /* files are made, buffers have grown */
 
 struct link {
     int fd;
@@ -213,6 +212,7 @@ int main(int argc, char **argv)
     int partitions = 8;
     size_t size = 1024;
     double seconds = 5;
+    double warm_up = 1.5; /* files are made, buffers have grown */
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--port") == 0) {
             port = (uint16_t)strtoul(argv[i + 1], NULL, 10);
@@ -224,6 +224,8 @@ int main(int argc, char **argv)
             size = strtoul(argv[i + 1], NULL, 10);
         } else if (strcmp(argv[i], "--depth") == 0) {
             depth = (unsigned)strtoul(argv[i + 1], NULL, 10);
+        } else if (strcmp(argv[i], "--warmup") == 0) {
+            warm_up = strtod(argv[i + 1], NULL);
         } else if (strcmp(argv[i], "--seconds") == 0) {
             seconds = strtod(argv[i + 1], NULL);
         }
@@ -242,7 +244,7 @@ int main(int argc, char **argv)
     double start = 0;
     uint64_t requests = 0;
     while (start == 0 || now_s() - start < seconds) {
-        if (start == 0 && now_s() - begin >= WARM_UP_S) {
+        if (start == 0 && now_s() - begin >= warm_up) {
             start = now_s();
             requests = 0;
         }
