@@ -181,8 +181,7 @@ static void checkpointer_on_run(struct work *work)
     struct checkpointer *checkpointer = container_of(work, struct checkpointer, work);
     for (size_t i = 0; i < checkpointer->count && checkpointer->err == OK; i++) {
         struct checkpoint_item *item = &checkpointer->items[i];
-        if (item->capture != NULL &&
-            item->machine->ops->capture_sync(item->capture, &checkpointer->msg) != OK) {
+        if (item->capture != NULL && item->machine->ops->capture_sync(item->capture, &checkpointer->msg) != OK) {
             checkpointer->err = ERR_IO; /* whatever the code: a thin volume that is full says no space here, too */
         }
     }

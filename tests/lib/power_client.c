@@ -9,7 +9,12 @@
 #include "proto/records.h"
 #include "tests/lib/test.h"
 
-enum { TIME_FIRST = 1000, TIME_STEP = 10, RECORD_SIZE_MAX = 600, RECORD_SIZE_LARGE = 9000 };
+enum {
+    TIME_FIRST = 1000,
+    TIME_STEP = 10,
+    RECORD_SIZE_MAX = 600,
+    RECORD_SIZE_LARGE = 9000
+};
 
 void power_clients_init(struct power_clients *clients, struct power_node *node)
 {

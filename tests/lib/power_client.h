@@ -1,8 +1,9 @@
-/* Idempotent clients of a power_node, one a slot: they live outside of the process, remember what was acknowledged, send
- * again in order what was not, and say what must be found in a partition.
+/* Idempotent clients of a power_node, one a slot: they live outside of the process, remember what was
+ * acknowledged, send again in order what was not, and say what must be found in a partition.
  *
- * Batches of a slot are numbered from 0. Each has its place in the partition before it is sent, as all come in order and
- * once: so whatever is read can be held against it. Functions marked "inside" are called through sim_process_run(). */
+ * Batches of a slot are numbered from 0. Each has its place in the partition before it is sent, as all come in
+ * order and once: so whatever is read can be held against it. Functions marked "inside" are called through
+ * sim_process_run(). */
 #pragma once
 
 #include "tests/lib/power_node.h"
@@ -55,6 +56,6 @@ void power_client_send(void *call);      /* inside: what is due */
 void power_client_trim(void *call);      /* inside: up to some offset */
 void power_client_repeat(void *call);    /* inside: the last batches once more; they must be told to be duplicates */
 bool power_client_is_settled(struct power_clients *clients, unsigned slot); /* inside or not */
-/* Inside: reads the partition from its start; all that is acknowledged is there, once, in its place, with its bytes, and
- * nothing else. Looks up some offsets by time. A broken claim ends the test. */
+/* Inside: reads the partition from its start; all that is acknowledged is there, once, in its place, with its
+ * bytes, and nothing else. Looks up some offsets by time. A broken claim ends the test. */
 void power_client_check(void *call);

@@ -8,7 +8,11 @@
 #include "base/limits.h"
 #include "base/mem.h"
 
-enum { FIRST_GROUP = 2, PATHS_MAX = 256, PATH_MAX_SIZE = 128 };
+enum {
+    FIRST_GROUP = 2,
+    PATHS_MAX = 256,
+    PATH_MAX_SIZE = 128
+};
 
 static const struct partition_config CONFIG = {
     .log = {.segment_size_max = KIB(16), .segment_ms = INT64_C(3600000), .index_interval = 1024},
@@ -55,8 +59,8 @@ static enum err machine_open(void *owner, enum group_type type, uint64_t group, 
     }
     enum err err = partition_description_decode(description, &name);
     if (err == OK) {
-        err = partition_open(shard->env, shard->files, "/n1/topics", group, &name, &CONFIG, state, &slot->partition,
-                             msg);
+        err =
+            partition_open(shard->env, shard->files, "/n1/topics", group, &name, &CONFIG, state, &slot->partition, msg);
     }
     if (err != OK) {
         slot->partition = NULL;

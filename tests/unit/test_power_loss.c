@@ -19,7 +19,12 @@
 #include "tests/lib/sim_disk.h"
 #include "tests/lib/test.h"
 
-enum { LIVES = 10, SEEDS_DEFAULT = 12, CLOSE_LIMIT_US = 5000000, SETTLE_TURNS = 20000 };
+enum {
+    LIVES = 10,
+    SEEDS_DEFAULT = 30,
+    CLOSE_LIMIT_US = 5000000,
+    SETTLE_TURNS = 20000
+};
 
 /* What has ended, over all seeds. */
 static struct {
@@ -159,7 +164,8 @@ static bool stop_in_order(void)
     run(power_node_stop, &node);
     if (is_alive() && sim_world_run_until(node.world, is_closed, NULL, CLOSE_LIMIT_US) == SIM_REACHED) {
         run(power_node_finish, &node);
-        (void)sim_world_run_until(node.world, NULL, NULL, CLOSE_LIMIT_US); /* jobs that remove files end by themselves */
+        (void)sim_world_run_until(node.world, NULL, NULL,
+                                  CLOSE_LIMIT_US); /* jobs that remove files end by themselves */
         return is_alive();
     }
     ck_assert_msg(!is_alive() || is_excused(), "the node does not close");
@@ -288,14 +294,15 @@ START_TEST(nothing_acknowledged_is_lost)
     for (uint64_t seed = first; seed < first + seeds; seed++) {
         run_seed(seed);
     }
-    printf("%llu seeds: %llu power losses, %llu kills, %llu ends in order; %llu deaths inside a disk operation, %llu by "
-           "faults of the disk, %llu in the start; %llu changes of the shard count, %llu groups removed, %llu trims, "
-           "%llu batches acknowledged\n",
-           (unsigned long long)seeds, (unsigned long long)counts.power_losses, (unsigned long long)counts.kills,
-           (unsigned long long)counts.stops, (unsigned long long)counts.crash_points,
-           (unsigned long long)counts.disk_deaths, (unsigned long long)counts.starts_cut,
-           (unsigned long long)counts.layouts, (unsigned long long)counts.removed, (unsigned long long)counts.trims,
-           (unsigned long long)counts.acked);
+    printf(
+        "%llu seeds: %llu power losses, %llu kills, %llu ends in order; %llu deaths inside a disk operation, %llu by "
+        "faults of the disk, %llu in the start; %llu changes of the shard count, %llu groups removed, %llu trims, "
+        "%llu batches acknowledged\n",
+        (unsigned long long)seeds, (unsigned long long)counts.power_losses, (unsigned long long)counts.kills,
+        (unsigned long long)counts.stops, (unsigned long long)counts.crash_points,
+        (unsigned long long)counts.disk_deaths, (unsigned long long)counts.starts_cut,
+        (unsigned long long)counts.layouts, (unsigned long long)counts.removed, (unsigned long long)counts.trims,
+        (unsigned long long)counts.acked);
 }
 END_TEST
 
