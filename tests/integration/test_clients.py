@@ -7,6 +7,8 @@ Besides, each looks offsets up by time and uses the administration it offers. Th
 RECORDS=1000000 for the long run; CLIENTS="kcat kafkajs" for some of them; WRITE_TABLE=1 renews docs/COMPATIBILITY.md.
 """
 import collections
+import glob
+import itertools
 import json
 import os
 import re
@@ -17,6 +19,7 @@ import tempfile
 import time
 
 import balsa
+import kafka_dump
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "clients"))
 import prepare  # noqa: E402
@@ -181,6 +184,17 @@ def kcat_headers(broker, command, producer):
     balsa.check(text and any("größe=" in line for line in text[0]), f"kcat prints the headers of {producer}")
 
 
+def dump(broker, clients):
+    """Kafka's own dump tool on a partition of each client, each time another codec."""
+    class_path, why = kafka_dump.prepare()
+    if class_path is None or RECORDS > 100000:
+        balsa.skip("dump", why or "too many records for the dump tool")
+        return
+    for client, way in zip(clients, itertools.cycle(WAYS)):
+        directories = glob.glob(os.path.join(broker.data, "topics", f"{topic_of(client, way)}-1.*"))
+        balsa.check(directories and kafka_dump.check_below(class_path, directories[0]) > 0, f"segments of {topic_of(client, way)} were dumped")
+
+
 def table():
     lines = ["| client | version | produced and read back | read of all clients' | offsets | administration |", "|---|---|---|---|---|---|"]
     for client in rows:
@@ -234,6 +248,7 @@ def main():
                 kcat_headers(broker, ready["kcat"], others[0])
             print(f"  resident: {broker.resident_kib() >> 10} MiB", flush=True)
             balsa.check(broker.stop() == 0, f"clean stop: {broker.log_tail()}")
+            dump(broker, ready)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     print(table())

@@ -12,7 +12,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 BUILD = os.path.join(ROOT, "build", "clients")
 JAVA = ("3.4.1", "4.3.1")
-SERVER = "3.9.1"
 
 
 class Missing(Exception):
@@ -47,18 +46,13 @@ def call(*command, cwd=HERE, timeout=400):
         raise Missing(f"{' '.join(command[:2])} failed: {lines[-1][:200] if lines else done.returncode}")
 
 
-def jars(profile, version):
-    """The directory of Kafka's jars and what they need: profile clients or server."""
-    need("java", "mvn")
-    target = os.path.join(BUILD, f"{profile}-{version}")
-    pom = os.path.join(HERE, "java", "pom.xml")
-    return once(target, [pom], lambda: call("mvn", "-q", "-B", "-f", pom, f"-P{profile}", f"-Dkafka={version}", "dependency:copy-dependencies",
-                                            f"-DoutputDirectory={target}"))
-
-
 def java(version):
-    need("javac")
-    classpath = os.path.join(jars("clients", version), "*")
+    need("java", "javac", "mvn")
+    libraries = os.path.join(BUILD, f"java-{version}")
+    pom = os.path.join(HERE, "java", "pom.xml")
+    once(libraries, [pom], lambda: call("mvn", "-q", "-B", "-f", pom, f"-Dkafka={version}", "dependency:copy-dependencies",
+                                        f"-DoutputDirectory={libraries}"))
+    classpath = os.path.join(libraries, "*")
     source = os.path.join(HERE, "java", "Worker.java")
     target = os.path.join(BUILD, f"worker-{version}")
     once(target, [source], lambda: call("javac", "-cp", classpath, "-d", target, source))
