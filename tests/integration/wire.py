@@ -1,0 +1,136 @@
+"""Just enough of Kafka's protocol, by hand, for tests that must see what no client library shows: error codes, raw batches, closing."""
+import socket
+import struct
+
+NONE = 0
+OFFSET_OUT_OF_RANGE = 1
+KAFKA_STORAGE_ERROR = 56
+PRODUCE, FETCH, LIST_OFFSETS = 0, 1, 2
+BATCH_HEADER = struct.Struct(">qiibIhiqqqhii")
+
+
+def varint(number):
+    """Zigzag, of a number that is not negative."""
+    number <<= 1
+    out = b""
+    while number >= 0x80:
+        out += bytes((number & 0x7f | 0x80,))
+        number >>= 7
+    return out + bytes((number,))
+
+
+def read_varint(data, at):
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7f) << shift
+        shift += 7
+        if byte < 0x80:
+            return (value >> 1) ^ -(value & 1), at
+
+
+def text(name):
+    return struct.pack(">h", len(name)) + name.encode()
+
+
+def frame(api, version, body, correlation=1):
+    message = struct.pack(">hhih", api, version, correlation, -1) + body
+    return struct.pack(">i", len(message)) + message
+
+
+def batch(values, producer=-1, epoch=-1, sequence=-1, timestamp=1):
+    """A record batch of values without keys, not compressed."""
+    import crc32c
+    records = b""
+    for number, value in enumerate(values):
+        record = b"\x00\x00" + varint(number) + b"\x01" + varint(len(value)) + value + b"\x00"
+        records += varint(len(record)) + record
+    after = struct.pack(">hiqqqhii", 0, len(values) - 1, timestamp, timestamp, producer, epoch, sequence, len(values)) + records
+    return struct.pack(">qiibI", 0, 9 + len(after), -1, 2, crc32c.crc32c(after)) + after
+
+
+def produce(topic, partition, records, acks):
+    """A Produce request, version 7."""
+    return frame(PRODUCE, 7, struct.pack(">hhii", -1, acks, 30000, 1) + text(topic) + struct.pack(">iii", 1, partition, len(records)) + records)
+
+
+def batches(data):
+    """Yields (base offset, is whole and of good CRC, [values]) of uncompressed batches; a cut one at the end is left out."""
+    import crc32c
+    at = 0
+    while at + BATCH_HEADER.size <= len(data):
+        base, length, _, magic, crc, _, last, _, _, _, _, _, count = BATCH_HEADER.unpack_from(data, at)
+        end = at + 12 + length
+        if length < BATCH_HEADER.size - 12 or end > len(data):
+            return
+        if magic != 2 or crc32c.crc32c(data[at + 21:end]) != crc or last != count - 1:
+            yield base, False, []
+            return
+        values = []
+        position = at + BATCH_HEADER.size
+        for _ in range(count):
+            _, position = read_varint(data, position)
+            position += 1
+            for _ in range(2):
+                _, position = read_varint(data, position)
+            size, position = read_varint(data, position)
+            position += max(size, 0)
+            size, position = read_varint(data, position)
+            values.append(data[position:position + max(size, 0)])
+            position += max(size, 0)
+            _, position = read_varint(data, position)
+        yield base, True, values
+        at = end
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, port, timeout_s=20):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+
+    def close(self):
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def receive(self, size):
+        data = bytearray()
+        while len(data) < size:
+            part = self.socket.recv(size - len(data))
+            if not part:
+                raise ConnectionError("the broker closed the connection")
+            data += part
+        return bytes(data)
+
+    def call(self, message):
+        """The body of the answer, behind its correlation id."""
+        self.socket.sendall(message)
+        size, = struct.unpack(">i", self.receive(4))
+        return self.receive(size)[4:]
+
+    def produce(self, topic, partition, records, acks=-1):
+        """(error, base offset)"""
+        body = self.call(produce(topic, partition, records, acks))
+        return struct.unpack_from(">hq", body, 4 + 2 + len(topic.encode()) + 4 + 4)
+
+    def list_offset(self, topic, partition, timestamp):
+        """(error, offset), version 1."""
+        body = self.call(frame(LIST_OFFSETS, 1, struct.pack(">ii", -1, 1) + text(topic) + struct.pack(">iiq", 1, partition, timestamp)))
+        error, _, offset = struct.unpack_from(">hqq", body, 4 + 2 + len(topic.encode()) + 4 + 4)
+        return error, offset
+
+    def fetch(self, topic, partition, offset, max_bytes=1 << 20):
+        """(error, high watermark, bytes of batches), version 4."""
+        body = self.call(frame(FETCH, 4, struct.pack(">iiiibi", -1, 0, 1, max_bytes, 0, 1) + text(topic) +
+                               struct.pack(">iiqi", 1, partition, offset, max_bytes)))
+        at = 4 + 4 + 2 + len(topic.encode()) + 4
+        _, error, high_watermark, _, aborted = struct.unpack_from(">ihqqi", body, at)
+        at += 26 + 16 * max(aborted, 0)
+        size, = struct.unpack_from(">i", body, at)
+        return error, high_watermark, body[at + 4:at + 4 + max(size, 0)]
