@@ -75,10 +75,15 @@ static void call_put(void *context)
     disk->close(disk, fd);
 }
 
+static void path_put(const char *path, const uint8_t data[FILE_SIZE])
+{
+    struct put put = {path, data};
+    ck_assert(sim_process_run(world.process, call_put, &put));
+}
+
 static void file_put(uint64_t file, const uint8_t data[FILE_SIZE])
 {
-    struct put put = {path_of(file), data};
-    ck_assert(sim_process_run(world.process, call_put, &put));
+    path_put(path_of(file), data);
 }
 
 static void file_remove(uint64_t file)
@@ -494,6 +499,45 @@ START_TEST(torn_tail_is_cut_durably_before_anything_is_written)
 }
 END_TEST
 
+/* Goal: only names of the log's own form are looked at, and files that were being made count for nothing; but alone
+ * they tell of a log that was there. Method: strange names beside the log; then the log's files are taken away. */
+START_TEST(other_names_are_no_files_of_the_log)
+{
+    static const char *const names[] = {
+        WAL_WORLD_DIR "/notes.txt",
+        WAL_WORLD_DIR "/1.wal",
+        WAL_WORLD_DIR "/0000000000000000000x.wal",
+        WAL_WORLD_DIR "/00000000000000000000.wal",
+        WAL_WORLD_DIR "/99999999999999999999.wal",
+        WAL_WORLD_DIR "/00000000000000000009.new",
+    };
+    static const uint8_t nothing[FILE_SIZE];
+    for (size_t i = 0; i < array_count(names); i++) {
+        path_put(names[i], nothing);
+    }
+    expect_replayed(recover(), FRAME_COUNT + 1, "strange names");
+    for (uint64_t file = 1; file <= file_count + 1; file++) {
+        file_remove(file);
+    }
+    expect_damaged(recover(), path_of(8), 0, "a file in the making is all there is");
+}
+END_TEST
+
+/* Goal: a log that does not begin with its first file must begin with a whole unit. Method: the last file alone, its
+ * first unit zeroed. */
+START_TEST(first_unit_of_a_released_log_must_be_whole)
+{
+    static const uint8_t zeros[WAL_BLOCK_SIZE];
+    first_id = 0;
+    for (uint64_t file = 1; file < file_count; file++) {
+        file_remove(file);
+    }
+    file_remove(file_count + 1);
+    poke(path_of(file_count), WAL_BLOCK_SIZE, zeros, sizeof(zeros));
+    expect_damaged(recover(), path_of(file_count), WAL_BLOCK_SIZE, "no first unit");
+}
+END_TEST
+
 /* Goal: another version of the format is refused as such. Method: a header made by hand. */
 START_TEST(another_version_is_refused)
 {
@@ -524,6 +568,8 @@ static Suite *wal_recover_suite(void)
     tcase_add_test(open, scan_changes_nothing);
     tcase_add_test(open, failed_reads_are_no_damage);
     tcase_add_test(open, torn_tail_is_cut_durably_before_anything_is_written);
+    tcase_add_test(open, other_names_are_no_files_of_the_log);
+    tcase_add_test(open, first_unit_of_a_released_log_must_be_whole);
     tcase_add_test(open, another_version_is_refused);
     suite_add_tcase(suite, open);
     TCase *closed = tcase_create("clean end");
