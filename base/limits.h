@@ -70,7 +70,7 @@
 #define TOPIC_PARTITION_COUNT_MAX 10000
 #define CLUSTER_PARTITION_COUNT_MAX 200000
 #define SEGMENT_BUFFER_SIZE KIB(64)         /* small appends to one segment gathered into one write */
-#define SEGMENT_BUFFER_TAKES KIB(16)        /* larger ones are written at once: copying them would cost more than the call */
+#define SEGMENT_BUFFER_TAKES KIB(16)        /* larger ones are written at once: copying would cost more than the call */
 #define SEGMENT_BUFFERS_SIZE_MAX MIB(16)    /* gathered bytes of a shard; beyond, the longest waiting are written */
 #define SEGMENT_BUFFER_US 250000            /* and none waits longer: what lies in the files is what tools see */
 #define LOG_FILES_COUNT_MAX 16384 /* open segment and index files of the process; the rest is opened on demand */

@@ -149,7 +149,8 @@ unsigned log_files_count(const struct log_files *files)
 
 /* ---- Appends gathered in memory ---- */
 
-struct segment_buffer *log_files_buffer_new(struct log_files *files, struct segment_place *place, struct segment *segment)
+struct segment_buffer *log_files_buffer_new(struct log_files *files, struct segment_place *place,
+                                            struct segment *segment)
 {
     struct segment_buffer *buffer = mem_alloc_raw(sizeof(*buffer) + SEGMENT_BUFFER_SIZE);
     *buffer = (struct segment_buffer){.place = place, .segment = segment};

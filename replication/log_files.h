@@ -30,9 +30,9 @@ unsigned log_files_count(const struct log_files *files);
 
 /* ---- Appends gathered in memory ----
  *
- * Small appends to a segment wait in its buffer and reach the page cache by one write: with many partitions the call, not
- * the bytes, is what an append costs. Whoever reads the file or syncs it writes the buffer first (segment_flush). Nothing
- * depends on it for durability: that is the write-ahead log's. */
+ * Small appends to a segment wait in its buffer and reach the page cache by one write: with many partitions the call,
+ * not the bytes, is what an append costs. Whoever reads the file or syncs it writes the buffer first (segment_flush).
+ * Nothing depends on it for durability: that is the write-ahead log's. */
 struct segment;
 struct segment_place;
 
@@ -43,7 +43,8 @@ struct segment_buffer {
     size_t size;
     uint8_t data[];               /* SEGMENT_BUFFER_SIZE */
 };
-struct segment_buffer *log_files_buffer_new(struct log_files *files, struct segment_place *place, struct segment *segment);
+struct segment_buffer *log_files_buffer_new(struct log_files *files, struct segment_place *place,
+                                            struct segment *segment);
 /* `size` bytes were put in; may write other segments' buffers, never this one. */
 void log_files_buffer_grown(struct log_files *files, struct segment_buffer *buffer, size_t size);
 void log_files_buffer_free(struct log_files *files, struct segment_buffer *buffer);

@@ -350,7 +350,8 @@ static void segment_write(struct segment_place *place, struct segment *segment, 
     struct disk *disk = place->env->disk;
     struct segment_buffer *buffer = segment->buffer;
     uint32_t position = segment->size - (buffer != NULL ? (uint32_t)buffer->size : 0);
-    iov[0] = (struct iovec){.iov_base = buffer != NULL ? buffer->data : NULL, .iov_len = buffer != NULL ? buffer->size : 0};
+    iov[0] =
+        (struct iovec){.iov_base = buffer != NULL ? buffer->data : NULL, .iov_len = buffer != NULL ? buffer->size : 0};
     bool has_bytes = buffer != NULL;
     enum err err = disk->pwritev(disk, segment->files[SEGMENT_LOG]->file, position, has_bytes ? iov : iov + 1,
                                  has_bytes ? count : count - 1);
@@ -373,8 +374,8 @@ void segment_flush(struct segment_place *place, struct segment *segment)
     }
 }
 
-static void segment_append_to_file(struct segment_place *place, struct segment *segment, const struct log_batch *batches,
-                                   size_t count)
+static void segment_append_to_file(struct segment_place *place, struct segment *segment,
+                                   const struct log_batch *batches, size_t count)
 {
     struct iovec iov[1 + 2 * SEGMENT_APPEND_COUNT_MAX];
     uint8_t heads[SEGMENT_APPEND_COUNT_MAX][BATCH_HEAD_SIZE];
@@ -388,8 +389,8 @@ static void segment_append_to_file(struct segment_place *place, struct segment *
     segment_write(place, segment, iov, (int)(1 + 2 * count));
 }
 
-static void segment_append_to_buffer(struct segment_place *place, struct segment *segment, const struct log_batch *batches,
-                                     size_t count, size_t size)
+static void segment_append_to_buffer(struct segment_place *place, struct segment *segment,
+                                     const struct log_batch *batches, size_t count, size_t size)
 {
     if (segment->buffer == NULL) {
         segment->buffer = log_files_buffer_new(place->files, place, segment);

@@ -1,10 +1,10 @@
-/* Produce with a client that costs next to nothing: requests are encoded once and sent again and again over raw sockets, many in
- * flight on each connection, so that the broker is what is measured, also where client and broker share two cores.
+/* Produce with a client that costs next to nothing: requests are encoded once and sent again and again over raw
+ * sockets, many in flight on each connection, so that the broker is what is measured, also where both share two cores.
  *
  *     bench_raw --port PORT [--connections N] [--size BYTES] [--depth N] [--seconds S] [--warmup S] [--partitions N]
  *
- * Request j of connection i goes to partition (i + j * connections) % partitions of topic "raw" (made first). Prints requests and megabytes a second, and this
- * process's CPU seconds. */
+ * Request j of connection i goes to partition (i + j * connections) % partitions of topic "raw" (made first). Prints
+ * requests and megabytes a second, and this process's CPU seconds. */
 
 #include "base/mem.h"
 #include "proto/codec.h"
@@ -26,10 +26,10 @@
 
 struct link {
     int fd;
-    uint8_t *requests;      /* `depth` of them, back to back */
+    uint8_t *requests; /* `depth` of them, back to back */
     size_t requests_size;
-    size_t sent;            /* of the round under way */
-    unsigned answered;      /* of the round under way */
+    size_t sent;       /* of the round under way */
+    unsigned answered; /* of the round under way */
     uint8_t input[READ_SIZE];
     size_t input_size;
 };
@@ -52,7 +52,8 @@ static void die(const char *what)
 
 static int dial(uint16_t port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     int one = 1;
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
@@ -116,7 +117,8 @@ static void create_topic(uint16_t port, int partitions)
     outbuf_deinit(&out);
 }
 
-static void prepare(struct link *link, uint16_t port, unsigned number, unsigned connections, int partitions, size_t size)
+static void prepare(struct link *link, uint16_t port, unsigned number, unsigned connections, int partitions,
+                    size_t size)
 {
     struct kafka_produce_request_partition part;
     struct kafka_produce_request_topic topic;
@@ -261,7 +263,8 @@ int main(int argc, char **argv)
     double took = now_s() - start;
     struct rusage usage;
     (void)getrusage(RUSAGE_SELF, &usage);
-    double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                 (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
     printf("requests_per_s=%.0f mb_per_s=%.1f seconds=%.2f client_cpu_s=%.2f\n", (double)requests / took,
            (double)requests * (double)size / took / 1e6, took, cpu);
     return 0;
