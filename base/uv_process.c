@@ -2,9 +2,11 @@
 
 #include "base/mem.h"
 #include "base/process.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -106,6 +108,23 @@ enum err process_remove_tree(const char *path, struct errmsg *msg)
     return OK;
 }
 
+enum err process_is_empty(const char *path, bool *is_empty, struct errmsg *msg)
+{
+    DIR *dir = opendir(path);
+    const struct dirent *entry;
+    *is_empty = true;
+    if (dir == NULL) {
+        return errno == ENOENT ? OK : fail(msg, err_from_errno(errno), "%s: %s", path, strerror(errno));
+    }
+    errno = 0;
+    while (*is_empty && (entry = readdir(dir)) != NULL) {
+        *is_empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+    }
+    int number = errno;
+    (void)closedir(dir);
+    return number == 0 ? OK : fail(msg, err_from_errno(number), "%s: %s", path, strerror(number));
+}
+
 enum err process_read_file(const char *path, struct dynbuf *text, struct errmsg *msg)
 {
     uint8_t chunk[4096];
@@ -127,6 +146,37 @@ enum err process_read_file(const char *path, struct dynbuf *text, struct errmsg 
     }
     (void)close(fd);
     return err;
+}
+
+/* Not in the middle of an allocation: only LMDB reads mapped files. */
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    static char line[4096 + 128];
+    const unsigned long long at = (uintptr_t)info->si_addr;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    (void)context;
+    while (maps != NULL && fgets(line, sizeof(line), maps) != NULL) {
+        unsigned long long start;
+        unsigned long long end;
+        unsigned long long offset;
+        int name = 0;
+        if (sscanf(line, "%llx-%llx %*s %llx %*s %*s %n", &start, &end, &offset, &name) == 3 && at >= start &&
+            at < end && line[name] == '/') {
+            line[strcspn(line, "\n")] = '\0';
+            (void)fprintf(stderr, "balsad: %s: position %llu: the file was cut, it ends before what is needed of it\n",
+                          line + name, at - start + offset);
+            _exit(1);
+        }
+    }
+    (void)signal(number, SIG_DFL);
+    (void)raise(number);
+}
+
+void process_explain_bus_errors(void)
+{
+    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGBUS, &action, NULL);
 }
 
 unsigned process_cores(void)

@@ -253,6 +253,25 @@ static enum err open_stores(struct broker *broker, struct identity *identity, st
     return store_open(path, &broker->store, msg);
 }
 
+/* Only before the first start came to its end is there no layout; nothing was applied then and no partition made. Else the
+ * local store is not the one that was here, and starting over would throw away the logs. */
+static enum err check_first_start(const struct broker *broker, struct errmsg *msg)
+{
+    bool is_store_empty;
+    bool is_topics_empty;
+    const char *dir = broker->options->log_dirs;
+    enum err err = store_is_empty(broker->store, &is_store_empty, msg);
+    err = err == OK ? process_is_empty(broker->topics_dir, &is_topics_empty, msg) : err;
+    if (err == OK && !(is_store_empty && is_topics_empty)) {
+        err = fail(
+            msg, ERR_DAMAGED,
+            "%s/local/data.mdb: position 0: the file is missing or empty, but there is data in %s/%s; restore the file, or "
+            "move the whole directory away to start with nothing",
+            dir, dir, is_topics_empty ? "metadata" : "topics");
+    }
+    return err;
+}
+
 /* Which logs to read and which to write. A first start, or the same shard count: one layout is both. What an attempt
  * that did not come to its end (no layout committed) has left goes: nothing in it was ever acknowledged. */
 static enum err choose_layout(struct broker *broker, const struct identity *identity, struct errmsg *msg)
@@ -268,6 +287,11 @@ static enum err choose_layout(struct broker *broker, const struct identity *iden
     }
     if (identity->shard_count > 0) {
         broker->layout = identity->layout + 1;
+    } else {
+        enum err err = check_first_start(broker, msg);
+        if (err != OK) {
+            return err;
+        }
     }
     (void)snprintf(path, sizeof(path), "%s/wal/%u", broker->options->log_dirs, broker->layout);
     return process_remove_tree(path, msg);
@@ -328,6 +352,7 @@ int broker_run(const struct options *options)
     pthread_mutex_init(&broker.mutex, NULL);
     pthread_cond_init(&broker.cond, NULL);
     uv_process_prepare(broker.shard_count);
+    process_explain_bus_errors();
     broker.started_us = process_monotonic_us();
     broker.shards = mem_alloc(broker.shard_count * sizeof(*broker.shards));
     broker.metrics = mem_alloc(broker.shard_count * sizeof(*broker.metrics));

@@ -115,11 +115,12 @@ static void shard_on_role(void *owner, uint64_t group, const struct replica_stat
 
 /* ---- Machines of groups ---- */
 
-static enum err open_metadata_machine(struct shard *shard, struct replica_machine **machine, struct errmsg *msg)
+static enum err open_metadata_machine(struct shard *shard, struct bytes state, struct replica_machine **machine,
+                                      struct errmsg *msg)
 {
     struct metadata_events events = {shard, shard_metadata_changed, shard_metadata_role_changed};
     assert(shard->number == 0);
-    enum err err = metadata_open(shard->env, shard->broker->store, &events, &shard->metadata, msg);
+    enum err err = metadata_open(shard->env, shard->broker->store, state, &events, &shard->metadata, msg);
     if (err == OK) {
         *machine = metadata_machine(shard->metadata);
     }
@@ -159,7 +160,7 @@ static enum err shard_machine_open(void *owner, enum group_type type, uint64_t g
     struct shard *shard = owner;
     switch (type) {
     case GROUP_METADATA:
-        return open_metadata_machine(shard, machine, msg);
+        return open_metadata_machine(shard, state, machine, msg);
     case GROUP_PARTITION:
         return open_partition_machine(shard, group, description, state, machine, msg);
     default:

@@ -15,6 +15,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What a checkpoint says of the store. */
+#define STATE_VERSION 1
+#define STATE_SIZE (1 + 8)
+
 struct metadata {
     struct replica_machine machine;
     struct env *env;
@@ -175,11 +179,20 @@ static void metadata_role_changed(struct replica_machine *machine, const struct 
     metadata->events.role_changed(metadata->events.owner, status);
 }
 
-/* The store itself is the checkpoint: what must be done is to make its commits durable. */
+/* The store itself is the checkpoint: what must be done is to make its commits durable. The applied index is kept beside it: a store
+ * that is missing or older at the next start is found out. */
 static void *metadata_capture(struct replica_machine *machine, struct dynbuf *state)
 {
     struct metadata *metadata = container_of(machine, struct metadata, machine);
-    (void)state;
+    uint8_t value[STATE_SIZE];
+    struct writer writer;
+    assert(metadata->txn == NULL);
+    writer_init(&writer, value, sizeof(value));
+    write_u8(&writer, STATE_VERSION);
+    write_u64(&writer, metadata->state.applied_index);
+    if (dynbuf_put(state, (struct bytes){value, writer_size(&writer)}) != OK) {
+        process_stop("metadata: no room for the checkpoint");
+    }
     return store_kv(metadata->store);
 }
 
@@ -239,7 +252,29 @@ static enum err load_state(struct metadata *metadata, struct errmsg *msg)
     return err == OK ? OK : fail(msg, err, "metadata store: the state record does not decode");
 }
 
-enum err metadata_open(struct env *env, struct store *store, const struct metadata_events *events,
+static enum err check_state(const struct metadata *metadata, struct bytes state, struct errmsg *msg)
+{
+    struct reader reader;
+    const char *path = store_path(metadata->store);
+    if (state.size == 0) {
+        return OK;
+    }
+    reader_init(&reader, state);
+    uint8_t version = read_u8(&reader);
+    uint64_t durable_index = read_u64(&reader);
+    if (reader.err != OK || version != STATE_VERSION) {
+        return fail(msg, ERR_DAMAGED, "metadata: the checkpoint does not decode");
+    }
+    if (metadata->state.applied_index < durable_index) {
+        return fail(
+            msg, ERR_DAMAGED,
+            "%s/data.mdb: position 0: the file is missing or an older one: its last record is %llu, %llu was durable",
+            path, (unsigned long long)metadata->state.applied_index, (unsigned long long)durable_index);
+    }
+    return OK;
+}
+
+enum err metadata_open(struct env *env, struct store *store, struct bytes state, const struct metadata_events *events,
                        struct metadata **out, struct errmsg *msg)
 {
     struct metadata *metadata = mem_alloc(sizeof(*metadata));
@@ -252,6 +287,7 @@ enum err metadata_open(struct env *env, struct store *store, const struct metada
     list_init(&metadata->answered);
     task_init(&metadata->answer, metadata_on_answer);
     enum err err = load_state(metadata, msg);
+    err = err == OK ? check_state(metadata, state, msg) : err;
     if (err != OK) {
         mem_free(metadata);
         return err;

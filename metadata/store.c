@@ -17,6 +17,7 @@
 
 struct store {
     struct kv *kv;
+    char *path;
 };
 
 struct store_reader {
@@ -35,6 +36,7 @@ enum err store_open(const char *path, struct store **out, struct errmsg *msg)
         mem_free(store);
         return err;
     }
+    store->path = mem_strdup(path);
     *out = store;
     return OK;
 }
@@ -42,7 +44,27 @@ enum err store_open(const char *path, struct store **out, struct errmsg *msg)
 void store_close(struct store *store)
 {
     kv_close(store->kv);
+    mem_free(store->path);
     mem_free(store);
+}
+
+const char *store_path(const struct store *store)
+{
+    return store->path;
+}
+
+enum err store_is_empty(struct store *store, bool *is_empty, struct errmsg *msg)
+{
+    struct table_key key = key_state();
+    struct kv_txn *txn;
+    struct bytes value;
+    enum err err = kv_begin_read(store->kv, &txn);
+    if (err == OK) {
+        err = kv_get(txn, table_key_bytes(&key), &value);
+        kv_abort(txn);
+    }
+    *is_empty = err == ERR_NOT_FOUND;
+    return err == OK || *is_empty ? OK : fail(msg, err, "store %s: %s", store->path, err_text(err));
 }
 
 struct kv *store_kv(struct store *store)

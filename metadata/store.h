@@ -22,6 +22,9 @@ struct store_reader;
 
 MUST_CHECK enum err store_open(const char *path, struct store **store, struct errmsg *msg);
 void store_close(struct store *store);
+const char *store_path(const struct store *store); /* its directory */
+/* Whether nothing was ever applied. */
+MUST_CHECK enum err store_is_empty(struct store *store, bool *is_empty, struct errmsg *msg);
 struct kv *store_kv(struct store *store);
 
 struct store_reader *store_reader_open(struct store *store, struct env *env);
@@ -50,7 +53,7 @@ struct store_partition {
 };
 struct store_endpoint {
     struct bytes listener;
-    struct bytes host;              /* empty: the address the client came in on */
+    struct bytes host; /* empty: the address the client came in on */
     uint16_t port;
 };
 struct store_broker {
