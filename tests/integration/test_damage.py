@@ -148,6 +148,65 @@ def damage(rng, data):
     return f"{name}: missing", path
 
 
+def lose(pattern):
+    def lose_it(data):
+        for path in glob.glob(os.path.join(data, pattern)):
+            if os.path.isdir(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+    return lose_it
+
+
+def cut(name):
+    """To LMDB's two meta pages: there is always one behind them that is needed."""
+    return lambda data: os.truncate(os.path.join(data, name), 8192)
+
+
+# What is done, and what the refusal to start must name.
+WHOLE = {
+    "the local store is missing": (lose("local/data.mdb"), "local/data.mdb: position 0"),
+    "the local store's directory is missing": (lose("local"), "local/data.mdb: position 0"),
+    "the local store is empty": (lambda data: os.truncate(os.path.join(data, "local/data.mdb"), 0), "local/data.mdb: position 0"),
+    "the local store is cut": (cut("local/data.mdb"), "local/data.mdb: position "),
+    "the metadata store is missing": (lose("metadata/data.mdb"), "metadata/data.mdb: position 0"),
+    "the metadata store is cut": (cut("metadata/data.mdb"), "metadata/data.mdb: position "),
+    "a shard's log is missing": (lose("wal/0/1"), "wal/0/1"),
+    "all logs are missing": (lose("wal"), "wal/0/"),
+    "all but segments is missing": (lose("[!t]*"), "local/data.mdb: position 0"),
+}
+
+
+def refuses(directory, original):
+    """More than a file of records is gone: nothing is made up, and nothing of what is left is thrown away."""
+    for what, (lose_it, names) in WHOLE.items():
+        data = os.path.join(directory, "whole")
+        subprocess.run(["cp", "-a", "--sparse=always", original, data], check=True)
+        lose_it(data)
+        before = listing(data)
+        broker = balsa.Broker(shards=SHARDS, data=data, settings=SETTINGS)
+        for attempt in (1, 2):
+            try:
+                broker.start(timeout_s=20)
+                balsa.check(False, f"{what}: the broker starts\n{broker.log_tail(10)}")
+            except RuntimeError:
+                code = broker.process.poll()
+                balsa.check(code is not None and code > 0, f"{what}: the start ends with {code}:\n{broker.log_tail(10)}")
+            balsa.check(names in broker.log_tail(5), f"{what}: attempt {attempt}: the refusal names {names}:\n{broker.log_tail(3)}")
+        left = listing(data)
+        gone = [path for path, size in before.items() if path.startswith("wal/") and left.get(path) != size
+                or path.endswith(".log") and path not in left]
+        balsa.check(not gone, f"{what}: refusing threw away {gone[:3]}")
+        broker.remove()
+        os.unlink(os.path.join(directory, "whole.log"))
+        shutil.rmtree(data)
+
+
+def listing(data):
+    return {os.path.relpath(path, data): os.path.getsize(path) for path in glob.glob(os.path.join(data, "**"), recursive=True)
+            if os.path.isfile(path)}
+
+
 def main():
     try:
         import crc32c  # noqa: F401
@@ -165,6 +224,7 @@ def main():
         with balsa.Broker(shards=SHARDS, data=original, settings=SETTINGS) as broker:
             expected = fill(broker, rng)
             broker.kill()
+        refuses(directory, original)
         for number in range(CASES):
             data = os.path.join(directory, f"case-{number}")
             subprocess.run(["cp", "-a", "--sparse=always", original, data], check=True)
