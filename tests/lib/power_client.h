@@ -52,10 +52,10 @@ struct power_call { /* what sim_process_run() hands to the functions below */
     struct power_clients *clients;
     unsigned slot;
 };
-void power_client_send(void *call);      /* inside: what is due */
-void power_client_trim(void *call);      /* inside: up to some offset */
-void power_client_repeat(void *call);    /* inside: the last batches once more; they must be told to be duplicates */
+void power_client_send(void *context);      /* inside: what is due */
+void power_client_trim(void *context);      /* inside: up to some offset */
+void power_client_repeat(void *context);    /* inside: the last batches once more; they must be told to be duplicates */
 bool power_client_is_settled(struct power_clients *clients, unsigned slot); /* inside or not */
 /* Inside: reads the partition from its start; all that is acknowledged is there, once, in its place, with its
  * bytes, and nothing else. Looks up some offsets by time. A broken claim ends the test. */
-void power_client_check(void *call);
+void power_client_check(void *context);

@@ -56,9 +56,9 @@ struct power_node {
 
 void power_node_init(struct power_node *node, struct sim_world *world, struct sim_disk *disk);
 void power_node_open(struct power_node *node, unsigned shard_count); /* a new life */
-void power_node_start(void *node);                                   /* inside */
-void power_node_stop(void *node);                                    /* inside; then run until all shards are closed */
-void power_node_finish(void *node);                                  /* inside; gives back the rest */
+void power_node_start(void *context);                                   /* inside */
+void power_node_stop(void *context);                                    /* inside; then run until all shards are closed */
+void power_node_finish(void *context);                                  /* inside; gives back the rest */
 /* Inside: makes what is not there; goes on with removals that an earlier life began. */
-void power_node_fill(void *node);
-void power_node_remove(struct power_node *node, unsigned slot); /* inside */
+void power_node_fill(void *context);
+void power_node_remove(struct power_node *node, unsigned number); /* inside */
