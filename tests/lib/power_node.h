@@ -56,9 +56,10 @@ struct power_node {
 
 void power_node_init(struct power_node *node, struct sim_world *world, struct sim_disk *disk);
 void power_node_open(struct power_node *node, unsigned shard_count); /* a new life */
-void power_node_start(void *context);                                   /* inside */
-void power_node_stop(void *context);                                    /* inside; then run until all shards are closed */
-void power_node_finish(void *context);                                  /* inside; gives back the rest */
+/* Inside: opens all; closes all (then run until every shard is closed); gives back the rest. */
+void power_node_start(void *context);
+void power_node_stop(void *context);
+void power_node_finish(void *context);
 /* Inside: makes what is not there; goes on with removals that an earlier life began. */
 void power_node_fill(void *context);
 void power_node_remove(struct power_node *node, unsigned number); /* inside */
