@@ -15,8 +15,8 @@ MUST_CHECK enum err process_remove_tree(const char *path, struct errmsg *msg);
 MUST_CHECK enum err process_is_empty(const char *path, bool *is_empty, struct errmsg *msg);
 /* Appends a whole file to `text`, whose size_max bounds it: ERR_TOO_LARGE. Messages name the path. Blocks. */
 MUST_CHECK enum err process_read_file(const char *path, struct dynbuf *text, struct errmsg *msg);
-/* From now on, a read of a mapped file behind its end (a store that was cut from outside) ends the process with a message that
- * names file and position. */
+/* From now on, a read of a mapped file behind its end (a store that was cut from outside) ends the process with a
+ * message that names file and position. */
 void process_explain_bus_errors(void);
 unsigned process_cores(void);
 int64_t process_monotonic_us(void);

@@ -253,8 +253,8 @@ static enum err open_stores(struct broker *broker, struct identity *identity, st
     return store_open(path, &broker->store, msg);
 }
 
-/* Only before the first start came to its end is there no layout; nothing was applied then and no partition made. Else the
- * local store is not the one that was here, and starting over would throw away the logs. */
+/* Only before the first start came to its end is there no layout; nothing was applied then and no partition made. Else
+ * the local store is not the one that was here, and starting over would throw away the logs. */
 static enum err check_first_start(const struct broker *broker, struct errmsg *msg)
 {
     bool is_store_empty;
@@ -265,8 +265,8 @@ static enum err check_first_start(const struct broker *broker, struct errmsg *ms
     if (err == OK && !(is_store_empty && is_topics_empty)) {
         err = fail(
             msg, ERR_DAMAGED,
-            "%s/local/data.mdb: position 0: the file is missing or empty, but there is data in %s/%s; restore the file, or "
-            "move the whole directory away to start with nothing",
+            "%s/local/data.mdb: position 0: the file is missing or empty, but there is data in %s/%s; restore the "
+            "file, or move the whole directory away to start with nothing",
             dir, dir, is_topics_empty ? "metadata" : "topics");
     }
     return err;

@@ -179,8 +179,8 @@ static void metadata_role_changed(struct replica_machine *machine, const struct 
     metadata->events.role_changed(metadata->events.owner, status);
 }
 
-/* The store itself is the checkpoint: what must be done is to make its commits durable. The applied index is kept beside it: a store
- * that is missing or older at the next start is found out. */
+/* The store itself is the checkpoint: what must be done is to make its commits durable. The applied index is kept
+ * beside it: a store that is missing or older at the next start is found out. */
 static void *metadata_capture(struct replica_machine *machine, struct dynbuf *state)
 {
     struct metadata *metadata = container_of(machine, struct metadata, machine);

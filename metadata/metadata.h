@@ -36,7 +36,8 @@ struct metadata_events {
     void (*role_changed)(void *owner, const struct replica_status *status);
 };
 
-/* `state` is what the group's last checkpoint captured; empty: none. ERR_DAMAGED: the store lacks what was durable in it. */
+/* `state` is what the group's last checkpoint captured; empty: none. ERR_DAMAGED: the store lacks what was
+ * durable in it. */
 MUST_CHECK enum err metadata_open(struct env *env, struct store *store, struct bytes state,
                                   const struct metadata_events *events, struct metadata **metadata, struct errmsg *msg);
 struct replica_machine *metadata_machine(struct metadata *metadata);
