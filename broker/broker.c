@@ -263,11 +263,11 @@ static enum err check_first_start(const struct broker *broker, struct errmsg *ms
     enum err err = store_is_empty(broker->store, &is_store_empty, msg);
     err = err == OK ? process_is_empty(broker->topics_dir, &is_topics_empty, msg) : err;
     if (err == OK && !(is_store_empty && is_topics_empty)) {
-        err = fail(
-            msg, ERR_DAMAGED,
-            "%s/local/data.mdb: position 0: the file is missing or empty, but there is data in %s/%s; restore the "
-            "file, or move the whole directory away to start with nothing",
-            dir, dir, is_topics_empty ? "metadata" : "topics");
+        err =
+            fail(msg, ERR_DAMAGED,
+                 "%s/local/data.mdb: position 0: the file is missing or empty, but there is data in %s/%s; restore the "
+                 "file, or move the whole directory away to start with nothing",
+                 dir, dir, is_topics_empty ? "metadata" : "topics");
     }
     return err;
 }
