@@ -208,7 +208,7 @@ def write_table():
     path = os.path.join(balsa.ROOT, "docs", "COMPATIBILITY.md")
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    text = re.sub(r"(?s)(<!-- clients -->\n).*?(\n<!-- /clients -->)", lambda m: m.group(1) + table() + m.group(2), text)
+    text = re.sub(r"(?s)(<!-- clients -->\n).*?(<!-- /clients -->)", lambda m: m.group(1) + table() + "\n" + m.group(2), text)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
 

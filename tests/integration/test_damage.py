@@ -192,7 +192,7 @@ def refuses(directory, original):
             except RuntimeError:
                 code = broker.process.poll()
                 balsa.check(code is not None and code > 0, f"{what}: the start ends with {code}:\n{broker.log_tail(10)}")
-            balsa.check(names in broker.log_tail(5), f"{what}: attempt {attempt}: the refusal names {names}:\n{broker.log_tail(3)}")
+            balsa.check(names in broker.log_tail(1000), f"{what}: attempt {attempt}: the refusal names {names}:\n{broker.log_tail(3)}")
         left = listing(data)
         gone = [path for path, size in before.items() if path.startswith("wal/") and left.get(path) != size
                 or path.endswith(".log") and path not in left]

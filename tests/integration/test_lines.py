@@ -71,7 +71,8 @@ def through(broker, topic, options, path, out_path, size):
     produced = time.monotonic()
     balsa.check(done.returncode == 0 and not done.stderr, f"{topic}: produce: {done.stderr[-300:]}")
     with open(out_path, "wb") as out:
-        done = subprocess.run(["kcat", "-C", "-q", "-e", "-b", broker.address, "-t", topic, "-p", "0", "-o", "beginning"], stdout=out,
+        done = subprocess.run(["kcat", "-C", "-q", "-e", "-b", broker.address, "-t", topic, "-p", "0", "-o", "beginning", "-X",
+                               "queued.min.messages=1000000"], stdout=out,
                               stderr=subprocess.PIPE, timeout=LIMIT_S, check=False)
     consumed = time.monotonic()
     balsa.check(done.returncode == 0, f"{topic}: consume: {done.stderr[-300:]}")
