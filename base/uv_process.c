@@ -152,9 +152,13 @@ enum err process_read_file(const char *path, struct dynbuf *text, struct errmsg 
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
     static char line[4096 + 128];
+    static bool is_entered;
     const unsigned long long at = (uintptr_t)info->si_addr;
-    FILE *maps = fopen("/proc/self/maps", "re");
     (void)context;
+    while (__atomic_exchange_n(&is_entered, true, __ATOMIC_ACQ_REL)) {
+        (void)pause(); /* another shard's thread tells, and ends the process */
+    }
+    FILE *maps = fopen("/proc/self/maps", "re");
     while (maps != NULL && fgets(line, sizeof(line), maps) != NULL) {
         unsigned long long start;
         unsigned long long end;
