@@ -80,7 +80,7 @@ class Broker:
         self.command = command or []
         self.env = env
         self.process = None
-        self.log_path = os.path.join(self.data, "..", os.path.basename(self.data) + ".log")
+        self.log_path = self.data + ".log"
 
     @property
     def address(self):

@@ -198,7 +198,7 @@ def refuses(directory, original):
                 or path.endswith(".log") and path not in left]
         balsa.check(not gone, f"{what}: refusing threw away {gone[:3]}")
         broker.remove()
-        os.unlink(os.path.join(directory, "whole.log"))
+        os.unlink(broker.log_path)
         shutil.rmtree(data)
 
 
@@ -234,7 +234,7 @@ def main():
                 judge(f"seed {SEED}, case {number}: {what}", broker, path, expected)
             finally:
                 broker.remove()
-            os.unlink(os.path.join(directory, f"case-{number}.log"))
+            os.unlink(broker.log_path)
             shutil.rmtree(data)
         print("  " + ", ".join(f"{count} {name}" for name, count in outcomes.items()), flush=True)
     finally:
