@@ -1,64 +1,19 @@
-/* Happy path: see broker.h. Every shard's thread opens its shard and meets the others at a rendezvous, so that no loop
- * runs before all mailboxes exist; if one fails, all end and the process says why.
+/* Happy path: see broker.h.
  * A changed shard count: shards take their groups from the logs of the old layout, checkpoint them, report here; the
  * new layout is committed, then the old logs are removed and Raft goes on. */
 
 #include "broker/broker.h"
-#include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/process.h"
 #include "base/trace.h"
 #include "broker/conn.h"
 #include "broker/identity.h"
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define PATH_SIZE_MAX 4096
 #define LOCAL_STORE_SIZE_MAX GIB(16) /* checkpoints of 200,000 partitions; sparse on disk */
-#define METRICS_TEXT_SIZE_MAX MIB(1)
-
-/* ---- Rendezvous ---- */
-
-void broker_shard_opened(struct broker *broker, enum err err, const struct errmsg *msg)
-{
-    pthread_mutex_lock(&broker->mutex);
-    broker->opened++;
-    if (err != OK && broker->failed++ == 0) {
-        broker->failure = *msg;
-    }
-    pthread_cond_broadcast(&broker->cond);
-    while (broker->opened < broker->shard_count) {
-        pthread_cond_wait(&broker->cond, &broker->mutex);
-    }
-    pthread_mutex_unlock(&broker->mutex);
-}
-
-bool broker_start_failed(const struct broker *broker)
-{
-    return broker->failed > 0; /* after the rendezvous: does not change any more */
-}
-
-struct shard_thread {
-    pthread_t thread;
-    struct broker *broker;
-    unsigned number;
-};
-
-static void *shard_main(void *context)
-{
-    const struct shard_thread *self = context;
-    struct broker *broker = self->broker;
-    struct shard *shard = &broker->shards[self->number];
-    struct errmsg msg = {""};
-    broker_shard_opened(broker, shard_open(shard, broker, self->number, &msg), &msg);
-    if (!broker_start_failed(broker)) {
-        shard_run(shard);
-    }
-    return NULL;
-}
 
 /* ---- Calls to every shard ---- */
 
@@ -162,9 +117,7 @@ static void open_listeners(struct broker *broker)
         if (err != OK) {
             trace(ERROR, NET, "cannot listen", KV("listener", (const char *)listener->name),
                   KV("cause", (const char *)msg.text));
-            (void)fprintf(stderr, "balsad: listeners: %s://%s:%u: %s\n", listener->name, listener->host, listener->port,
-                          msg.text);
-            exit(1);
+            broker->host->cannot_listen(broker, listener, &msg);
         }
         broker->listener_count++;
         trace(INFO, NET, "listening", KV("listener", (const char *)listener->name),
@@ -191,7 +144,7 @@ static void on_listener_closed(void *owner)
     (void)owner;
 }
 
-static void broker_stop(struct broker *broker)
+void broker_stop(struct broker *broker)
 {
     struct net *net = broker->shards[0].env->net;
     if (broker->is_stopping) {
@@ -212,28 +165,7 @@ void broker_drained(struct broker *broker)
     }
 }
 
-static void print_metrics(struct broker *broker)
-{
-    struct dynbuf buf;
-    dynbuf_init(&buf, METRICS_TEXT_SIZE_MAX);
-    if (metrics_print(broker->metrics, broker->shard_count, &buf) == OK) {
-        (void)fwrite(buf.data, 1, buf.size, stderr);
-        (void)fflush(stderr);
-    }
-    dynbuf_deinit(&buf);
-}
-
-void broker_on_signal(void *owner, int number)
-{
-    struct broker *broker = owner;
-    if (number == SIGUSR1) {
-        print_metrics(broker);
-    } else {
-        broker_stop(broker);
-    }
-}
-
-/* ---- Opening and running ---- */
+/* ---- Opening ---- */
 
 static enum err open_stores(struct broker *broker, struct identity *identity, struct errmsg *msg)
 {
@@ -297,83 +229,36 @@ static enum err choose_layout(struct broker *broker, const struct identity *iden
     return process_remove_tree(path, msg);
 }
 
-/* Of a first start: all logs are there, durably; from now on a missing one is damage. */
-static enum err commit_first_layout(struct broker *broker, struct errmsg *msg)
-{
-    return broker->old_shard_count == 0 ? identity_put_layout(broker->local, broker->layout, broker->shard_count, msg)
-                                        : OK;
-}
-
-static enum err run_shards(struct broker *broker, struct errmsg *msg)
-{
-    struct shard_thread *threads = mem_alloc(broker->shard_count * sizeof(*threads));
-    struct shard *first = &broker->shards[0];
-    for (unsigned i = 0; i < broker->shard_count; i++) {
-        threads[i].broker = broker;
-        threads[i].number = i;
-        /* tidy: pthread_create: shards are threads, and their envs exist only on them */
-        if (i > 0 && pthread_create(&threads[i].thread, NULL, shard_main, &threads[i]) != 0) {
-            process_stop("no thread for shard %u", i);
-        }
-    }
-    struct errmsg opened = {""};
-    broker_shard_opened(broker, shard_open(first, broker, 0, &opened), &opened);
-    enum err err = OK;
-    if (broker_start_failed(broker)) {
-        err = fail(msg, ERR_IO, "%s", broker->failure.text);
-    } else if ((err = commit_first_layout(broker, msg)) != OK) {
-        process_stop("the layout of the logs cannot be recorded: %s", msg->text);
-    } else {
-        uv_env_on_signal(first->uv, broker, broker_on_signal);
-        if (replicas_machine(first->replicas, METADATA_GROUP) == NULL) {
-            shard_metadata_create(first);
-        }
-        shard_run(first);
-    }
-    for (unsigned i = 1; i < broker->shard_count; i++) {
-        pthread_join(threads[i].thread, NULL);
-    }
-    mem_free(threads);
-    return err;
-}
-
-static enum err broker_open_and_run(struct broker *broker, struct errmsg *msg)
+enum err broker_open(struct broker *broker, struct errmsg *msg)
 {
     struct identity identity;
+    (void)snprintf(broker->topics_dir, sizeof(broker->topics_dir), "%s/topics", broker->options->log_dirs);
+    broker->shards = mem_alloc(broker->shard_count * sizeof(*broker->shards));
     enum err err = open_stores(broker, &identity, msg);
-    err = err == OK ? choose_layout(broker, &identity, msg) : err;
-    return err == OK ? run_shards(broker, msg) : err;
+    return err == OK ? choose_layout(broker, &identity, msg) : err;
 }
 
-int broker_run(const struct options *options)
+/* Of a first start: all logs are there, durably; from now on a missing one is damage. */
+void broker_opened(struct broker *broker)
 {
-    struct broker broker = {.options = options, .shard_count = options->shards};
     struct errmsg msg = {""};
-    pthread_mutex_init(&broker.mutex, NULL);
-    pthread_cond_init(&broker.cond, NULL);
-    uv_process_prepare(broker.shard_count);
-    process_explain_bus_errors();
-    broker.started_us = process_monotonic_us();
-    broker.shards = mem_alloc(broker.shard_count * sizeof(*broker.shards));
-    broker.metrics = mem_alloc(broker.shard_count * sizeof(*broker.metrics));
-    for (unsigned i = 0; i < broker.shard_count; i++) {
-        broker.metrics[i] = metrics_open();
-    }
-    (void)snprintf(broker.topics_dir, sizeof(broker.topics_dir), "%s/topics", options->log_dirs);
-    enum err err = broker_open_and_run(&broker, &msg);
+    enum err err = broker->old_shard_count == 0
+                       ? identity_put_layout(broker->local, broker->layout, broker->shard_count, &msg)
+                       : OK;
     if (err != OK) {
-        (void)fprintf(stderr, "balsad: cannot start: %s\n", msg.text);
-        return 1; /* half-opened parts end with the process */
+        process_stop("the layout of the logs cannot be recorded: %s", msg.text);
     }
-    for (unsigned i = 0; i < broker.shard_count; i++) {
-        shard_free(&broker.shards[i]);
-        metrics_close(broker.metrics[i]);
+    if (replicas_machine(broker->shards[0].replicas, METADATA_GROUP) == NULL) {
+        shard_metadata_create(&broker->shards[0]);
     }
-    store_close(broker.store);
-    kv_close(broker.local);
-    mem_free(broker.shards);
-    mem_free(broker.metrics);
-    pthread_cond_destroy(&broker.cond);
-    pthread_mutex_destroy(&broker.mutex);
-    return 0;
+}
+
+void broker_close(struct broker *broker)
+{
+    for (unsigned i = 0; i < broker->shard_count; i++) {
+        shard_close(&broker->shards[i]);
+    }
+    store_close(broker->store);
+    kv_close(broker->local);
+    mem_free(broker->shards);
 }

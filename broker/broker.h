@@ -1,17 +1,25 @@
-/* The process: data directory, identity, local store, metadata store, layout of the logs, and one thread a shard.
+/* The process: data directory, identity, local store, metadata store, layout of the logs, and its shards.
  *
  * Start:  lock the data directory -> local store (identity, layout) -> metadata store -> shards open and replay, all at
  *         once -> loops run -> shard 0 makes or joins the metadata group -> the broker is registered -> listeners open.
- * Stop:   SIGINT or SIGTERM -> listeners close -> connections of every shard drain -> replicas close -> loops end.
- * Runs on: the main thread is shard 0's. */
+ * Stop:   listeners close -> connections of every shard drain -> replicas close -> loops end.
+ * The broker runs on envs that its host gives it: threads and libuv loops (threads.h), or the simulator's.
+ * Runs on: shard 0's thread, except where said. */
 #pragma once
 
 #include "broker/options.h"
 #include "broker/shard.h"
-#include <pthread.h>
+
+struct broker_host {
+    /* The shard is closed; its loop may end. On the shard's thread. */
+    void (*shard_closed)(struct shard *shard);
+    /* A listener cannot be opened: the process ends. */
+    void (*cannot_listen)(struct broker *broker, const struct option_listener *listener, const struct errmsg *msg);
+};
 
 struct broker {
-    const struct options *options;
+    const struct broker_host *host;       /* in */
+    const struct options *options;        /* in */
     struct kv *local;
     struct store *store;
     char topics_dir[1100];                /* of segments: <log.dirs>/topics */
@@ -19,13 +27,7 @@ struct broker {
     uint64_t server_id;
     uint8_t incarnation[16];
     struct shard *shards;
-    unsigned shard_count;
-    struct metrics **metrics;             /* [shard_count] */
-    /* Start-up rendezvous of the shards' threads. */
-    pthread_mutex_t mutex;
-    pthread_cond_t cond;
-    unsigned opened, failed;
-    struct errmsg failure;
+    unsigned shard_count;                 /* in */
     /* Shard 0 only. */
     struct listener *listeners[OPTION_LISTENERS_MAX];
     unsigned listener_count;
@@ -37,17 +39,17 @@ struct broker {
     int64_t started_us;
 };
 
-/* Runs the broker until it is told to stop. Returns the process's exit code; the cause of a failed start is on
- * stderr. */
-int broker_run(const struct options *options);
-
-/* Called by shards, on their threads. */
-void broker_shard_opened(struct broker *broker, enum err err, const struct errmsg *msg); /* waits for all the others */
-bool broker_start_failed(const struct broker *broker);
+/* Locks the directory, opens the stores, chooses the layout. Then the host opens all shards with shard_open(), each on
+ * its thread, then calls broker_opened() on shard 0's, then lets the loops run. A failed start leaves things half open:
+ * they end with the process. */
+MUST_CHECK enum err broker_open(struct broker *broker, struct errmsg *msg);
+void broker_opened(struct broker *broker);
+/* All loops have ended. */
+void broker_close(struct broker *broker);
+void broker_stop(struct broker *broker);        /* begins to stop; again: no-op */
 
 /* Shard 0. */
 void broker_layout_ready(struct broker *broker);
 /* the metadata replica leads and is ready; the broker is registered */
 void broker_metadata_ready(struct broker *broker);
-void broker_on_signal(void *owner, int number);
 void broker_drained(struct broker *broker);

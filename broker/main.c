@@ -1,7 +1,7 @@
 /* balsad: reads its options, runs the broker. */
 
 #include "base/trace.h"
-#include "broker/broker.h"
+#include "broker/threads.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -77,7 +77,7 @@ int main(int argc, char **argv)
     if (!trace_set_level_text("all", options.log_level)) {
         return usage_error("balsa.log.level: expected debug, info, warn or error");
     }
-    int code = broker_run(&options);
+    int code = threads_run(&options);
     options_deinit(&options);
     return code;
 }

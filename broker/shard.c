@@ -2,7 +2,7 @@
  * role changes of a turn are gathered and sent to every shard as one message each.
  * Close, told by shard 0 in two phases so that no shard's connection waits for a shard that is gone: first all
  * connections (shard_drain), then replicas (shard_stop), then the loop ends; memory that other shards may point to is
- * freed when all threads have ended (shard_free). */
+ * freed when all threads have ended (shard_close). */
 
 #include "broker/shard.h"
 #include "base/assert.h"
@@ -272,28 +272,24 @@ static enum err make_topics_dir(struct shard *shard, struct errmsg *msg)
     return err == OK ? OK : fail(msg, err, "%s: %s", shard->broker->topics_dir, err_text(err));
 }
 
-enum err shard_open(struct shard *shard, struct broker *broker, unsigned number, struct errmsg *msg)
+enum err shard_open(struct shard *shard, struct broker *broker, unsigned number, struct env *env, struct errmsg *msg)
 {
     shard->number = number;
     shard->broker = broker;
     shard->options = broker->options;
-    shard->metrics = broker->metrics[number];
+    shard->env = env;
+    shard->metrics = env->metrics;
     timer_init(&shard->space_timer, shard_on_space_timer);
     timer_init(&shard->retention_timer, shard_on_retention_timer);
     task_init(&shard->news_task, news_on_task);
 
-    enum err err = uv_env_open(number, shard->metrics, &shard->uv, msg);
-    if (err != OK) {
-        return err;
-    }
-    shard->env = uv_env_env(shard->uv);
     shard->mailbox = mailbox_open(shard->env);
     shard->files = log_files_open(shard->env, LOG_FILES_COUNT_MAX / broker->shard_count);
     shard->reader = store_reader_open(broker->store, shard->env);
     shard->leaders = leaders_open(shard->env);
     shard->reconciler = reconciler_open(shard);
     shard->producer_ids = producer_ids_open(shard);
-    err = make_topics_dir(shard, msg);
+    enum err err = make_topics_dir(shard, msg);
     err = err == OK ? open_replicas(shard, msg) : err;
     if (err != OK) {
         return err;
@@ -302,11 +298,6 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     env_timer(shard->env, &shard->space_timer, 0);
     env_timer(shard->env, &shard->retention_timer, shard->options->retention_check_interval_ms * 1000);
     return OK;
-}
-
-void shard_run(struct shard *shard)
-{
-    uv_env_run(shard->uv);
 }
 
 void shard_serve(struct shard *shard)
@@ -348,7 +339,7 @@ static void shard_on_replicas_closed(void *owner)
     log_files_close(shard->files);
     leaders_close(shard->leaders);
     store_reader_close(shard->reader);
-    uv_env_stop(shard->uv);
+    shard->broker->host->shard_closed(shard);
 }
 
 void shard_stop(struct shard *shard)
@@ -357,8 +348,7 @@ void shard_stop(struct shard *shard)
     replicas_close(shard->replicas, shard_on_replicas_closed);
 }
 
-void shard_free(struct shard *shard)
+void shard_close(struct shard *shard)
 {
     mailbox_close(shard->mailbox);
-    uv_env_close(shard->uv);
 }

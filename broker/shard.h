@@ -4,8 +4,8 @@
  * Runs on: the shard's own thread, except shard_send(). */
 #pragma once
 
+#include "base/env.h"
 #include "base/mailbox.h"
-#include "base/uv_env.h"
 #include "broker/leaders.h"
 #include "broker/options.h"
 #include "metadata/controller.h"
@@ -22,7 +22,6 @@ struct shard {
     unsigned number;
     struct broker *broker;              /* process-wide: the array of shards, options, store, local kv */
     const struct options *options;
-    struct uv_env *uv;
     struct env *env;
     struct mailbox *mailbox;
     struct metrics *metrics;
@@ -56,9 +55,9 @@ bool shard_is_damaged(struct shard *shard, uint64_t group);
 /* ---- Life, called by broker.c ---- */
 
 /* Opens everything but connections; blocks until the WAL is replayed. On the shard's thread. */
-MUST_CHECK enum err shard_open(struct shard *shard, struct broker *broker, unsigned number, struct errmsg *msg);
-void shard_run(struct shard *shard);            /* until shard_stop() has run its course */
-void shard_free(struct shard *shard);           /* after all threads have ended */
+MUST_CHECK enum err shard_open(struct shard *shard, struct broker *broker, unsigned number, struct env *env,
+                               struct errmsg *msg);
+void shard_close(struct shard *shard);          /* after all loops have ended */
 
 /* On the shard's thread. */
 void shard_serve(struct shard *shard);          /* the metadata is ready: make replicas what it says */
