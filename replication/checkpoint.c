@@ -93,7 +93,7 @@ enum err checkpoint_create(struct kv_txn *txn, uint64_t group, enum group_type t
     uint8_t key[KEY_SIZE];
     struct bytes known;
     assert(raft->index == 0);
-    assert(raft->term > 0);
+    assert((raft->membership.count == 0) == (raft->term == 0));
     enum err err = kv_get(txn, key_make(key, 'G', group), &known);
     if (err != ERR_NOT_FOUND) {
         return err == OK ? ERR_EXISTS : err;

@@ -15,10 +15,11 @@
 
 enum group_type { GROUP_METADATA = 1, GROUP_PARTITION = 2 }; /* on disk */
 
-/* Raft's part. index 0: only created, the log starts with the bootstrap entry at index 1, term `term`. */
+/* Raft's part. index 0: only created. The log starts with the bootstrap entry at index 1, of term `term`; or, with an
+ * empty membership and term 0, this is a joiner: nothing is here until its leader sends it. */
 struct checkpoint_raft {
     uint64_t index;               /* applied and in the machine's state; never 1 (R11) */
-    uint64_t term;                /* of the entry at index; of the bootstrap entry when index is 0 */
+    uint64_t term;                /* of the entry at index; of the bootstrap entry when index is 0, 0 without one */
     uint64_t membership_index;
     struct membership membership;
     uint64_t hard_term;           /* current term and vote when it was taken */

@@ -74,7 +74,7 @@ static enum err open_group(void *context, const struct checkpoint_group *found, 
               KV("cause", (const char *)msg.text));
         return OK;
     }
-    if (found->raft.index == 0) {
+    if (found->raft.index == 0 && found->raft.membership.count > 0) {
         tail_add(group, replica_bootstrap_entry(&found->raft.membership, found->raft.term), 0);
         group->term = group->term > found->raft.term ? group->term : found->raft.term;
     }
@@ -188,7 +188,7 @@ static void apply_first(struct recovery *recovery, struct recovery_group *group,
 static void replay_commit(struct recovery *recovery, struct recovery_group *group, const struct wal_record *record)
 {
     uint64_t limit = record->index < last_index(group) ? record->index : last_index(group);
-    if (limit > group->applied_index) {
+    if (limit > group->applied_index && limit > 1) { /* R11: never applied up to index 1 */
         apply_first(recovery, group, (size_t)(limit - group->applied_index));
     }
 }

@@ -124,6 +124,15 @@ void replica_damaged(struct replica *replica, const char *cause)
 
 /* ---- Checkpoints ------------------------------------------------------------------------------------------------ */
 
+/* The first entry that no checkpoint can hold. R11: none stands at index 1. A founder's first entry is made from the
+ * local store again (lsn 0), a joiner's came from its leader and is nowhere else than in the WAL. */
+static uint64_t kept_index(const struct replica *replica)
+{
+    bool is_first_kept =
+        replica->applied_index == 1 && replica->tail.first_index == 1 && tail_at(&replica->tail, 1)->lsn > 0;
+    return is_first_kept ? 1 : replica->applied_index + 1;
+}
+
 void replica_mark(const struct replica *replica, struct replica_mark *mark)
 {
     const struct replica_wal *wal = &replica->shard->params.wal;
@@ -141,7 +150,7 @@ void replica_mark(const struct replica *replica, struct replica_mark *mark)
         .hard_vote = raft_core_vote(core),
     };
     mark->membership = *raft_core_membership_at(core, replica->applied_index, &mark->membership_index);
-    uint64_t next = replica->applied_index + 1;
+    uint64_t next = kept_index(replica);
     mark->lsn = next < tail_end(&replica->tail) ? tail_at(&replica->tail, next)->lsn : wal->end_lsn(wal->wal);
 }
 
@@ -166,9 +175,9 @@ void replica_copy_forward(struct replica *replica)
         return; /* what is not durable yet is recent */
     }
     replica_mark_commit(replica);
-    for (uint64_t index = replica->applied_index + 1; index < tail_end(&replica->tail); index++) {
+    for (uint64_t index = kept_index(replica); index < tail_end(&replica->tail); index++) {
         struct tail_slot *slot = tail_at(&replica->tail, index);
-        if (index > 1) {
+        if (slot->lsn > 0) { /* a founder's first entry is not in the WAL */
             slot->lsn = replica_put_entry(replica, slot->entry, REPLICA_ENTRY_COPY);
         }
     }

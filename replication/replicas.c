@@ -376,8 +376,8 @@ static void create_on_run(struct work *work)
     enum err err = kv_begin_write(replicas->params.local, &txn);
     for (struct list *link = replicas->creating.next; link != &replicas->creating; link = link->next) {
         struct replica_create *req = container_of(link, struct replica_create, link);
-        struct checkpoint_raft raft = {
-            .term = req->term, .membership_index = 1, .membership = req->membership, .hard_term = req->term};
+        struct checkpoint_raft raft = {.term = req->term, .membership = req->membership, .hard_term = req->term};
+        raft.membership_index = req->membership.count > 0;
         if (err == OK) {
             req->err = checkpoint_create(txn, req->group, req->type, req->description, &raft);
             err = req->err == ERR_EXISTS ? OK : req->err;
@@ -405,17 +405,19 @@ static enum err create_open(struct replicas *replicas, struct replica_create *re
         group_set_damaged(group_add(replicas, req->group, req->type));
         return err;
     }
-    struct replica_tail_entry tail = {replica_bootstrap_entry(&req->membership, req->term), 0};
-    struct recovery_group found = {.group = req->group,
-                                   .type = req->type,
-                                   .machine = machine,
-                                   .term = req->term,
-                                   .membership = req->membership,
-                                   .membership_index = 1,
-                                   .tail = &tail,
-                                   .tail_count = 1};
+    struct recovery_group found = {.group = req->group, .type = req->type, .machine = machine, .term = req->term};
+    struct replica_tail_entry tail = {NULL, 0};
+    if (req->membership.count > 0) {
+        tail.entry = replica_bootstrap_entry(&req->membership, req->term);
+        found.membership = req->membership;
+        found.membership_index = 1;
+        found.tail = &tail;
+        found.tail_count = 1;
+    }
     err = group_open(replicas, &found, &req->msg);
-    entry_release(tail.entry);
+    if (tail.entry != NULL) {
+        entry_release(tail.entry);
+    }
     if (err != OK) {
         process_stop("group %llu: a new replica does not open: %s", (unsigned long long)req->group, req->msg.text);
     }
@@ -444,6 +446,7 @@ static void create_on_done(struct work *work)
 
 void replicas_create(struct replicas *replicas, struct replica_create *req)
 {
+    assert((req->membership.count == 0) == (req->term == 0));
     req->replica = NULL;
     req->machine = NULL;
     req->err = OK;

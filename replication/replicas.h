@@ -59,7 +59,9 @@ struct replica_create {              /* Caller's memory until cb. */
     uint64_t group;
     struct bytes description;        /* kept in the local store; opaque here */
     uint64_t term;                   /* of the bootstrap configuration entry: the same on all members; >= 1 */
-    struct membership membership;    /* bootstrap configuration, the same on all members */
+    /* Bootstrap configuration, the same on all members. Empty, with term 0: a joiner, which starts with nothing and is
+     * filled by the leader that has it as standby; until then it neither votes nor campaigns. */
+    struct membership membership;
     void (*cb)(struct replica_create *req, enum err err); /* open and recorded durably; `replica` is set */
     struct replica *replica;         /* out */
     struct replica_machine *machine; /* out */

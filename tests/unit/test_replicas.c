@@ -16,6 +16,7 @@ enum {
     THIRD = 13,
     QUIET = 2,
     BUSY = 3,
+    JOINER = 4,
     TURNS_MAX = 5000
 };
 
@@ -97,7 +98,7 @@ static void on_created(struct replica_create *req, enum err err)
 static void create(uint64_t group, unsigned member_count)
 {
     struct replica_create *req = mem_alloc(sizeof(*req));
-    *req = (struct replica_create){.type = GROUP_PARTITION, .group = group, .term = 1, .cb = on_created};
+    *req = (struct replica_create){.type = GROUP_PARTITION, .group = group, .term = member_count > 0, .cb = on_created};
     req->membership.count = member_count;
     for (unsigned i = 0; i < member_count; i++) {
         req->membership.servers[i] = (struct replica_server){SELF + i, true};
@@ -127,6 +128,7 @@ static void start(void *context)
     if (*is_first_start) {
         create(QUIET, 3);
         create(BUSY, 1);
+        create(JOINER, 0);
     }
 }
 
@@ -256,6 +258,107 @@ START_TEST(start_ends_for_a_reason_that_may_pass)
 }
 END_TEST
 
+/* ---- Joiners */
+
+static struct replica_status joiner_status(void)
+{
+    struct replica_status status;
+    ck_assert_msg(world.is_open, "%s", world.msg.text);
+    replica_status(replicas_find(world.replicas, JOINER), &status);
+    return status;
+}
+
+static void world_restart(void)
+{
+    world_kill();
+    world_start(false);
+}
+
+/* What the leader of term 7 sends first: `count` entries behind index `prev`, the first of all is the membership. */
+static void receive_append(void *context)
+{
+    const uint64_t *from = context; /* previous index, count */
+    struct entry *entries[2];
+    struct membership membership = {.count = 2, .servers = {{OTHER, true}, {SELF, false}}};
+    struct replica_message message = {.kind = REPLICA_APPEND, .peer = OTHER, .term = 7};
+    for (uint64_t i = 0; i < from[1]; i++) {
+        uint64_t index = from[0] + 1 + i;
+        entries[i] = index == 1 ? replica_bootstrap_entry(&membership, 1)
+                                : entry_new_copy(ENTRY_COMMAND, index, 7, bytes_from_text("x"));
+    }
+    message.append.prev_index = from[0];
+    message.append.prev_term = from[0] < 2 ? from[0] : 7; /* entry 1 is of term 1 */
+    message.append.commit_index = from[0] + from[1];
+    message.append.entries = entries;
+    message.append.entry_count = (unsigned)from[1];
+    replica_receive(replicas_find(world.replicas, JOINER), &message);
+    for (uint64_t i = 0; i < from[1]; i++) {
+        entry_release(entries[i]);
+    }
+}
+
+static void joiner_receive(uint64_t prev_index, uint64_t count)
+{
+    uint64_t from[2] = {prev_index, count};
+    ck_assert(sim_process_run(world.process, receive_append, from));
+    (void)sim_world_run_until(world.sim, NULL, NULL, 1000000);
+}
+
+/* Goal: a joiner is there with nothing, also after a restart, and disturbs nobody. Method: created, left alone for
+ * minutes, killed, opened again: term 0, no entry, no vote. */
+START_TEST(joiner_starts_with_nothing)
+{
+    world_open();
+    for (unsigned i = 0; i < 3; i++) {
+        (void)sim_world_run_until(world.sim, NULL, NULL, 120000000);
+        struct replica_status status = joiner_status();
+        ck_assert_int_eq(status.role, REPLICA_FOLLOWER);
+        ck_assert_uint_eq(status.term, 0);
+        ck_assert_uint_eq(status.last_index, 0);
+        ck_assert_uint_eq(status.membership.count, 0);
+        world_restart();
+    }
+    world_close();
+}
+END_TEST
+
+/* Goal: what a joiner has learned of terms outlives it, before any entry came. Method: a heartbeat of term 7 that does
+ * not fit its empty log; the log's first file goes; after a kill the term is there, and still no entry. */
+START_TEST(joiner_remembers_its_term)
+{
+    world_open();
+    joiner_receive(50, 0);
+    ck_assert_uint_eq(joiner_status().term, 7);
+    world_forget_first_file();
+    world_restart();
+    ck_assert_uint_eq(joiner_status().term, 7);
+    ck_assert_uint_eq(joiner_status().last_index, 0);
+    joiner_receive(0, 2);
+    ck_assert_uint_eq(joiner_status().applied_index, 2);
+    world_close();
+}
+END_TEST
+
+/* Goal: the first entry of a joiner is kept until a checkpoint can hold it (R11): nobody can make it again. Method: it
+ * gets and applies entry 1 alone; the log goes on until its first file is gone; after a kill entry 1 is there. */
+START_TEST(joiner_keeps_its_first_entry)
+{
+    world_open();
+    joiner_receive(0, 1);
+    ck_assert_uint_eq(joiner_status().applied_index, 1);
+    world_forget_first_file();
+    world_restart();
+    ck_assert_uint_eq(joiner_status().last_index, 1);
+    ck_assert_uint_eq(joiner_status().membership.count, 2);
+    joiner_receive(1, 1);
+    ck_assert_uint_eq(joiner_status().last_index, 2);
+    ck_assert_uint_eq(joiner_status().applied_index, 2);
+    world_restart();
+    ck_assert_uint_eq(joiner_status().last_index, 2);
+    world_close();
+}
+END_TEST
+
 static Suite *replicas_suite(void)
 {
     Suite *suite = suite_create("replicas");
@@ -263,6 +366,9 @@ static Suite *replicas_suite(void)
     tcase_add_test(tcase, vote_outlives_its_frame);
     tcase_add_test(tcase, damage_is_not_forgotten);
     tcase_add_test(tcase, start_ends_for_a_reason_that_may_pass);
+    tcase_add_test(tcase, joiner_starts_with_nothing);
+    tcase_add_test(tcase, joiner_remembers_its_term);
+    tcase_add_test(tcase, joiner_keeps_its_first_entry);
     suite_add_tcase(suite, tcase);
     return suite;
 }
