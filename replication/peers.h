@@ -20,6 +20,7 @@
 #include "replication/replica_message.h"
 
 struct peers;
+struct peer_in;
 
 #define CLUSTER_ID_TEXT_SIZE 23            /* 22 characters and NUL; empty text: in no cluster yet */
 
@@ -32,21 +33,29 @@ struct peer_identity {                     /* what both sides tell on connect */
     uint16_t port;
 };
 
-struct peer_request {                      /* a call of another broker; the handler's until peers_reply() */
+struct peer_hello {                        /* what one who connects tells */
+    struct peer_identity identity;
+    unsigned shard;                        /* its shard that the connection is of */
+    unsigned version;                      /* spoken on the connection */
+};
+
+/* A call of another broker, or news that it tells: either way the handler's until peers_reply(), which must come. */
+struct peer_request {
     struct peers *peers;
     int32_t node;                          /* who asks */
     uint64_t server_id;
     unsigned method;                       /* enum peer_method */
     struct slice payload;                  /* borrowed until peers_reply() */
+    bool is_told;                          /* nobody waits: the reply is thrown away */
     uint64_t id;                           /* private */
     struct list link;                      /* private */
-    bool is_gone;                          /* private: the link is lost, the reply goes nowhere */
+    struct peer_in *in;                    /* private; NULL: the connection is lost, the reply goes nowhere */
 };
 
 struct peers_params {
     struct env *env;
     unsigned shard, shard_count;
-    const struct peer_identity *self;      /* read at each connect; cluster_id is filled in when it is known */
+    const struct peer_identity *self;      /* of this shard, read at each connect; then peers_restart() tells others */
     void *owner;
     /* A Raft message arrived for `group`, which may live on another shard: the owner routes it. Its entries' references
      * and the array (mem_alloc'ed, NULL without entries) are the callee's. message->peer is the sender's server id. */
@@ -84,11 +93,12 @@ void peers_each(const struct peers *peers, void *context, void (*cb)(void *conte
 
 /* ---- Incoming connections (shard 0 has the listener) ---- */
 
-/* Takes a token of the peer listener, reads the hello, answers it, then calls `hand_over` with a token for the shard the
- * connection belongs to, which takes it with peers_adopt(). */
+/* Takes a token of the peer listener, reads and checks the hello, then calls `hand_over` (owner: params.owner) with a
+ * token for the shard the connection belongs to, which takes it with peers_adopt() and answers. Strangers are refused
+ * here. */
 void peers_accept(struct peers *peers, int token,
-                  void (*hand_over)(void *owner, unsigned shard, int token, const struct peer_identity *identity));
-void peers_adopt(struct peers *peers, int token, const struct peer_identity *identity);
+                  void (*hand_over)(void *owner, unsigned shard, int token, const struct peer_hello *hello));
+void peers_adopt(struct peers *peers, int token, const struct peer_hello *hello);
 
 /* ---- Sending ---- */
 
