@@ -341,6 +341,8 @@ static void finish_numbers(struct options *options)
     options->wal_size_max = (uint64_t)number(options, "balsa.wal.max.bytes");
     options->heartbeat_ms = (int32_t)number(options, "balsa.raft.heartbeat.ms");
     options->election_ms = (int32_t)number(options, "balsa.raft.election.timeout.ms");
+    options->session_timeout_ms = number(options, "broker.session.timeout.ms");
+    options->voter_timeout_ms = number(options, "balsa.metadata.voter.timeout.ms");
     options->checkpoint_interval_ms = number(options, "balsa.checkpoint.interval.ms");
     options->retention_check_interval_ms = number(options, "log.retention.check.interval.ms");
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #define OPTION_LISTENERS_MAX 8
+#define OPTION_SEEDS_MAX 5
 
 struct option_listener {
     char name[64];  /* PLAINTEXT */
@@ -20,12 +21,23 @@ struct option_listener {
     uint16_t advertised_port;  /* 0: port */
 };
 
+struct option_seed { /* where a founding broker's peer listener is */
+    char host[256];
+    uint16_t port;
+};
+
 struct options {
     /* Decoded values that code asks for often; the text of every key is there through options_text(). */
     int32_t node_id;
     char log_dirs[1024]; /* data directory; default ./balsa-data */
     struct option_listener listeners[OPTION_LISTENERS_MAX];
     unsigned listener_count;
+    /* For brokers, never told to clients: the one of controller.listener.names. Its advertised fields are filled in, but
+     * for a port of 0: the real one then. */
+    struct option_listener peer_listener;
+    bool has_peer_listener;
+    struct option_seed seeds[OPTION_SEEDS_MAX]; /* controller.quorum.bootstrap.servers */
+    unsigned seed_count;                        /* 0, 1, 3 or 5 */
     char rack[256];
     unsigned shards;         /* balsa.shards, default: cores */
     bool auto_create_topics; /* auto.create.topics.enable */
@@ -42,6 +54,8 @@ struct options {
     uint64_t wal_size_max;               /* balsa.wal.max.bytes, a shard */
     int32_t heartbeat_ms;                /* balsa.raft.heartbeat.ms */
     int32_t election_ms;                 /* balsa.raft.election.timeout.ms */
+    int64_t session_timeout_ms;          /* broker.session.timeout.ms */
+    int64_t voter_timeout_ms;            /* balsa.metadata.voter.timeout.ms */
     int64_t checkpoint_interval_ms;      /* balsa.checkpoint.interval.ms */
     int64_t retention_check_interval_ms; /* log.retention.check.interval.ms */
     char log_level[16];                  /* balsa.log.level */

@@ -1,5 +1,6 @@
 /* Listeners: NAME://host:port, comma-separated; an IPv6 address stands in brackets. Which protocol a name speaks is
- * said by listener.security.protocol.map, and only PLAINTEXT is built. */
+ * said by listener.security.protocol.map, and only PLAINTEXT is built. The listener of controller.listener.names is for
+ * brokers: as in Kafka, its name needs no entry in the map. Seeds: host:port, each such a listener. */
 
 #include "broker/options_internal.h"
 #include <stdio.h>
@@ -61,6 +62,22 @@ static const uint8_t *find_last(struct bytes text, uint8_t c)
     return text.size > 0 ? memrchr(text.data, c, text.size) : NULL;
 }
 
+static bool parse_address(struct bytes address, char *host, size_t host_size_max, uint16_t *port)
+{
+    const uint8_t *colon = find_last(address, ':');
+    int64_t number;
+    if (colon == NULL) {
+        return false;
+    }
+    size_t host_size = (size_t)(colon - address.data);
+    struct bytes port_text = {colon + 1, address.size - host_size - 1};
+    if (!config_parse_long(port_text, &number) || number < 0 || number > UINT16_MAX) {
+        return false;
+    }
+    *port = (uint16_t)number;
+    return copy_host((struct bytes){address.data, host_size}, host, host_size_max);
+}
+
 static bool parse_endpoint(struct bytes entry, struct endpoint *endpoint)
 {
     const uint8_t *scheme = entry.size > 0 ? memmem(entry.data, entry.size, "://", 3) : NULL;
@@ -69,19 +86,8 @@ static bool parse_endpoint(struct bytes entry, struct endpoint *endpoint)
         return false;
     }
     size_t head = (size_t)(scheme - entry.data) + 3;
-    struct bytes address = {entry.data + head, entry.size - head};
-    const uint8_t *colon = find_last(address, ':');
-    int64_t port;
-    if (colon == NULL) {
-        return false;
-    }
-    size_t host_size = (size_t)(colon - address.data);
-    struct bytes port_text = {colon + 1, address.size - host_size - 1};
-    if (!config_parse_long(port_text, &port) || port < 0 || port > UINT16_MAX) {
-        return false;
-    }
-    endpoint->port = (uint16_t)port;
-    return copy_host((struct bytes){address.data, host_size}, endpoint->host, sizeof(endpoint->host));
+    return parse_address((struct bytes){entry.data + head, entry.size - head}, endpoint->host, sizeof(endpoint->host),
+                         &endpoint->port);
 }
 
 /* The protocol that the map gives to a name. False: the map does not have it. */
@@ -118,22 +124,38 @@ static enum err check_map(const struct options *options, struct errmsg *msg)
     return OK;
 }
 
+static bool is_peer_name(const struct options *options, const char *name)
+{
+    const char *names = options_text(options, "controller.listener.names", NULL);
+    return names != NULL && config_list_has(bytes_from_text(names), name);
+}
+
+static bool is_name_used(const struct options *options, const char *name)
+{
+    for (unsigned i = 0; i < options->listener_count; i++) {
+        if (strcmp(options->listeners[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return options->has_peer_listener && strcmp(options->peer_listener.name, name) == 0;
+}
+
 static enum err check_listener(const struct options *options, const char *name, struct bytes entry, struct errmsg *msg)
 {
     char reason[256];
     struct bytes protocol;
-    const char *controllers = options_text(options, "controller.listener.names", NULL);
-    for (unsigned i = 0; i < options->listener_count; i++) {
-        if (strcmp(options->listeners[i].name, name) == 0) {
-            return fail_entry(options, "listeners", entry, msg, "the name was used before");
-        }
+    bool is_peer = is_peer_name(options, name);
+    if (is_name_used(options, name)) {
+        return fail_entry(options, "listeners", entry, msg, "the name was used before");
     }
-    if (controllers != NULL && config_list_has(bytes_from_text(controllers), name)) {
-        return fail_entry(
-            options, "listeners", entry, msg,
-            "controllers have no listener of their own: remove it here and from controller.listener.names");
+    if (is_peer && options->has_peer_listener) {
+        return fail_entry(options, "listeners", entry, msg,
+                          "a second listener of controller.listener.names: brokers connect to one");
     }
     if (!find_protocol(options, name, &protocol)) {
+        if (is_peer) {
+            return OK;
+        }
         (void)snprintf(reason, sizeof(reason), "listener.security.protocol.map does not have %s", name);
         return fail_entry(options, "listeners", entry, msg, reason);
     }
@@ -148,6 +170,7 @@ static enum err check_listener(const struct options *options, const char *name, 
 static enum err add_listener(struct options *options, struct bytes entry, struct errmsg *msg)
 {
     struct endpoint endpoint;
+    struct option_listener *listener = &options->peer_listener;
     if (!parse_endpoint(entry, &endpoint)) {
         return fail_entry(options, "listeners", entry, msg, "expected NAME://host:port");
     }
@@ -155,16 +178,35 @@ static enum err add_listener(struct options *options, struct bytes entry, struct
     if (err != OK) {
         return err;
     }
-    if (options->listener_count == OPTION_LISTENERS_MAX) {
+    if (is_peer_name(options, endpoint.name)) {
+        options->has_peer_listener = true;
+    } else if (options->listener_count < OPTION_LISTENERS_MAX) {
+        listener = &options->listeners[options->listener_count++];
+    } else {
         return fail_entry(options, "listeners", entry, msg, "more than 8 listeners");
     }
-    struct option_listener *listener = &options->listeners[options->listener_count++];
     memcpy(listener->name, endpoint.name, sizeof(listener->name));
     memcpy(listener->host, endpoint.host, sizeof(listener->host));
     listener->port = endpoint.port;
     listener->advertised_host[0] = '\0';
     listener->advertised_port = 0;
     return OK;
+}
+
+static struct option_listener *find_listener(struct options *options, const char *name)
+{
+    for (unsigned i = 0; i < options->listener_count; i++) {
+        if (strcmp(options->listeners[i].name, name) == 0) {
+            return &options->listeners[i];
+        }
+    }
+    bool is_peer = options->has_peer_listener && strcmp(options->peer_listener.name, name) == 0;
+    return is_peer ? &options->peer_listener : NULL;
+}
+
+static bool is_wildcard(const char *host)
+{
+    return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
 }
 
 static enum err advertise(struct options *options, struct bytes entry, struct errmsg *msg)
@@ -174,22 +216,96 @@ static enum err advertise(struct options *options, struct bytes entry, struct er
     if (!parse_endpoint(entry, &endpoint) || endpoint.port == 0) {
         return fail_entry(options, key, entry, msg, "expected NAME://host:port with a port from 1 to 65535");
     }
-    if (strcmp(endpoint.host, "0.0.0.0") == 0 || strcmp(endpoint.host, "::") == 0) {
-        return fail_entry(options, key, entry, msg, "no client can connect to this host");
+    if (is_wildcard(endpoint.host)) {
+        return fail_entry(options, key, entry, msg, "nobody can connect to this host");
     }
-    for (unsigned i = 0; i < options->listener_count; i++) {
-        struct option_listener *listener = &options->listeners[i];
-        if (strcmp(listener->name, endpoint.name) != 0) {
-            continue;
-        }
-        if (listener->advertised_port != 0) {
-            return fail_entry(options, key, entry, msg, "the name was used before");
-        }
-        memcpy(listener->advertised_host, endpoint.host, sizeof(listener->advertised_host));
-        listener->advertised_port = endpoint.port;
+    struct option_listener *listener = find_listener(options, endpoint.name);
+    if (listener == NULL) {
+        return fail_entry(options, key, entry, msg, "listeners does not have this name");
+    }
+    if (listener->advertised_port != 0) {
+        return fail_entry(options, key, entry, msg, "the name was used before");
+    }
+    memcpy(listener->advertised_host, endpoint.host, sizeof(listener->advertised_host));
+    listener->advertised_port = endpoint.port;
+    return OK;
+}
+
+/* Other brokers are told where this one is; unlike clients they cannot be told "where you came in", since they learn it
+ * from each other. */
+static enum err finish_peer_listener(struct options *options, struct errmsg *msg)
+{
+    struct option_listener *peer = &options->peer_listener;
+    if (!options->has_peer_listener) {
         return OK;
     }
-    return fail_entry(options, key, entry, msg, "listeners does not have this name");
+    if (peer->advertised_port == 0) {
+        memcpy(peer->advertised_host, peer->host, sizeof(peer->advertised_host));
+        peer->advertised_port = peer->port;
+    }
+    if (peer->advertised_host[0] == '\0' || is_wildcard(peer->advertised_host)) {
+        return fail_entry(options, "listeners", bytes_from_text(peer->name), msg,
+                          "brokers connect to this listener: give it a host that they can reach, here or in "
+                          "advertised.listeners");
+    }
+    return OK;
+}
+
+static enum err add_seed(struct options *options, struct bytes entry, struct errmsg *msg)
+{
+    const char *key = "controller.quorum.bootstrap.servers";
+    struct option_seed *seed = &options->seeds[options->seed_count];
+    const uint8_t *at = entry.size > 0 ? memchr(entry.data, '@', entry.size) : NULL;
+    struct bytes address = entry;
+    int64_t id;
+    if (at != NULL) {
+        size_t head = (size_t)(at - entry.data);
+        if (!config_parse_long((struct bytes){entry.data, head}, &id)) {
+            return fail_entry(options, key, entry, msg, "expected host:port");
+        }
+        address = (struct bytes){at + 1, entry.size - head - 1};
+    }
+    if (!parse_address(address, seed->host, sizeof(seed->host), &seed->port) || seed->port == 0 ||
+        seed->host[0] == '\0' || is_wildcard(seed->host)) {
+        return fail_entry(options, key, entry, msg, "expected host:port");
+    }
+    for (unsigned i = 0; i < options->seed_count; i++) {
+        if (options->seeds[i].port == seed->port && strcmp(options->seeds[i].host, seed->host) == 0) {
+            return fail_entry(options, key, entry, msg, "the address was used before");
+        }
+    }
+    options->seed_count++;
+    return OK;
+}
+
+static enum err finish_seeds(struct options *options, struct errmsg *msg)
+{
+    const char *key = "controller.quorum.bootstrap.servers";
+    const char *text = options_text(options, key, NULL);
+    struct bytes all = text != NULL ? bytes_from_text(text) : BYTES_NONE;
+    struct bytes left = all;
+    struct bytes entry;
+    unsigned count = 0;
+    options->seed_count = 0;
+    while (config_list_next(&left, &entry)) {
+        count++;
+    }
+    if (count > 0 && count != 1 && count != 3 && count != 5) {
+        return fail_entry(options, key, all, msg,
+                          "expected 1, 3 or 5 addresses: these brokers vote, and an even number of voters survives no "
+                          "more losses than one voter less");
+    }
+    if (count > 0 && !options->has_peer_listener) {
+        return fail_entry(options, key, all, msg,
+                          "a listener for brokers is needed: name one of listeners in controller.listener.names, such "
+                          "as PEER://host:9192");
+    }
+    left = all;
+    enum err err = OK;
+    while (err == OK && config_list_next(&left, &entry)) {
+        err = add_seed(options, entry, msg);
+    }
+    return err;
 }
 
 enum err options_finish_listeners(struct options *options, struct errmsg *msg)
@@ -200,6 +316,7 @@ enum err options_finish_listeners(struct options *options, struct errmsg *msg)
     struct bytes entry;
     enum err err = check_map(options, msg);
     options->listener_count = 0;
+    options->has_peer_listener = false;
     while (err == OK && config_list_next(&listeners, &entry)) {
         err = add_listener(options, entry, msg);
     }
@@ -209,5 +326,6 @@ enum err options_finish_listeners(struct options *options, struct errmsg *msg)
     while (err == OK && config_list_next(&advertised_left, &entry)) {
         err = advertise(options, entry, msg);
     }
-    return err;
+    err = err == OK ? finish_peer_listener(options, msg) : err;
+    return err == OK ? finish_seeds(options, msg) : err;
 }

@@ -50,9 +50,9 @@ static const struct {
     const char *reason;
 } refusals[] = {
     {"zookeeper.", "there is no ZooKeeper: brokers keep the metadata themselves"},
-    {"controller.quorum.", "there is no separate controller quorum: brokers keep the metadata themselves"},
+    {"controller.quorum.", "brokers keep the metadata themselves, by Raft: see balsa.raft.*"},
     {"controller.quota.", "there are no quotas"},
-    {"control.plane.listener.name", "there is no separate listener for controllers"},
+    {"control.plane.listener.name", "brokers talk to each other on the listener of controller.listener.names"},
     {"early.start.listeners", "there is no authorizer that listeners could start before"},
     {"metadata.log.", "the metadata is kept in the data directory, see log.dirs"},
     {"ssl.", "TLS is not available"},

@@ -139,6 +139,10 @@ START_TEST(defaults_are_decoded)
     ck_assert_uint_eq(options.wal_size_max, GIB(1));
     ck_assert_int_eq(options.heartbeat_ms, 400);
     ck_assert_int_eq(options.election_ms, 2000);
+    ck_assert_int_eq(options.session_timeout_ms, 9000);
+    ck_assert_int_eq(options.voter_timeout_ms, 60000);
+    ck_assert(!options.has_peer_listener);
+    ck_assert_uint_eq(options.seed_count, 0);
     ck_assert_int_eq(options.checkpoint_interval_ms, 30000);
     ck_assert_int_eq(options.retention_check_interval_ms, 300000);
     ck_assert_str_eq(options.log_level, "info");
@@ -209,12 +213,63 @@ START_TEST(listeners_are_decoded)
 }
 END_TEST
 
+/* Goal: the listener for brokers stands apart from those for clients, and seeds are addresses, with or without Kafka's
+ * ids. Method: listener in the middle of three, three seeds in each notation. */
+START_TEST(brokers_listener_and_seeds_are_decoded)
+{
+    static const char *const notations[] = {
+        "controller.quorum.bootstrap.servers=a:1, b:2,[::1]:3",
+        "controller.quorum.voters=1@a:1,2@b:2,3@[::1]:3",
+    };
+    for (size_t i = 0; i < array_count(notations); i++) {
+        struct options options;
+        struct errmsg msg = {""};
+        char text[1000];
+        (void)snprintf(text, sizeof(text),
+                       "listeners=PLAINTEXT://:9092,PEER://:9192,OUT://:9093\ncontroller.listener.names=PEER\n"
+                       "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,OUT:PLAINTEXT\n"
+                       "advertised.listeners=PEER://me:19192\n%s\n",
+                       notations[i]);
+        ck_assert_msg(load(&options, text, &msg) == OK, "%s", msg.text);
+        ck_assert_uint_eq(options.listener_count, 2);
+        ck_assert_str_eq(options.listeners[1].name, "OUT");
+        ck_assert(options.has_peer_listener);
+        ck_assert_str_eq(options.peer_listener.name, "PEER");
+        ck_assert_uint_eq(options.peer_listener.port, 9192);
+        ck_assert_str_eq(options.peer_listener.advertised_host, "me");
+        ck_assert_uint_eq(options.peer_listener.advertised_port, 19192);
+        ck_assert_uint_eq(options.seed_count, 3);
+        ck_assert_str_eq(options.seeds[0].host, "a");
+        ck_assert_uint_eq(options.seeds[1].port, 2);
+        ck_assert_str_eq(options.seeds[2].host, "::1");
+        options_deinit(&options);
+    }
+}
+END_TEST
+
+/* Goal: without an advertised address brokers are told the bound one. */
+START_TEST(brokers_listener_advertises_its_host)
+{
+    struct options options;
+    struct errmsg msg = {""};
+    ck_assert_msg(load(&options, "listeners=PLAINTEXT://:9092,PEER://h:9192\ncontroller.listener.names=PEER\n", &msg) ==
+                      OK,
+                  "%s", msg.text);
+    ck_assert_str_eq(options.peer_listener.advertised_host, "h");
+    ck_assert_uint_eq(options.peer_listener.advertised_port, 9192);
+    ck_assert_uint_eq(options.seed_count, 0);
+    options_deinit(&options);
+}
+END_TEST
+
 /* ---- What is refused ---- */
 
 struct refused_case {
     const char *text;
     const char *message;
 };
+
+#define PEER "listeners=PLAINTEXT://:9092,PEER://h:9192\ncontroller.listener.names=PEER\n"
 
 static const struct refused_case refused_cases[] = {
     {"foo=bar", "foo=bar (test.properties:1): unknown key"},
@@ -270,14 +325,44 @@ static const struct refused_case refused_cases[] = {
      "listeners=OUT://:9093 (test.properties:1): listener.security.protocol.map does not have OUT"},
     {"listener.security.protocol.map=X",
      "listener.security.protocol.map=X (test.properties:1): expected NAME:PROTOCOL"},
-    {"controller.listener.names=CONTROLLER\nlistener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n"
-     "listeners=PLAINTEXT://:9092,CONTROLLER://:9093",
-     "listeners=CONTROLLER://:9093 (test.properties:3): controllers have no listener of their own: remove it here and "
-     "from controller.listener.names"},
+    {"controller.listener.names=PEER\nlisteners=PLAINTEXT://:9092,PEER://:9093",
+     "listeners=PEER (test.properties:2): brokers connect to this listener: give it a host that they can reach, here or "
+     "in advertised.listeners"},
+    {"controller.listener.names=PEER\nlisteners=PLAINTEXT://:9092,PEER://0.0.0.0:9093",
+     "listeners=PEER (test.properties:2): brokers connect to this listener: give it a host that they can reach, here or "
+     "in advertised.listeners"},
+    {"controller.listener.names=A,B\nlisteners=PLAINTEXT://:9092,A://h:9093,B://h:9094",
+     "listeners=B://h:9094 (test.properties:2): a second listener of controller.listener.names: brokers connect to one"},
+    {"controller.listener.names=PEER\nlisteners=PEER://h:9093", "listeners= (test.properties:2): expected at least one "
+                                                                "listener"},
+    {"controller.listener.names=SSL\nlisteners=PLAINTEXT://:9092,SSL://h:9093",
+     "listeners=SSL://h:9093 (test.properties:2): security protocol SSL is not available, only PLAINTEXT is"},
+    /* Seeds */
+    {"controller.quorum.bootstrap.servers=a:1",
+     "controller.quorum.bootstrap.servers=a:1 (test.properties:1): a listener for brokers is needed: name one of "
+     "listeners in controller.listener.names, such as PEER://host:9192"},
+    {PEER "controller.quorum.bootstrap.servers=a:1,b:1",
+     "controller.quorum.bootstrap.servers=a:1,b:1 (test.properties:3): expected 1, 3 or 5 addresses: these brokers vote, "
+     "and an even number of voters survives no more losses than one voter less"},
+    {PEER "controller.quorum.voters=a:1,b:1,c:1,d:1,e:1,f:1,g:1",
+     "controller.quorum.bootstrap.servers=a:1,b:1,c:1,d:1,e:1,f:1,g:1 (test.properties:3): expected 1, 3 or 5 addresses: "
+     "these brokers vote, and an even number of voters survives no more losses than one voter less"},
+    {PEER "controller.quorum.bootstrap.servers=a:1,b:1,a:1",
+     "controller.quorum.bootstrap.servers=a:1 (test.properties:3): the address was used before"},
+    {PEER "controller.quorum.bootstrap.servers=a",
+     "controller.quorum.bootstrap.servers=a (test.properties:3): expected host:port"},
+    {PEER "controller.quorum.bootstrap.servers=:1",
+     "controller.quorum.bootstrap.servers=:1 (test.properties:3): expected host:port"},
+    {PEER "controller.quorum.bootstrap.servers=a:0",
+     "controller.quorum.bootstrap.servers=a:0 (test.properties:3): expected host:port"},
+    {PEER "controller.quorum.voters=x@a:1",
+     "controller.quorum.bootstrap.servers=x@a:1 (test.properties:3): expected host:port"},
+    {"broker.session.timeout.ms=1999",
+     "broker.session.timeout.ms=1999 (test.properties:1): expected an integer from 2000 to 2147483647"},
     {"advertised.listeners=OUT://h:1",
      "advertised.listeners=OUT://h:1 (test.properties:1): listeners does not have this name"},
     {"advertised.listeners=PLAINTEXT://0.0.0.0:1",
-     "advertised.listeners=PLAINTEXT://0.0.0.0:1 (test.properties:1): no client can connect to this host"},
+     "advertised.listeners=PLAINTEXT://0.0.0.0:1 (test.properties:1): nobody can connect to this host"},
     {"advertised.listeners=PLAINTEXT://h:0", "advertised.listeners=PLAINTEXT://h:0 (test.properties:1): expected "
                                              "NAME://host:port with a port from 1 to 65535"},
     {"advertised.listeners=PLAINTEXT://h:1,PLAINTEXT://h:2",
@@ -296,8 +381,7 @@ START_TEST(misleading_keys_are_refused)
 {
     static const char *const names[] = {
         "zookeeper.connect",
-        "controller.quorum.voters",
-        "controller.quorum.bootstrap.servers",
+        "controller.quorum.election.timeout.ms",
         "ssl.truststore.password",
         "sasl.jaas.config",
         "sasl.mechanism.inter.broker.protocol",
@@ -549,6 +633,8 @@ static Suite *options_suite(void)
     tcase_add_test(decoded, defaults_are_decoded);
     tcase_add_test(decoded, settings_are_decoded);
     tcase_add_loop_test(decoded, listeners_are_decoded, 0, (int)array_count(listener_cases));
+    tcase_add_test(decoded, brokers_listener_and_seeds_are_decoded);
+    tcase_add_test(decoded, brokers_listener_advertises_its_host);
     tcase_add_loop_test(decoded, topics_inherit, 0, (int)array_count(inherit_cases));
     suite_add_tcase(suite, decoded);
     TCase *refused = tcase_create("refused");
