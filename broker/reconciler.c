@@ -70,6 +70,26 @@ static void on_created(struct replica_create *req, enum err err)
     mem_free(creation);
 }
 
+/* Whether this server is one of those that the group was made with. All others join with nothing: the leader adds
+ * them. */
+static bool is_founder(const struct store_partition *partition, uint64_t server)
+{
+    for (size_t i = 0; i < partition->server_count; i++) {
+        if (partition->servers[i] == server) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void founding_membership(const struct store_partition *partition, struct membership *membership)
+{
+    membership->count = (unsigned)partition->server_count;
+    for (size_t i = 0; i < partition->server_count; i++) {
+        membership->servers[i] = (struct replica_server){partition->servers[i], true};
+    }
+}
+
 static void create(struct reconciler *reconciler, const struct store_topic *topic, int32_t index,
                    const struct store_partition *partition)
 {
@@ -81,10 +101,11 @@ static void create(struct reconciler *reconciler, const struct store_topic *topi
     creation->create = (struct replica_create){.type = GROUP_PARTITION,
                                                .group = partition->group,
                                                .description = dynbuf_bytes(&creation->description),
-                                               .term = partition->bootstrap_term,
                                                .cb = on_created};
-    creation->create.membership.count = 1;
-    creation->create.membership.servers[0] = (struct replica_server){reconciler->shard->broker->server_id, true};
+    if (is_founder(partition, reconciler->shard->broker->server_id)) {
+        founding_membership(partition, &creation->create.membership);
+        creation->create.term = partition->bootstrap_term;
+    }
     map_put(&reconciler->creating, partition->group, creation);
     replicas_create(reconciler->shard->replicas, &creation->create);
 }

@@ -119,24 +119,28 @@ static bool uuid_from_record(const ProtobufCBinaryData *data, struct uuid *id)
     return true;
 }
 
-static enum err put_partition(struct kv_txn *txn, struct store_state *state, const struct uuid *id, int32_t index,
-                              const Balsa__Record__Assignment *assignment)
+static enum err put_partition_value(struct kv_txn *txn, const struct uuid *id, int32_t index,
+                                    const struct partition_value *partition)
 {
-    uint8_t value[PARTITION_VALUE_HEAD_SIZE + sizeof(int32_t) * REPLICA_SERVER_COUNT_MAX];
+    uint8_t value[PARTITION_VALUE_SIZE_MAX];
+    size_t size = partition_value_encode(partition, value);
+    return put(txn, key_partition(id, index), (struct bytes){value, size});
+}
+
+static enum err put_new_partition(struct kv_txn *txn, struct store_state *state, const struct uuid *id, int32_t index,
+                                  const Balsa__Record__Assignment *assignment)
+{
     uint8_t place[sizeof(id->bytes) + sizeof(int32_t)];
     struct writer writer;
-    uint64_t group = state->next_group++;
+    struct partition_value partition = {.group = state->next_group++, .bootstrap_term = state->term_floor + 1};
 
     assert(assignment->n_replicas <= REPLICA_SERVER_COUNT_MAX);
-    writer_init(&writer, value, sizeof(value));
-    write_u64(&writer, group);
-    write_u64(&writer, state->term_floor + 1);
-    write_u16(&writer, (uint16_t)assignment->n_replicas);
-    for (size_t i = 0; i < assignment->n_replicas; i++) {
-        write_i32(&writer, assignment->replicas[i]);
-    }
-    assert(writer.err == OK);
-    enum err err = put(txn, key_partition(id, index), (struct bytes){value, writer_size(&writer)});
+    assert(assignment->n_servers == assignment->n_replicas);
+    partition.replica_count = (uint8_t)assignment->n_replicas;
+    partition.server_count = (uint8_t)assignment->n_servers;
+    memcpy(partition.replicas, assignment->replicas, assignment->n_replicas * sizeof(int32_t));
+    memcpy(partition.servers, assignment->servers, assignment->n_servers * sizeof(uint64_t));
+    enum err err = put_partition_value(txn, id, index, &partition);
     if (err != OK) {
         return err;
     }
@@ -145,7 +149,7 @@ static enum err put_partition(struct kv_txn *txn, struct store_state *state, con
     write_i32(&writer, index);
     assert(writer.err == OK);
     state->partition_count++;
-    return put(txn, key_group(group), (struct bytes){place, sizeof(place)});
+    return put(txn, key_group(partition.group), (struct bytes){place, sizeof(place)});
 }
 
 static bool assignments_are_valid(Balsa__Record__Assignment **assignments, size_t count, struct apply_result *result)
@@ -154,6 +158,11 @@ static bool assignments_are_valid(Balsa__Record__Assignment **assignments, size_
         if (assignments[i]->n_replicas == 0 || assignments[i]->n_replicas > REPLICA_SERVER_COUNT_MAX) {
             refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "partition %zu has %zu replicas, 1 to %d are possible", i,
                    assignments[i]->n_replicas, REPLICA_SERVER_COUNT_MAX);
+            return false;
+        }
+        if (assignments[i]->n_servers != assignments[i]->n_replicas) {
+            refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "partition %zu has %zu replicas on %zu servers", i,
+                   assignments[i]->n_replicas, assignments[i]->n_servers);
             return false;
         }
     }
@@ -178,6 +187,41 @@ static enum err apply_cluster_created(struct kv_txn *txn, struct store_state *st
     return OK;
 }
 
+static enum err put_broker(struct kv_txn *txn, const Balsa__Record__BrokerValue *broker)
+{
+    size_t size = balsa__record__broker_value__get_packed_size(broker);
+    uint8_t *packed = mem_alloc(size);
+    balsa__record__broker_value__pack(broker, packed);
+    enum err err = put(txn, key_broker(broker->registered->id), (struct bytes){packed, size});
+    mem_free(packed);
+    return err;
+}
+
+/* Caller frees with balsa__record__broker_value__free_unpacked(). */
+static enum err get_broker(struct kv_txn *txn, int32_t id, Balsa__Record__BrokerValue **broker)
+{
+    struct bytes value;
+    enum err err = get(txn, key_broker(id), &value);
+    if (err != OK) {
+        return err;
+    }
+    *broker = balsa__record__broker_value__unpack(NULL, value.size, value.data);
+    return *broker != NULL && (*broker)->registered != NULL ? OK : ERR_CORRUPT;
+}
+
+/* A broker that registers again, with an emptied disk or not, is drained if it was; a new one is active. */
+static enum err get_broker_state(struct kv_txn *txn, int32_t id, Balsa__Record__BrokerState *state)
+{
+    Balsa__Record__BrokerValue *broker;
+    enum err err = get_broker(txn, id, &broker);
+    *state = BALSA__RECORD__BROKER_STATE__BROKER_ACTIVE;
+    if (err == OK) {
+        *state = broker->state;
+        balsa__record__broker_value__free_unpacked(broker, NULL);
+    }
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
 static enum err apply_broker_registered(struct kv_txn *txn, struct store_state *state,
                                         const Balsa__Record__BrokerRegistered *record, struct apply_changes *changes,
                                         struct apply_result *result)
@@ -187,11 +231,10 @@ static enum err apply_broker_registered(struct kv_txn *txn, struct store_state *
         refuse(result, KAFKA_INVALID_REQUEST, "an incarnation has 16 bytes");
         return OK;
     }
-    size_t size = balsa__record__broker_registered__get_packed_size(record);
-    uint8_t *packed = mem_alloc(size);
-    balsa__record__broker_registered__pack(record, packed);
-    enum err err = put(txn, key_broker(record->id), (struct bytes){packed, size});
-    mem_free(packed);
+    Balsa__Record__BrokerValue value = BALSA__RECORD__BROKER_VALUE__INIT;
+    value.registered = (Balsa__Record__BrokerRegistered *)(uintptr_t)record; /* packed only */
+    enum err err = get_broker_state(txn, record->id, &value.state);
+    err = err == OK ? put_broker(txn, &value) : err;
     changes_add(changes, (struct metadata_change){.kind = METADATA_BROKER_CHANGED, .broker = record->id});
     return err;
 }
@@ -216,6 +259,16 @@ static enum err apply_topic_created(struct kv_txn *txn, struct store_state *stat
     if (err != ERR_NOT_FOUND) {
         return err;
     }
+    err = get(txn, key_topic_folded(name), &value);
+    if (err == OK) {
+        refuse(result, KAFKA_INVALID_TOPIC_EXCEPTION, "Topic '%.*s' collides with existing topic: %.*s",
+               (int)(name.size < 50 ? name.size : 50), record->name, (int)(value.size < 50 ? value.size : 50),
+               (const char *)value.data);
+        return OK;
+    }
+    if (err != ERR_NOT_FOUND) {
+        return err;
+    }
     if (record->n_assignments == 0 || record->n_assignments > TOPIC_PARTITION_COUNT_MAX ||
         state->partition_count + record->n_assignments > CLUSTER_PARTITION_COUNT_MAX) {
         refuse(result, KAFKA_INVALID_PARTITIONS,
@@ -227,8 +280,9 @@ static enum err apply_topic_created(struct kv_txn *txn, struct store_state *stat
         return OK;
     }
     err = put(txn, key_topic_name(name), (struct bytes){id.bytes, sizeof(id.bytes)});
+    err = err == OK ? put(txn, key_topic_folded(name), name) : err;
     for (size_t i = 0; err == OK && i < record->n_assignments; i++) {
-        err = put_partition(txn, state, &id, (int32_t)i, record->assignments[i]);
+        err = put_new_partition(txn, state, &id, (int32_t)i, record->assignments[i]);
     }
     if (err != OK) {
         return err;
@@ -244,6 +298,12 @@ static enum err apply_topic_created(struct kv_txn *txn, struct store_state *stat
     return put_topic(txn, &topic);
 }
 
+static enum err erase_moving(struct kv_txn *txn, const struct uuid *id, int32_t index)
+{
+    enum err err = erase(txn, key_moving(id, index));
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
 /* Deletes the topic's partitions and hands their groups to the reconciler through `groups` (owned by the change). */
 static enum err delete_partitions(struct kv_txn *txn, struct store_state *state, const struct uuid *id, uint32_t count,
                                   uint64_t **groups)
@@ -256,6 +316,7 @@ static enum err delete_partitions(struct kv_txn *txn, struct store_state *state,
         err = err == OK ? partition_value_group(value, &group) : err;
         err = err == OK ? erase(txn, key_partition(id, (int32_t)i)) : err;
         err = err == OK ? erase(txn, key_group(group)) : err;
+        err = err == OK ? erase_moving(txn, id, (int32_t)i) : err;
         if (err != OK) {
             return err;
         }
@@ -283,6 +344,7 @@ static enum err apply_topic_deleted(struct kv_txn *txn, struct store_state *stat
     }
     err = delete_partitions(txn, state, &id, topic->partition_count, &groups);
     err = err == OK ? erase(txn, key_topic_name(bytes_from_text(topic->name))) : err;
+    err = err == OK ? erase(txn, key_topic_folded(bytes_from_text(topic->name))) : err;
     err = err == OK ? erase(txn, key_topic(&id)) : err;
     changes_add(changes, (struct metadata_change){.kind = METADATA_TOPIC_DELETED,
                                                   .topic = id,
@@ -320,7 +382,7 @@ static enum err apply_partitions_added(struct kv_txn *txn, struct store_state *s
                TOPIC_PARTITION_COUNT_MAX, CLUSTER_PARTITION_COUNT_MAX);
     } else if (assignments_are_valid(record->assignments, record->n_assignments, result)) {
         for (size_t i = 0; err == OK && i < record->n_assignments; i++) {
-            err = put_partition(txn, state, &id, (int32_t)(record->old_count + i), record->assignments[i]);
+            err = put_new_partition(txn, state, &id, (int32_t)(record->old_count + i), record->assignments[i]);
         }
         topic->partition_count += (uint32_t)record->n_assignments;
         err = err == OK ? put_topic(txn, topic) : err;

@@ -105,28 +105,56 @@ static void item_go(struct item *item, const Balsa__Record__Record *record)
 
 /* ---- Choosing replicas ---- */
 
+/* The brokers registered, in order of their ids; `usable` are those that get new replicas: alive and not draining. */
 struct broker_list {
-    struct placement_broker brokers[1024];
-    size_t count;
+    struct controller *controller;
+    struct {
+        int32_t id;
+        uint64_t server;
+    } known[CLUSTER_BROKER_COUNT_MAX];
+    size_t known_count;
+    struct placement_broker usable[CLUSTER_BROKER_COUNT_MAX];
+    size_t usable_count;
 };
 
 static bool collect_broker(void *context, const struct store_broker *broker)
 {
     struct broker_list *list = context;
-    if (list->count < array_count(list->brokers)) {
-        list->brokers[list->count++] = (struct placement_broker){.id = broker->id, .rack = broker->rack};
+    const struct controller_params *params = &list->controller->params;
+    if (list->known_count == array_count(list->known)) {
+        return false;
+    }
+    list->known[list->known_count].id = broker->id;
+    list->known[list->known_count++].server = broker->server_id;
+    if (!broker->is_draining && (params->is_alive == NULL || params->is_alive(params->owner, broker->id))) {
+        list->usable[list->usable_count++] = (struct placement_broker){.id = broker->id, .rack = broker->rack};
     }
     return true;
 }
 
-static bool broker_exists(const struct broker_list *list, int32_t id)
+/* NULL: it does not stand in the arena. */
+static struct broker_list *brokers_collect(struct controller *controller, struct arena *arena)
 {
-    for (size_t i = 0; i < list->count; i++) {
-        if (list->brokers[i].id == id) {
-            return true;
+    struct broker_list *brokers = arena_alloc(arena, sizeof(*brokers));
+    if (brokers != NULL) {
+        brokers->controller = controller;
+        brokers->known_count = 0;
+        brokers->usable_count = 0;
+    }
+    bool is_read =
+        brokers != NULL && store_brokers_each(controller->params.reader, arena, brokers, collect_broker) == OK;
+    return is_read ? brokers : NULL;
+}
+
+/* 0: not registered. */
+static uint64_t broker_server(const struct broker_list *list, int32_t id)
+{
+    for (size_t i = 0; i < list->known_count; i++) {
+        if (list->known[i].id == id) {
+            return list->known[i].server;
         }
     }
-    return false;
+    return 0;
 }
 
 static bool assignment_is_valid(const struct broker_list *brokers, const int32_t *replicas, size_t count,
@@ -138,7 +166,7 @@ static bool assignment_is_valid(const struct broker_list *brokers, const int32_t
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        if (!broker_exists(brokers, replicas[i])) {
+        if (broker_server(brokers, replicas[i]) == 0) {
             refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "Broker %d of the assignment does not exist.",
                    replicas[i]);
             return false;
@@ -154,27 +182,39 @@ static bool assignment_is_valid(const struct broker_list *brokers, const int32_t
     return true;
 }
 
+/* The Raft servers of these brokers, all of them registered. */
+static uint64_t *servers_of(const struct broker_list *brokers, struct arena *arena, const int32_t *replicas,
+                            size_t count)
+{
+    uint64_t *servers = arena_alloc(arena, count * sizeof(*servers));
+    for (size_t i = 0; servers != NULL && i < count; i++) {
+        servers[i] = broker_server(brokers, replicas[i]);
+    }
+    return servers;
+}
+
 /* Builds `count` assignments in the arena: the ones given (arrays may be NULL: placement decides). NULL on refusal. */
 static Balsa__Record__Assignment **assignments_build(struct controller *controller, struct arena *arena, int32_t first,
                                                      int32_t count, int16_t factor, const int32_t *const *given,
                                                      const size_t *given_sizes, struct controller_result *result)
 {
-    struct broker_list *brokers = arena_alloc(arena, sizeof(*brokers));
+    struct broker_list *brokers = brokers_collect(controller, arena);
     Balsa__Record__Assignment **list = arena_alloc(arena, (size_t)count * sizeof(*list));
     Balsa__Record__Assignment *items = arena_alloc(arena, (size_t)count * sizeof(*items));
     int32_t *placed = NULL;
-    if (brokers == NULL || list == NULL || items == NULL ||
-        store_brokers_each(controller->params.reader, arena, brokers, collect_broker) != OK) {
+    if (brokers == NULL || list == NULL || items == NULL) {
         refuse(result, KAFKA_UNKNOWN_SERVER_ERROR, "The request is too large to be planned.");
         return NULL;
     }
     if (given == NULL) {
         placed = factor > 0 ? arena_alloc(arena, (size_t)count * (size_t)factor * sizeof(*placed)) : NULL;
-        if (placed == NULL || placement_assign(brokers->brokers, brokers->count, controller->placement_seed, first,
-                                               count, factor, placed) != OK) {
-            refuse(result, KAFKA_INVALID_REPLICATION_FACTOR,
-                   "Replication factor %d: it must be 1 to the number of brokers, which is %zu.", factor,
-                   brokers->count);
+        if (placed == NULL || placement_assign(brokers->usable, brokers->usable_count, controller->placement_seed,
+                                               first, count, factor, placed) != OK) {
+            refuse(
+                result, KAFKA_INVALID_REPLICATION_FACTOR,
+                "Unable to replicate the partition %d time(s): The target replication factor of %d cannot be reached "
+                "because only %zu of %zu registered broker(s) are alive and not being drained.",
+                factor, factor, brokers->usable_count, brokers->known_count);
             return NULL;
         }
     }
@@ -186,6 +226,12 @@ static Balsa__Record__Assignment **assignments_build(struct controller *controll
             return NULL;
         }
         items[i].replicas = (int32_t *)(uintptr_t)replicas; /* packed only */
+        items[i].n_servers = items[i].n_replicas;
+        items[i].servers = servers_of(brokers, arena, replicas, items[i].n_servers);
+        if (items[i].servers == NULL) {
+            refuse(result, KAFKA_UNKNOWN_SERVER_ERROR, "The request is too large to be planned.");
+            return NULL;
+        }
         list[i] = &items[i];
     }
     return list;
@@ -228,6 +274,7 @@ static bool create_resolve(struct controller *controller, const struct controlle
                            int16_t *factor, struct controller_result *result)
 {
     struct uuid existing;
+    struct bytes other;
     const char *cause = topic_name_fault(topic->name);
     *count = topic->partition_count == -1 ? controller->params.partitions_default : topic->partition_count;
     *factor =
@@ -237,6 +284,10 @@ static bool create_resolve(struct controller *controller, const struct controlle
     } else if (store_topic_id(controller->params.reader, topic->name, &existing) == OK) {
         refuse(result, KAFKA_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
                (int)(topic->name.size < 120 ? topic->name.size : 120), (const char *)topic->name.data);
+    } else if (store_topic_colliding(controller->params.reader, topic->name, &other) == OK) {
+        refuse(result, KAFKA_INVALID_TOPIC_EXCEPTION, "Topic '%.*s' collides with existing topic: %.*s",
+               (int)(topic->name.size < 70 ? topic->name.size : 70), (const char *)topic->name.data,
+               (int)(other.size < 70 ? other.size : 70), (const char *)other.data);
     } else if (*count < 1 || *count > TOPIC_PARTITION_COUNT_MAX) {
         refuse(result, KAFKA_INVALID_PARTITIONS, "Number of partitions was set to %d, it must be 1 to %d.", *count,
                TOPIC_PARTITION_COUNT_MAX);

@@ -18,6 +18,8 @@ struct controller_params {
     int16_t replication_factor_default;  /* default.replication.factor */
     /* Highest term known of a group, for TopicDeleted.term_floor. */
     uint64_t (*group_term)(void *owner, uint64_t group);
+    /* Whether broker `node` was heard of lately: new replicas go to such brokers only. NULL: all are. */
+    bool (*is_alive)(void *owner, int32_t node);
     void *owner;
 };
 struct controller *controller_open(const struct controller_params *params);

@@ -249,6 +249,13 @@ static enum err load_state(struct metadata *metadata, struct errmsg *msg)
     }
     err = apply_load_state(txn, &metadata->state);
     kv_abort(txn);
+    if (err == ERR_UNSUPPORTED) {
+        return fail(
+            msg, err,
+            "%s/data.mdb was written by another version of Balsa in a format that this one does not read; start "
+            "that version, or move the data directory away to start with nothing",
+            store_path(metadata->store));
+    }
     return err == OK ? OK : fail(msg, err, "metadata store: the state record does not decode");
 }
 

@@ -237,6 +237,14 @@ enum err store_topic_id(struct store_reader *reader, struct bytes name, struct u
     return OK;
 }
 
+enum err store_topic_colliding(struct store_reader *reader, struct bytes name, struct bytes *other)
+{
+    if (name.size == 0 || name.size > TOPIC_NAME_SIZE_MAX) {
+        return ERR_NOT_FOUND;
+    }
+    return read_value(reader, key_topic_folded(name), other);
+}
+
 enum err store_topic_by_name(struct store_reader *reader, struct arena *arena, struct bytes name,
                              struct store_topic *topic)
 {
@@ -255,16 +263,6 @@ enum err store_topic_name(struct store_reader *reader, struct arena *arena, cons
     return err;
 }
 
-/* The group stands first in the value, fixed in size, so that the hot path needs no decoding. */
-enum err partition_value_group(struct bytes value, uint64_t *group)
-{
-    if (value.size < PARTITION_VALUE_HEAD_SIZE) {
-        return ERR_CORRUPT;
-    }
-    *group = be64_get(value.data);
-    return OK;
-}
-
 enum err store_partition_group(struct store_reader *reader, const struct uuid *id, int32_t index, uint64_t *group)
 {
     struct bytes value;
@@ -272,30 +270,43 @@ enum err store_partition_group(struct store_reader *reader, const struct uuid *i
     return err == OK ? partition_value_group(value, group) : err;
 }
 
+static void *arena_clone(struct arena *arena, const void *data, size_t size)
+{
+    void *copy = arena_alloc(arena, size > 0 ? size : 1);
+    if (copy != NULL && size > 0) {
+        memcpy(copy, data, size);
+    }
+    return copy;
+}
+
+static enum err partition_from_value(struct bytes value, struct arena *arena, struct store_partition *partition)
+{
+    struct partition_value decoded;
+    enum err err = partition_value_decode(value, &decoded);
+    if (err != OK) {
+        return err;
+    }
+    *partition = (struct store_partition){.group = decoded.group,
+                                          .bootstrap_term = decoded.bootstrap_term,
+                                          .replica_count = decoded.replica_count,
+                                          .target_count = decoded.target_count,
+                                          .leaving_count = decoded.leaving_count,
+                                          .server_count = decoded.server_count};
+    partition->replicas = arena_clone(arena, decoded.replicas, decoded.replica_count * sizeof(int32_t));
+    partition->target = arena_clone(arena, decoded.target, decoded.target_count * sizeof(int32_t));
+    partition->leaving = arena_clone(arena, decoded.leaving, decoded.leaving_count * sizeof(int32_t));
+    partition->servers = arena_clone(arena, decoded.servers, decoded.server_count * sizeof(uint64_t));
+    bool is_whole = partition->replicas != NULL && partition->target != NULL && partition->leaving != NULL &&
+                    partition->servers != NULL;
+    return is_whole ? OK : ERR_TOO_LARGE;
+}
+
 enum err store_partition(struct store_reader *reader, struct arena *arena, const struct uuid *id, int32_t index,
                          struct store_partition *partition)
 {
     struct bytes value;
-    struct reader cursor;
     enum err err = read_value(reader, key_partition(id, index), &value);
-    if (err != OK) {
-        return err;
-    }
-    reader_init(&cursor, value);
-    partition->group = read_u64(&cursor);
-    partition->bootstrap_term = read_u64(&cursor);
-    partition->replica_count = read_u16(&cursor);
-    if (cursor.err != OK || cursor.left != partition->replica_count * sizeof(int32_t)) {
-        return ERR_CORRUPT;
-    }
-    partition->replicas = arena_alloc(arena, cursor.left > 0 ? cursor.left : 1);
-    if (partition->replicas == NULL) {
-        return ERR_TOO_LARGE;
-    }
-    for (size_t i = 0; i < partition->replica_count; i++) {
-        partition->replicas[i] = read_i32(&cursor);
-    }
-    return OK;
+    return err == OK ? partition_from_value(value, arena, partition) : err;
 }
 
 enum err store_group(struct store_reader *reader, uint64_t group, struct uuid *id, int32_t *index)
@@ -320,14 +331,16 @@ static enum err broker_from_value(struct bytes value, struct arena *arena, struc
 {
     struct decode_memory memory = {.arena = arena};
     ProtobufCAllocator allocator = {decode_alloc, decode_free, &memory};
-    Balsa__Record__BrokerRegistered *decoded =
-        balsa__record__broker_registered__unpack(&allocator, value.size, value.data);
+    Balsa__Record__BrokerValue *whole = balsa__record__broker_value__unpack(&allocator, value.size, value.data);
     if (memory.is_full) {
         return ERR_TOO_LARGE;
     }
-    if (decoded == NULL || decoded->incarnation.len != sizeof(broker->incarnation)) {
+    if (whole == NULL || whole->registered == NULL ||
+        whole->registered->incarnation.len != sizeof(broker->incarnation)) {
         return ERR_CORRUPT;
     }
+    const Balsa__Record__BrokerRegistered *decoded = whole->registered;
+    broker->is_draining = whole->state == BALSA__RECORD__BROKER_STATE__BROKER_DRAINING;
     broker->id = decoded->id;
     broker->server_id = decoded->server_id;
     memcpy(broker->incarnation, decoded->incarnation.data, sizeof(broker->incarnation));

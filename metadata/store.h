@@ -2,10 +2,12 @@
  *
  * Tables (first byte of the key; integers big-endian, so that keys sort):
  *   'v'                          store version, applied index, cluster id, counters
- *   'b' broker id i32            BrokerRegistered
+ *   'b' broker id i32            BrokerValue
  *   't' name                     topic id (16 bytes)
+ *   'n' name, '.' as '_'         name of the topic that has it: no other may (Kafka's metrics cannot tell them apart)
  *   'i' topic id                 TopicValue
- *   'p' topic id, index i32      group u64, bootstrap term u64, replica count u16, broker ids i32
+ *   'p' topic id, index i32      struct partition_value (metadata/tables.h)
+ *   'm' topic id, index i32      nothing: partitions of 'p' with a target or somebody leaving
  *   'g' group u64                topic id, index i32
  * Runs on:  a `store` belongs to the process; a `store_reader` to one shard, its snapshot is renewed once a loop turn.
  *           What a reader returns borrows from the snapshot: valid until the end of the turn. Decoded values live in
@@ -48,8 +50,14 @@ struct store_topic {
 struct store_partition {
     uint64_t group;
     uint64_t bootstrap_term;
-    int32_t *replicas;
+    int32_t *replicas;        /* brokers, the preferred leader first */
     size_t replica_count;
+    int32_t *target;          /* what replicas are to become */
+    size_t target_count;      /* 0: not moving */
+    int32_t *leaving;         /* in neither, but may still be members: of a target that was cancelled or replaced */
+    size_t leaving_count;
+    uint64_t *servers;        /* members that the Raft group was made with, as voters */
+    size_t server_count;      /* 0: the partition has been moved; who has no replica yet joins with nothing */
 };
 struct store_endpoint {
     struct bytes listener;
@@ -61,6 +69,7 @@ struct store_broker {
     uint64_t server_id;
     uint8_t incarnation[16];
     struct bytes rack;
+    bool is_draining;         /* to be emptied: gets no new replicas */
     struct store_endpoint *endpoints;
     size_t endpoint_count;
 };
@@ -74,6 +83,8 @@ MUST_CHECK enum err store_topic_by_id(struct store_reader *reader, struct arena 
                                       struct store_topic *topic);
 /* cheap: one get */
 MUST_CHECK enum err store_topic_id(struct store_reader *reader, struct bytes name, struct uuid *id);
+/* The existing topic, `name` or another, that a topic `name` would collide with (metadata/topic_name.h). */
+MUST_CHECK enum err store_topic_colliding(struct store_reader *reader, struct bytes name, struct bytes *other);
 MUST_CHECK enum err store_topic_name(struct store_reader *reader, struct arena *arena, const struct uuid *id,
                                      struct bytes *name);
 MUST_CHECK enum err store_partition(struct store_reader *reader, struct arena *arena, const struct uuid *id,

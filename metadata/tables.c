@@ -3,6 +3,7 @@
 #include "metadata/tables.h"
 #include "base/assert.h"
 #include "base/limits.h"
+#include "metadata/topic_name.h"
 #include <string.h>
 
 static_assert(TOPIC_NAME_SIZE_MAX + 1 <= TABLE_KEY_SIZE_MAX, "a topic name fits in a key");
@@ -54,6 +55,15 @@ struct table_key key_topic_name(struct bytes name)
     return key;
 }
 
+struct table_key key_topic_folded(struct bytes name)
+{
+    struct table_key key = key_table('n');
+    assert(name.size <= TOPIC_NAME_SIZE_MAX);
+    key_add(&key, name.data, name.size);
+    topic_name_fold(key.data + 1, name.size);
+    return key;
+}
+
 struct table_key key_topic(const struct uuid *id)
 {
     struct table_key key = key_table('i');
@@ -75,6 +85,13 @@ struct table_key key_partition(const struct uuid *id, int32_t index)
     return key;
 }
 
+struct table_key key_moving(const struct uuid *id, int32_t index)
+{
+    struct table_key key = key_partition(id, index);
+    key.data[0] = 'm';
+    return key;
+}
+
 struct table_key key_group(uint64_t group)
 {
     struct table_key key = key_table('g');
@@ -82,6 +99,80 @@ struct table_key key_group(uint64_t group)
     be64_put(field, group);
     key_add(&key, field, sizeof(field));
     return key;
+}
+
+static void write_brokers(struct writer *writer, const int32_t *brokers, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        write_i32(writer, brokers[i]);
+    }
+}
+
+static void read_brokers(struct reader *reader, int32_t *brokers, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        brokers[i] = read_i32(reader);
+    }
+}
+
+static bool counts_fit(const struct partition_value *value)
+{
+    return value->replica_count <= REPLICA_SERVER_COUNT_MAX && value->target_count <= REPLICA_SERVER_COUNT_MAX &&
+           value->leaving_count <= REPLICA_SERVER_COUNT_MAX && value->server_count <= REPLICA_SERVER_COUNT_MAX;
+}
+
+size_t partition_value_encode(const struct partition_value *value, uint8_t out[PARTITION_VALUE_SIZE_MAX])
+{
+    struct writer writer;
+    assert(counts_fit(value));
+    writer_init(&writer, out, PARTITION_VALUE_SIZE_MAX);
+    write_u64(&writer, value->group);
+    write_u64(&writer, value->bootstrap_term);
+    write_u8(&writer, value->replica_count);
+    write_u8(&writer, value->target_count);
+    write_u8(&writer, value->leaving_count);
+    write_u8(&writer, value->server_count);
+    assert(writer_size(&writer) == PARTITION_VALUE_HEAD_SIZE);
+    write_brokers(&writer, value->replicas, value->replica_count);
+    write_brokers(&writer, value->target, value->target_count);
+    write_brokers(&writer, value->leaving, value->leaving_count);
+    for (unsigned i = 0; i < value->server_count; i++) {
+        write_u64(&writer, value->servers[i]);
+    }
+    assert(writer.err == OK);
+    return writer_size(&writer);
+}
+
+enum err partition_value_decode(struct bytes bytes, struct partition_value *value)
+{
+    struct reader reader;
+    reader_init(&reader, bytes);
+    value->group = read_u64(&reader);
+    value->bootstrap_term = read_u64(&reader);
+    value->replica_count = read_u8(&reader);
+    value->target_count = read_u8(&reader);
+    value->leaving_count = read_u8(&reader);
+    value->server_count = read_u8(&reader);
+    if (reader.err != OK || !counts_fit(value)) {
+        return ERR_CORRUPT;
+    }
+    read_brokers(&reader, value->replicas, value->replica_count);
+    read_brokers(&reader, value->target, value->target_count);
+    read_brokers(&reader, value->leaving, value->leaving_count);
+    for (unsigned i = 0; i < value->server_count; i++) {
+        value->servers[i] = read_u64(&reader);
+    }
+    return reader.err == OK && reader.left == 0 ? OK : ERR_CORRUPT;
+}
+
+/* The group stands first in the value, fixed in size, so that the hot path needs no decoding. */
+enum err partition_value_group(struct bytes value, uint64_t *group)
+{
+    if (value.size < PARTITION_VALUE_HEAD_SIZE) {
+        return ERR_CORRUPT;
+    }
+    *group = be64_get(value.data);
+    return OK;
 }
 
 void store_state_encode(const struct store_state *state, uint8_t out[STORE_STATE_SIZE])

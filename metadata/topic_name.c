@@ -33,15 +33,9 @@ static uint8_t folded(uint8_t c)
     return c == '.' ? '_' : c;
 }
 
-bool topic_names_collide(struct bytes a, struct bytes b)
+void topic_name_fold(uint8_t *name, size_t size)
 {
-    if (a.size != b.size) {
-        return false;
+    for (size_t i = 0; i < size; i++) {
+        name[i] = folded(name[i]);
     }
-    for (size_t i = 0; i < a.size; i++) {
-        if (folded(a.data[i]) != folded(b.data[i])) {
-            return false;
-        }
-    }
-    return true;
 }

@@ -5,5 +5,6 @@
 
 /* NULL: valid; else the cause as a static sentence. */
 const char *topic_name_fault(struct bytes name);
-/* Names that differ only in '.' and '_' collide in the names of metrics; Kafka refuses the second. */
-bool topic_names_collide(struct bytes a, struct bytes b);
+/* Names that differ only in '.' and '_' collide in the names of metrics; Kafka refuses the second. Makes such names the
+ * same, in place. */
+void topic_name_fold(uint8_t *name, size_t size);
