@@ -4,6 +4,7 @@ A test is a script tests/integration/test_<name>.py: it makes checks with check(
 finish(). BALSAD names the binary (default: the release build); KEEP=1 keeps data directories of failing tests.
 """
 import os
+import random
 import re
 import shutil
 import signal
@@ -53,9 +54,15 @@ def have(program):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port below those that the kernel gives to outgoing connections, so that nobody takes it while its broker is down."""
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("0.0.0.0", port))
+                return port
+            except OSError:
+                continue
 
 
 def wait_until(condition, timeout_s, step_s=0.01):
@@ -71,7 +78,8 @@ def wait_until(condition, timeout_s, step_s=0.01):
 class Broker:
     """One balsad on a free port of 127.0.0.1, its data in a directory of its own."""
 
-    def __init__(self, shards=1, data=None, settings=None, command=None, env=None):
+    def __init__(self, shards=1, data=None, settings=None, command=None, env=None, host="127.0.0.1"):
+        self.host = host
         self.port = free_port()
         self.owns_data = data is None
         self.data = data or tempfile.mkdtemp(prefix="balsa-test-")
@@ -84,12 +92,12 @@ class Broker:
 
     @property
     def address(self):
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def args(self):
         settings = {
             "log.dirs": self.data,
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "listeners": f"PLAINTEXT://{self.address}",
             "balsa.shards": self.shards,
             **self.settings,
         }
@@ -112,7 +120,7 @@ class Broker:
         if self.process.poll() is not None:
             raise RuntimeError(f"broker ended with code {self.process.returncode}:\n{self.log_tail()}")
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            socket.create_connection((self.host, self.port), timeout=1).close()
             return True
         except OSError:
             return False
@@ -120,6 +128,15 @@ class Broker:
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
 
     def stop(self, timeout_s=20):
         """A clean stop; returns the exit code."""
@@ -130,6 +147,11 @@ class Broker:
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
             return int(re.search(r"VmRSS:\s+(\d+) kB", status.read()).group(1))
 
+    def cpu_seconds(self):
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def log_tail(self, lines=30):
         try:
             with open(self.log_path, encoding="utf-8", errors="replace") as log:
@@ -138,7 +160,7 @@ class Broker:
             return ""
 
     def remove(self):
-        if self.process is not None and self.process.poll() is None:
+        if self.is_running():
             self.kill()
         if self.owns_data and not (os.environ.get("KEEP") and _failed):
             shutil.rmtree(self.data, ignore_errors=True)

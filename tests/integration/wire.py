@@ -87,8 +87,8 @@ def batches(data):
 class Client:
     """One connection."""
 
-    def __init__(self, port, timeout_s=20):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+    def __init__(self, port, timeout_s=20, host="127.0.0.1"):
+        self.socket = socket.create_connection((host, port), timeout=timeout_s)
 
     def close(self):
         self.socket.close()
