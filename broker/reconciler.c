@@ -224,7 +224,7 @@ void reconciler_remove(struct reconciler *reconciler, const uint64_t *groups, si
         }
         struct removal *removal = mem_alloc(sizeof(*removal));
         removal->reconciler = reconciler;
-        removal->remove = (struct replica_remove){.group = groups[i], .cb = on_removed};
+        removal->remove = (struct replica_remove){.group = groups[i], .is_deleted = true, .cb = on_removed};
         map_put(&reconciler->removing, groups[i], removal);
         replicas_remove(shard->replicas, &removal->remove);
     }

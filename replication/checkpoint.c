@@ -94,6 +94,7 @@ enum err checkpoint_create(struct kv_txn *txn, uint64_t group, enum group_type t
     struct bytes known;
     assert(raft->index == 0);
     assert((raft->membership.count == 0) == (raft->term == 0));
+    assert(raft->membership.count == 0 || raft->hard_term == raft->term);
     enum err err = kv_get(txn, key_make(key, 'G', group), &known);
     if (err != ERR_NOT_FOUND) {
         return err == OK ? ERR_EXISTS : err;
@@ -110,6 +111,60 @@ enum err checkpoint_remove(struct kv_txn *txn, uint64_t group)
     for (size_t i = 0; i < sizeof(tables) && (err == OK || err == ERR_NOT_FOUND); i++) {
         err = kv_delete(txn, key_make(key, tables[i], group));
     }
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
+enum err checkpoint_kept(struct kv_txn *txn, uint64_t group, struct checkpoint_kept *kept)
+{
+    uint8_t key[KEY_SIZE];
+    struct bytes value;
+    struct reader reader;
+    *kept = (struct checkpoint_kept){0};
+    enum err err = kv_get(txn, key_make(key, 'H', group), &value);
+    if (err != OK) {
+        return err == ERR_NOT_FOUND ? OK : err;
+    }
+    err = unseal(value, &reader);
+    if (err != OK) {
+        return err;
+    }
+    kept->hard_term = read_u64(&reader);
+    kept->vote = read_u64(&reader);
+    kept->layout = read_u32(&reader);
+    kept->lsn = read_u64(&reader);
+    return reader.err == OK && reader.left == 0 ? OK : ERR_CORRUPT;
+}
+
+enum err checkpoint_keep(struct kv_txn *txn, uint64_t group, const struct checkpoint_kept *kept)
+{
+    uint8_t key[KEY_SIZE];
+    uint8_t memory[1 + 3 * 8 + 4];
+    struct checkpoint_kept known;
+    struct writer writer;
+    struct dynbuf buf;
+    enum err err = checkpoint_kept(txn, group, &known);
+    if (err != OK) {
+        return err;
+    }
+    bool is_older = kept->hard_term < known.hard_term;
+    writer_init(&writer, memory, sizeof(memory));
+    write_u8(&writer, CHECKPOINT_VERSION);
+    write_u64(&writer, is_older ? known.hard_term : kept->hard_term);
+    write_u64(&writer, is_older ? known.vote : kept->vote);
+    write_u32(&writer, kept->layout);
+    write_u64(&writer, kept->lsn);
+    assert(writer.err == OK);
+    dynbuf_init(&buf, CHECKPOINT_SIZE_MAX);
+    err = dynbuf_put(&buf, (struct bytes){memory, writer_size(&writer)});
+    err = err == OK ? put_sealed(txn, key_make(key, 'H', group), &buf) : err;
+    dynbuf_deinit(&buf);
+    return err;
+}
+
+enum err checkpoint_forget(struct kv_txn *txn, uint64_t group)
+{
+    uint8_t key[KEY_SIZE];
+    enum err err = kv_delete(txn, key_make(key, 'H', group));
     return err == ERR_NOT_FOUND ? OK : err;
 }
 
@@ -205,6 +260,7 @@ static enum err decode_group(struct kv_txn *txn, struct bytes value, struct chec
         return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
     }
     err = decode_damage(txn, group);
+    err = err == OK ? checkpoint_kept(txn, group->group, &group->kept) : err;
     return err == OK ? decode_raft(checkpoint, &group->raft, &group->state) : err;
 }
 

@@ -136,10 +136,23 @@ void checkpointer_run(struct replicas *replicas)
             uint64_t lsn = round_consider(replicas, group);
             checkpointer->release_lsn = lsn < checkpointer->release_lsn ? lsn : checkpointer->release_lsn;
         } else if (group->damage != NULL) {
-            (void)round_add(checkpointer, group, ITEM_DAMAGE);
+            struct checkpoint_item *item = round_add(checkpointer, group, ITEM_DAMAGE);
+            item->raft.hard_term = group->hard_term;
+            item->raft.vote = group->hard_vote;
         }
     }
     replicas->params.env->workers->submit(replicas->params.env->workers, &checkpointer->work);
+}
+
+/* Term and vote, too: the log forgets their frames with the rest. */
+static enum err put_damage(struct kv_txn *txn, const struct checkpoint_item *item)
+{
+    const struct group *group = item->group;
+    enum err err = checkpoint_put_damage(txn, group->id, bytes_from_text(group->damage));
+    if (err != OK || group->is_hard_state_lost) {
+        return err;
+    }
+    return checkpoint_put_hard_state(txn, group->id, item->raft.hard_term, item->raft.vote);
 }
 
 static enum err put_item(struct kv_txn *txn, const struct checkpoint_item *item)
@@ -152,7 +165,7 @@ static enum err put_item(struct kv_txn *txn, const struct checkpoint_item *item)
         return checkpoint_put_hard_state(txn, group, item->raft.hard_term, item->raft.vote);
     case ITEM_DAMAGE:
     default:
-        return checkpoint_put_damage(txn, group, bytes_from_text(item->group->damage));
+        return put_damage(txn, item);
     }
 }
 

@@ -13,12 +13,14 @@
 
 static struct recovery_group *group_add(struct recovery *recovery, const struct checkpoint_group *found)
 {
+    const struct replicas_params *params = recovery->params;
     struct recovery_group *group = mem_alloc(sizeof(*group));
     group->group = found->group;
     group->type = found->type;
     group->checkpoint = found->raft;
     group->term = found->raft.hard_term;
     group->vote = found->raft.vote;
+    group->fence_lsn = found->kept.layout == params->old_layout ? found->kept.lsn : 0;
     group->membership = found->raft.membership;
     group->membership_index = found->raft.membership_index;
     if (found->raft.index > 0) {
@@ -55,6 +57,7 @@ static enum err open_group(void *context, const struct checkpoint_group *found, 
     }
     struct recovery_group *group = group_add(recovery, found);
     bool is_known = err != OK || found->damage.size > 0;
+    group->is_hard_state_lost = err != OK;
     if (err != OK) {
         err =
             fail(&msg, err, "local store: the record of group %llu does not decode", (unsigned long long)found->group);
@@ -198,7 +201,8 @@ void recovery_replay(void *owner, const struct wal_record *record)
     struct recovery *recovery = owner;
     struct recovery_group *group = map_get(&recovery->groups, record->group);
     recovery->frames++;
-    if (group == NULL || group->machine == NULL || recovery->err != OK) {
+    if (group == NULL || recovery->err != OK || record->lsn < group->fence_lsn ||
+        (group->machine == NULL && record->kind != WAL_HARD_STATE)) {
         return;
     }
     switch (record->kind) {

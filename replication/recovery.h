@@ -17,6 +17,8 @@ struct recovery_group {
     char *damage;                     /* why; NULL: the local store knows */
     struct checkpoint_raft checkpoint;
     uint64_t term, vote;
+    bool is_hard_state_lost;          /* they are not known */
+    uint64_t fence_lsn;               /* frames below are those of an earlier life of the group here */
     uint64_t applied_index, applied_term;
     struct membership membership;
     uint64_t membership_index;

@@ -80,9 +80,16 @@ static void group_close(struct group *group, void (*closed)(struct group *group)
     machine->ops->close(machine);
 }
 
+static void remove_damaged(struct group *group);
+
 static void group_on_damaged_closed(struct group *group)
 {
     struct replicas *replicas = group->replicas;
+    if (group->remove != NULL) {
+        remove_damaged(group); /* was asked for meanwhile */
+        replicas_step_close(replicas);
+        return;
+    }
     replicas->params.damaged(replicas->params.owner, group->id);
     replicas_step_close(replicas);
 }
@@ -95,6 +102,10 @@ static void replicas_on_replica_damaged(void *owner, struct replica *replica, co
     if (group->type == GROUP_METADATA) {
         process_stop("metadata replica out of service: %s", cause);
     }
+    struct replica_mark mark;
+    replica_mark(replica, &mark);
+    group->hard_term = mark.hard_term;
+    group->hard_vote = mark.hard_vote;
     group_set_damaged(group);
     group->damage = mem_strdup(cause);
     replica_stop(replica);
@@ -124,6 +135,9 @@ static enum err group_open(struct replicas *replicas, const struct recovery_grou
     if (found->machine == NULL) {
         group_set_damaged(group);
         group->damage = found->damage != NULL ? mem_strdup(found->damage) : NULL;
+        group->hard_term = found->term;
+        group->hard_vote = found->vote;
+        group->is_hard_state_lost = found->is_hard_state_lost;
         return OK;
     }
     struct replica_params params = {
@@ -164,10 +178,10 @@ static void open_shard(struct replicas *replicas)
 static void rewrite_tail(struct replicas *replicas, struct recovery_group *group)
 {
     struct wal_frame frame = {.group = group->group, .kind = WAL_HARD_STATE, .term = group->term, .value = group->vote};
+    (void)wal_append(replicas->wal, &frame); /* of a damaged one, too */
     if (group->machine == NULL) {
         return;
     }
-    (void)wal_append(replicas->wal, &frame);
     for (size_t i = 0; i < group->tail_count; i++) {
         struct replica_tail_entry *tail = &group->tail[i];
         if (tail->lsn == 0 && tail->entry->index == 1) {
@@ -189,6 +203,9 @@ static void replicas_on_durable(void *owner, uint64_t durable_lsn)
 {
     struct replicas *replicas = owner;
     replicas->durable_lsn = durable_lsn;
+    if (!list_is_empty(&replicas->removes)) {
+        env_task(replicas->params.env, &replicas->flush);
+    }
     if (!replicas->is_gated) {
         replica_shard_on_durable(replicas->shard, durable_lsn);
     } else if (durable_lsn >= replicas->layout_lsn && !replicas->is_layout_checkpointed) {
@@ -350,6 +367,7 @@ void replicas_layout_committed(struct replicas *replicas)
     replica_shard_start(replicas->shard);
     replica_shard_on_durable(replicas->shard, replicas->durable_lsn);
     checkpointer_start(replicas);
+    env_task(replicas->params.env, &replicas->flush);
 }
 
 void replicas_round_done(struct replicas *replicas, bool is_ok)
@@ -369,6 +387,17 @@ void replicas_round_done(struct replicas *replicas, bool is_ok)
 
 /* ---- Creating ---- */
 
+static enum err create_one(struct kv_txn *txn, struct replica_create *req)
+{
+    struct checkpoint_raft raft = {.term = req->term, .membership = req->membership, .hard_term = req->term};
+    enum err err = checkpoint_kept(txn, req->group, &req->kept);
+    if (err == OK && req->kept.lsn > 0) {
+        raft = (struct checkpoint_raft){.hard_term = req->kept.hard_term, .vote = req->kept.vote};
+    }
+    raft.membership_index = raft.membership.count > 0;
+    return err == OK ? checkpoint_create(txn, req->group, req->type, req->description, &raft) : err;
+}
+
 static void create_on_run(struct work *work)
 {
     struct replicas *replicas = container_of(work, struct replicas, create_work);
@@ -376,10 +405,8 @@ static void create_on_run(struct work *work)
     enum err err = kv_begin_write(replicas->params.local, &txn);
     for (struct list *link = replicas->creating.next; link != &replicas->creating; link = link->next) {
         struct replica_create *req = container_of(link, struct replica_create, link);
-        struct checkpoint_raft raft = {.term = req->term, .membership = req->membership, .hard_term = req->term};
-        raft.membership_index = req->membership.count > 0;
         if (err == OK) {
-            req->err = checkpoint_create(txn, req->group, req->type, req->description, &raft);
+            req->err = create_one(txn, req);
             err = req->err == ERR_EXISTS ? OK : req->err;
         }
     }
@@ -402,12 +429,19 @@ static enum err create_open(struct replicas *replicas, struct replica_create *re
     enum err err =
         params->machine_open(params->owner, req->type, req->group, req->description, BYTES_NONE, &machine, &req->msg);
     if (err != OK) {
-        group_set_damaged(group_add(replicas, req->group, req->type));
+        struct group *group = group_add(replicas, req->group, req->type);
+        group->hard_term = req->kept.lsn > 0 ? req->kept.hard_term : req->term;
+        group->hard_vote = req->kept.vote;
+        group_set_damaged(group);
         return err;
     }
-    struct recovery_group found = {.group = req->group, .type = req->type, .machine = machine, .term = req->term};
+    struct recovery_group found = {.group = req->group, .type = req->type, .machine = machine};
     struct replica_tail_entry tail = {NULL, 0};
-    if (req->membership.count > 0) {
+    if (req->kept.lsn > 0) { /* it was here before */
+        found.term = req->kept.hard_term;
+        found.vote = req->kept.vote;
+    } else if (req->membership.count > 0) {
+        found.term = req->term;
         tail.entry = replica_bootstrap_entry(&req->membership, req->term);
         found.membership = req->membership;
         found.membership_index = 1;
@@ -458,6 +492,17 @@ void replicas_create(struct replicas *replicas, struct replica_create *req)
 
 /* ---- Removing ---- */
 
+static enum err remove_one(struct kv_txn *txn, const struct replica_remove *req)
+{
+    enum err err = checkpoint_remove(txn, req->group);
+    if (err == OK && req->is_deleted) {
+        err = checkpoint_forget(txn, req->group);
+    } else if (err == OK && req->is_here) {
+        err = checkpoint_keep(txn, req->group, &req->kept);
+    }
+    return err;
+}
+
 static void remove_on_run(struct work *work)
 {
     struct replicas *replicas = container_of(work, struct replicas, remove_work);
@@ -465,7 +510,7 @@ static void remove_on_run(struct work *work)
     struct kv_txn *txn = NULL;
     enum err err = kv_begin_write(replicas->params.local, &txn);
     for (struct list *link = replicas->removing.next; err == OK && link != &replicas->removing; link = link->next) {
-        err = checkpoint_remove(txn, container_of(link, struct replica_remove, link)->group);
+        err = remove_one(txn, container_of(link, struct replica_remove, link));
     }
     if (err == OK) {
         err = kv_commit(txn, &msg);
@@ -473,6 +518,16 @@ static void remove_on_run(struct work *work)
     if (err != OK) {
         process_stop("local store: groups cannot be removed: %s: %s", err_text(err), msg.text);
     }
+}
+
+static void remove_damaged(struct group *group)
+{
+    struct replicas *replicas = group->replicas;
+    struct replica_remove *req = group->remove;
+    replicas->damaged_count--;
+    metrics_add(replicas->params.env->metrics, METRIC_REPLICAS_DAMAGED, -1);
+    group_forget(group);
+    req->cb(req, OK);
 }
 
 static void group_on_removed(struct group *group)
@@ -494,15 +549,16 @@ static void remove_on_done(struct work *work)
         struct group *group = map_get(&replicas->map, req->group);
         if (group == NULL) {
             req->cb(req, ERR_NOT_FOUND);
-        } else if (group->machine == NULL) {
-            replicas->damaged_count--;
-            metrics_add(replicas->params.env->metrics, METRIC_REPLICAS_DAMAGED, -1);
-            group_forget(group);
-            req->cb(req, OK);
+            continue;
+        }
+        group->remove = req;
+        if (group->machine == NULL) {
+            remove_damaged(group);
         } else {
-            group->remove = req;
             group->machine->is_removed = true;
-            group_close(group, group_on_removed);
+            if (group->closed == NULL) {
+                group_close(group, group_on_removed);
+            }
         }
     }
     if (replicas->checkpointer.is_wanted) {
@@ -512,8 +568,51 @@ static void remove_on_done(struct work *work)
     replicas_step_close(replicas);
 }
 
+/* The replica stops before its term and vote are read: nothing that it says later may go beyond what is kept. Its
+ * frames must be in the log before a new life can follow: what comes after them is told apart by its LSN. */
+static bool remove_prepare(struct replicas *replicas, struct replica_remove *req)
+{
+    struct group *group = map_get(&replicas->map, req->group);
+    if (!req->is_stopped) {
+        req->is_stopped = true;
+        req->is_here = group != NULL;
+        req->kept = (struct checkpoint_kept){.layout = replicas->params.layout, .lsn = wal_end_lsn(replicas->wal)};
+        if (group != NULL && group->replica != NULL) {
+            replica_stop(group->replica);
+            struct replica_mark mark;
+            replica_mark(group->replica, &mark);
+            req->kept.hard_term = mark.hard_term;
+            req->kept.vote = mark.hard_vote;
+        } else if (group != NULL) {
+            req->kept.hard_term = group->hard_term;
+            req->kept.vote = group->hard_vote;
+        }
+    }
+    return req->is_deleted || !req->is_here || wal_durable_lsn(replicas->wal) >= req->kept.lsn;
+}
+
+/* Those that are ready for the transaction. */
+static void remove_gather(struct replicas *replicas)
+{
+    struct list *link = replicas->removes.next;
+    while (link != &replicas->removes) {
+        struct replica_remove *req = container_of(link, struct replica_remove, link);
+        link = link->next;
+        struct group *group = map_get(&replicas->map, req->group);
+        if (!req->is_deleted && group != NULL && group->is_hard_state_lost) {
+            list_remove(&req->link);
+            req->cb(req, ERR_DAMAGED);
+        } else if (remove_prepare(replicas, req)) {
+            list_remove(&req->link);
+            list_push(&replicas->removing, &req->link);
+        }
+    }
+}
+
 void replicas_remove(struct replicas *replicas, struct replica_remove *req)
 {
+    req->is_here = false;
+    req->is_stopped = false;
     list_init(&req->link);
     list_push(&replicas->removes, &req->link);
     env_task(replicas->params.env, &replicas->flush);
@@ -535,10 +634,13 @@ static void replicas_on_flush(struct task *task)
         replicas->create_work.done = create_on_done;
         workers->submit(workers, &replicas->create_work);
     }
-    bool is_free = !replicas->is_removing && !replicas->is_creating && !replicas->checkpointer.is_running;
-    if (is_free && !list_is_empty(&replicas->removes)) {
+    bool is_free = !replicas->is_removing && !replicas->is_creating && !replicas->checkpointer.is_running &&
+                   !replicas->is_gated; /* a layout that is not committed may start over from the old logs */
+    if (is_free) {
+        remove_gather(replicas);
+    }
+    if (is_free && !list_is_empty(&replicas->removing)) {
         replicas->is_removing = true;
-        list_move_all(&replicas->removing, &replicas->removes);
         replicas->remove_work.run = remove_on_run;
         replicas->remove_work.done = remove_on_done;
         workers->submit(workers, &replicas->remove_work);

@@ -68,16 +68,26 @@ struct replica_create {              /* Caller's memory until cb. */
     struct errmsg msg;               /* out */
     struct list link;                /* private */
     enum err err;                    /* private */
+    struct checkpoint_kept kept;     /* private: of an earlier life */
 };
-/* Creates and opens a member of a new group. Creations of a turn share one transaction. ERR_EXISTS. */
+/* Creates and opens a member of a group. Creations of a turn share one transaction. ERR_EXISTS. A group that was here
+ * before and was removed comes back as a joiner, whatever `membership` says, with the term and vote it had: the log that
+ * it answered for is gone, so it must not be counted on before it has it again. */
 void replicas_create(struct replicas *replicas, struct replica_create *req);
 
 struct replica_remove {              /* Caller's memory until cb. */
     uint64_t group;
+    /* The group is gone everywhere and its id is never used again. Else this broker only leaves it: term and vote are
+     * kept, in case it comes back. */
+    bool is_deleted;
     void (*cb)(struct replica_remove *req, enum err err);
     struct list link;                /* private */
+    struct checkpoint_kept kept;     /* private */
+    bool is_here, is_stopped;        /* private */
 };
-/* Forgets a group for good: out of the local store first, then closes its machine (which removes its files). */
+/* Takes a group away: it stops at once, goes out of the local store, then its machine closes and removes its files.
+ * ERR_NOT_FOUND: it is not here (of a deleted one nothing is kept from then on); ERR_DAMAGED: its term and vote cannot
+ * be read, so it may not come back under this server id, and stays out of service. */
 void replicas_remove(struct replicas *replicas, struct replica_remove *req);
 
 struct replica *replicas_find(struct replicas *replicas, uint64_t id);          /* NULL */

@@ -13,6 +13,8 @@ struct group {                       /* one Raft group that this shard is a memb
     struct replica *replica;         /* NULL with it */
     uint64_t saved_index;            /* what the last durable checkpoint holds */
     uint64_t saved_term, saved_vote;
+    uint64_t hard_term, hard_vote;   /* without a replica: what it had */
+    bool is_hard_state_lost;         /* the local store's record does not decode */
     char *damage;                    /* why it is out of service, until the local store has it durably */
     bool is_damage_pending;          /* to be closed when the checkpoint round in work is done */
     struct replica_remove *remove;   /* waiting for its machine to close */

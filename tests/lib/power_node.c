@@ -213,7 +213,7 @@ void power_node_remove(struct power_node *node, unsigned number)
     slot->is_busy = true;
     struct removal *removal = mem_alloc(sizeof(*removal));
     removal->node = node;
-    removal->remove = (struct replica_remove){.group = slot->group, .cb = on_removed};
+    removal->remove = (struct replica_remove){.group = slot->group, .is_deleted = true, .cb = on_removed};
     replicas_remove(replicas_of(node, slot->group), &removal->remove);
 }
 

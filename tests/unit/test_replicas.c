@@ -64,7 +64,14 @@ static void machine_capture_done(struct replica_machine *machine, void *capture,
     (void)is_ok;
 }
 
+static void machine_close(struct replica_machine *machine)
+{
+    machine->closed(machine);
+    mem_free(machine);
+}
+
 static const struct replica_machine_ops MACHINE_OPS = {
+    .close = machine_close,
     .apply = machine_apply,
     .applied = machine_applied,
     .role_changed = machine_role_changed,
@@ -260,6 +267,40 @@ END_TEST
 
 /* ---- Joiners */
 
+static void on_removed(struct replica_remove *req, enum err err)
+{
+    ck_assert_int_eq(err, OK);
+    mem_free(req);
+}
+
+struct removal {
+    uint64_t group;
+    bool is_deleted;
+    unsigned member_count; /* of the group that is made anew at once */
+};
+
+static void remove_now(void *context)
+{
+    const struct removal *removal = context;
+    struct replica_remove *req = mem_alloc(sizeof(*req));
+    *req = (struct replica_remove){.group = removal->group, .is_deleted = removal->is_deleted, .cb = on_removed};
+    replicas_remove(world.replicas, req);
+}
+
+static void create_again(void *context)
+{
+    const struct removal *removal = context;
+    create(removal->group, removal->member_count);
+}
+
+static void world_remake(struct removal removal)
+{
+    ck_assert(sim_process_run(world.process, remove_now, &removal));
+    (void)sim_world_run_until(world.sim, NULL, NULL, 1000000);
+    ck_assert(sim_process_run(world.process, create_again, &removal));
+    (void)sim_world_run_until(world.sim, NULL, NULL, 100000);
+}
+
 static struct replica_status joiner_status(void)
 {
     struct replica_status status;
@@ -359,6 +400,89 @@ START_TEST(joiner_keeps_its_first_entry)
 }
 END_TEST
 
+struct vote_case {
+    bool is_damaged;    /* out of service when it is removed */
+    bool is_founder;    /* asked to come back with the bootstrap membership */
+    bool is_forgetting; /* the log's first file goes before the removal */
+};
+static const struct vote_case VOTE_CASES[] = {
+    {false, false, false}, {false, true, false}, {true, false, false}, {true, true, true}, {false, false, true},
+};
+
+/* Goal: a server votes once in a term, however often it leaves a group and comes back. Method: it votes in term 7, is
+ * removed (in service or damaged) and created again: it has the term and the vote, nothing else, and is no voter any
+ * more; so it is after a restart, and after it left a second time. */
+START_TEST(vote_outlives_leaving)
+{
+    const struct vote_case *c = &VOTE_CASES[_i];
+    struct removal removal = {QUIET, false, c->is_founder ? 3 : 0};
+    world_open();
+    ck_assert(sim_process_run(world.process, receive_vote_request, NULL));
+    (void)sim_world_run_until(world.sim, NULL, NULL, 1000000);
+    if (c->is_damaged) {
+        world.open_quiet = ERR_DAMAGED;
+        world_restart();
+        ck_assert(replicas_is_damaged(world.replicas, QUIET));
+        world.open_quiet = OK;
+    }
+    if (c->is_forgetting) {
+        world_forget_first_file();
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        world_remake(removal);
+        for (unsigned k = 0; k < 2; k++) {
+            struct replica_mark mark;
+            struct replica_status status;
+            ck_assert_msg(world.is_open, "%s", world.msg.text);
+            ck_assert_uint_eq(replicas_damaged_count(world.replicas), 0);
+            replica_mark(replicas_find(world.replicas, QUIET), &mark);
+            replica_status(replicas_find(world.replicas, QUIET), &status);
+            ck_assert_uint_eq(mark.hard_term, 7);
+            ck_assert_uint_eq(mark.hard_vote, OTHER);
+            ck_assert_uint_eq(status.last_index, 0);
+            ck_assert_uint_eq(status.membership.count, 0);
+            world_restart();
+        }
+    }
+    world_close();
+}
+END_TEST
+
+/* Goal: what the log still has of a member that left is not taken for the log of the one that came back: a voter by
+ * it would vote without the entries it once answered for. Method: a member gets entries, leaves, comes back and is
+ * killed before anything came; then it gets others and is killed again. */
+START_TEST(frames_of_an_earlier_life_stay_there)
+{
+    world_open();
+    joiner_receive(0, 2);
+    ck_assert_uint_eq(joiner_status().last_index, 2);
+    world_remake((struct removal){JOINER, false, 0});
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_uint_eq(joiner_status().last_index, 0);
+        ck_assert_uint_eq(joiner_status().term, 7);
+        world_restart();
+    }
+    joiner_receive(0, 1);
+    world_restart();
+    ck_assert_uint_eq(joiner_status().last_index, 1);
+    world_close();
+}
+END_TEST
+
+/* Goal: of a group that is deleted nothing stays. Method: a member with term 7 is removed so, and its id is used again,
+ * which never happens in earnest. */
+START_TEST(deleted_groups_are_forgotten)
+{
+    world_open();
+    joiner_receive(50, 0);
+    ck_assert_uint_eq(joiner_status().term, 7);
+    world_remake((struct removal){JOINER, false, 0});
+    world_remake((struct removal){JOINER, true, 0});
+    ck_assert_uint_eq(joiner_status().term, 0);
+    world_close();
+}
+END_TEST
+
 static Suite *replicas_suite(void)
 {
     Suite *suite = suite_create("replicas");
@@ -369,6 +493,9 @@ static Suite *replicas_suite(void)
     tcase_add_test(tcase, joiner_starts_with_nothing);
     tcase_add_test(tcase, joiner_remembers_its_term);
     tcase_add_test(tcase, joiner_keeps_its_first_entry);
+    tcase_add_loop_test(tcase, vote_outlives_leaving, 0, (int)(sizeof(VOTE_CASES) / sizeof(VOTE_CASES[0])));
+    tcase_add_test(tcase, frames_of_an_earlier_life_stay_there);
+    tcase_add_test(tcase, deleted_groups_are_forgotten);
     suite_add_tcase(suite, tcase);
     return suite;
 }
