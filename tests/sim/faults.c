@@ -1,0 +1,277 @@
+/* One fault at a time a broker, more than one at a time in the cluster; those that take a disk wait until the cluster
+ * has had time to heal. */
+#include "tests/sim/faults.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "tests/lib/sim_net.h"
+
+enum {
+    GAP_US_MAX = 9000000,
+    LENGTH_US_MAX = 12000000,
+    WIPE_REST_US = 20000000 /* after a lost disk nothing else happens for so long */
+};
+
+struct faults {
+    struct faults_params params;
+    int64_t next_us;
+    int64_t end_us[NODES_MAX]; /* of the fault of each broker; 0: none */
+    enum fault_kind kind[NODES_MAX];
+    struct sim_fault slow[NODES_MAX];
+    unsigned target[NODES_MAX];
+    int64_t net_end_us;
+    unsigned count;
+    unsigned wiped;
+};
+
+static const char *const NAMES[] = {
+#define FAULT_NAME(name, text) text,
+    FAULT_MAP(FAULT_NAME)
+#undef FAULT_NAME
+};
+
+static int64_t below(struct faults *faults, int64_t limit)
+{
+    return (int64_t)sim_world_below(faults->params.world, (uint64_t)limit);
+}
+
+bool faults_kind_parse(const char *text, unsigned *kinds)
+{
+    for (unsigned i = 0; i < FAULT_KIND_COUNT; i++) {
+        if (strcmp(text, NAMES[i]) == 0) {
+            *kinds |= 1U << i;
+            return true;
+        }
+    }
+    return false;
+}
+
+struct faults *faults_open(const struct faults_params *params)
+{
+    struct faults *faults = calloc(1, sizeof(*faults));
+    assert(faults != NULL);
+    faults->params = *params;
+    if (faults->params.kinds == 0) {
+        faults->params.kinds = (1U << FAULT_KIND_COUNT) - 1;
+    }
+    faults->next_us = sim_world_now_us(params->world) + below(faults, GAP_US_MAX);
+    return faults;
+}
+
+void faults_close(struct faults *faults)
+{
+    free(faults);
+}
+
+unsigned faults_count(const struct faults *faults)
+{
+    return faults->count;
+}
+
+int64_t faults_next_us(const struct faults *faults)
+{
+    int64_t next_us = faults->next_us;
+    for (unsigned i = 0; i < faults->params.node_count; i++) {
+        next_us = faults->end_us[i] > 0 && faults->end_us[i] < next_us ? faults->end_us[i] : next_us;
+    }
+    return faults->net_end_us > 0 && faults->net_end_us < next_us ? faults->net_end_us : next_us;
+}
+
+static void tell(struct faults *faults, const char *what, enum fault_kind kind, unsigned node)
+{
+    if (faults->params.is_traced) {
+        (void)printf("%10.3f s  %s %s n%u\n", (double)sim_world_now_us(faults->params.world) / 1e6, what, NAMES[kind],
+                     node + 1);
+    }
+}
+
+static void cut(struct faults *faults, unsigned node, bool is_cut)
+{
+    const struct node *nodes = faults->params.nodes;
+    for (unsigned i = 0; i < faults->params.node_count; i++) {
+        if (i == node) {
+            continue;
+        }
+        if (is_cut) {
+            sim_net_cut(faults->params.world, nodes[node].name, nodes[i].name);
+            sim_net_cut(faults->params.world, nodes[i].name, nodes[node].name);
+        } else {
+            sim_net_heal(faults->params.world, nodes[node].name, nodes[i].name);
+            sim_net_heal(faults->params.world, nodes[i].name, nodes[node].name);
+        }
+    }
+}
+
+static void slow_disk(struct faults *faults, unsigned node)
+{
+    struct sim_fault *fault = &faults->slow[node];
+    *fault = (struct sim_fault){
+        .ops = SIM_OP_WRITE | SIM_OP_SYNC, .per_million = 300000, .err = OK, .delay_us = 1000 + below(faults, 300000)};
+    sim_disk_fault_add(faults->params.nodes[node].disk, fault);
+}
+
+/* What happens to one broker. */
+static void begin(struct faults *faults, enum fault_kind kind, unsigned index)
+{
+    struct node *node = &faults->params.nodes[index];
+    switch (kind) {
+    case FAULT_KILL:
+    case FAULT_KILL_ALL:
+        node_kill(node);
+        break;
+    case FAULT_POWER:
+    case FAULT_POWER_ALL:
+        node_power_loss(node);
+        break;
+    case FAULT_PAUSE:
+        node_pause(node);
+        break;
+    case FAULT_CUT:
+        cut(faults, index, true);
+        break;
+    case FAULT_CUT_ONE_WAY:
+        faults->target[index] =
+            (index + 1 + (unsigned)below(faults, faults->params.node_count - 1)) % faults->params.node_count;
+        sim_net_cut(faults->params.world, node->name, faults->params.nodes[faults->target[index]].name);
+        break;
+    case FAULT_RESET:
+        if (node_is_running(node)) {
+            sim_net_reset(node->process);
+        }
+        break;
+    case FAULT_SLOW_DISK:
+        slow_disk(faults, index);
+        break;
+    case FAULT_CLOCK:
+        if (node_is_running(node)) {
+            sim_process_shift_wall(node->process, below(faults, 120000) - 60000);
+        }
+        break;
+    case FAULT_STOP:
+        node_stop(node);
+        break;
+    case FAULT_WIPE:
+        node_wipe(node);
+        faults->wiped++;
+        break;
+    case FAULT_SLOW_NET:
+    case FAULT_KIND_COUNT:
+    default:
+        break;
+    }
+}
+
+static void end(struct faults *faults, unsigned index)
+{
+    struct node *node = &faults->params.nodes[index];
+    enum fault_kind kind = faults->kind[index];
+    tell(faults, "end of", kind, index);
+    faults->end_us[index] = 0;
+    if (kind == FAULT_PAUSE) {
+        node_resume(node);
+    } else if (kind == FAULT_CUT) {
+        cut(faults, index, false);
+    } else if (kind == FAULT_CUT_ONE_WAY) {
+        sim_net_heal(faults->params.world, node->name, faults->params.nodes[faults->target[index]].name);
+    } else if (kind == FAULT_SLOW_DISK) {
+        sim_disk_fault_remove(node->disk, &faults->slow[index]);
+    }
+    if (node->process != NULL && kind == FAULT_STOP && node_is_running(node)) {
+        faults->end_us[index] = sim_world_now_us(faults->params.world) + 500000; /* is still stopping */
+        return;
+    }
+    if (node->process == NULL) {
+        node->shard_count =
+            kind == FAULT_STOP && below(faults, 2) == 0 ? 1 + (unsigned)below(faults, 2) : node->shard_count;
+        node_start(node);
+    }
+}
+
+static void begin_one(struct faults *faults, enum fault_kind kind, unsigned index)
+{
+    int64_t now_us = sim_world_now_us(faults->params.world);
+    tell(faults, "begin", kind, index);
+    faults->kind[index] = kind;
+    faults->end_us[index] = now_us + 1000 + below(faults, LENGTH_US_MAX);
+    begin(faults, kind, index);
+}
+
+static bool is_quiet(const struct faults *faults)
+{
+    for (unsigned i = 0; i < faults->params.node_count; i++) {
+        if (faults->end_us[i] > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void begin_some(struct faults *faults)
+{
+    int64_t now_us = sim_world_now_us(faults->params.world);
+    enum fault_kind kind = (enum fault_kind)below(faults, FAULT_KIND_COUNT);
+    unsigned index = (unsigned)below(faults, faults->params.node_count);
+    faults->next_us = now_us + below(faults, GAP_US_MAX);
+    bool is_between = kind == FAULT_CUT || kind == FAULT_CUT_ONE_WAY;
+    if ((faults->params.kinds >> kind & 1) == 0 || (is_between && faults->params.node_count < 2)) {
+        faults->next_us = now_us + 1;
+        return;
+    }
+    bool is_for_all = kind == FAULT_KILL_ALL || kind == FAULT_POWER_ALL;
+    bool is_disk = kind == FAULT_WIPE;
+    if (faults->end_us[index] > 0 || ((is_for_all || is_disk) && !is_quiet(faults)) ||
+        (is_disk && (faults->wiped > 0 || faults->params.node_count < 3))) {
+        return;
+    }
+    faults->count++;
+    if (kind == FAULT_SLOW_NET) {
+        tell(faults, "begin", kind, index);
+        sim_net_set_delay(faults->params.world, 1000, 5000 + below(faults, 200000));
+        faults->net_end_us = now_us + 1000 + below(faults, LENGTH_US_MAX);
+    } else if (is_for_all) {
+        for (unsigned i = 0; i < faults->params.node_count; i++) {
+            begin_one(faults, kind, i);
+        }
+    } else {
+        begin_one(faults, kind, index);
+    }
+    if (is_disk) {
+        faults->next_us = faults->end_us[index] + WIPE_REST_US;
+    }
+}
+
+static void end_net(struct faults *faults)
+{
+    faults->net_end_us = 0;
+    sim_net_set_delay(faults->params.world, 20, 2000);
+}
+
+void faults_run(struct faults *faults)
+{
+    int64_t now_us = sim_world_now_us(faults->params.world);
+    for (unsigned i = 0; i < faults->params.node_count; i++) {
+        if (faults->end_us[i] > 0 && faults->end_us[i] <= now_us) {
+            end(faults, i);
+        }
+    }
+    if (faults->net_end_us > 0 && faults->net_end_us <= now_us) {
+        end_net(faults);
+    }
+    if (faults->next_us <= now_us) {
+        begin_some(faults);
+    }
+}
+
+void faults_heal(struct faults *faults)
+{
+    for (unsigned i = 0; i < faults->params.node_count; i++) {
+        if (faults->end_us[i] > 0) {
+            end(faults, i);
+        }
+    }
+    end_net(faults);
+    faults->next_us = INT64_MAX;
+}

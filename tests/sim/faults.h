@@ -1,0 +1,48 @@
+/* What goes wrong in a run: faults of random kinds at random times, each with an end, so that afterwards all is
+ * whole. */
+#pragma once
+
+#include "tests/sim/node.h"
+
+struct faults;
+
+struct faults_params {
+    struct sim_world *world;
+    struct node *nodes;
+    unsigned node_count;
+    bool is_traced;       /* print them as they happen */
+    unsigned kinds;       /* bit per enum fault_kind; 0: all */
+};
+
+#define FAULT_MAP(X)                                                                                                   \
+    X(KILL, "kill")                   /* kill -9 of one broker */                                                      \
+    X(KILL_ALL, "kill-all")           /* of all at once */                                                             \
+    X(POWER, "power")                 /* power loss of one */                                                          \
+    X(POWER_ALL, "power-all")         /* of all at once */                                                             \
+    X(PAUSE, "pause")                 /* SIGSTOP for up to 12 s */                                                     \
+    X(CUT, "cut")                     /* both ways between one broker and all others */                                \
+    X(CUT_ONE_WAY, "cut-one-way")     /* from one broker to another */                                                 \
+    X(RESET, "reset")                 /* all connections of a broker break */                                          \
+    X(SLOW_NET, "slow-net")           /* up to 200 ms on the way */                                                    \
+    X(SLOW_DISK, "slow-disk")         /* syncs of one broker take up to 300 ms */                                      \
+    X(CLOCK, "clock")                 /* its wall clock jumps by up to a minute */                                     \
+    X(STOP, "stop")                   /* a stop in order, and a start, maybe with another number of shards */          \
+    X(WIPE, "wipe")                   /* one disk is lost */
+
+enum fault_kind {
+#define FAULT_ENUM(name, text) FAULT_##name,
+    FAULT_MAP(FAULT_ENUM)
+#undef FAULT_ENUM
+    FAULT_KIND_COUNT
+};
+
+struct faults *faults_open(const struct faults_params *params);
+void faults_close(struct faults *faults);
+/* Time of the next thing that faults_run() has to do. */
+int64_t faults_next_us(const struct faults *faults);
+/* Begins and ends what is due. */
+void faults_run(struct faults *faults);
+/* Ends all, starts all that does not run. */
+void faults_heal(struct faults *faults);
+unsigned faults_count(const struct faults *faults);
+MUST_CHECK bool faults_kind_parse(const char *text, unsigned *kinds);

@@ -1,0 +1,258 @@
+/* Runs whole clusters of the shipped code under virtual time, one seed after the other.
+ *
+ *     sim [--seed N] [--seeds COUNT] [--seconds S] [--nodes N] [--fault KIND]... [--trace] [--log]
+ *
+ * A run: brokers start, all at once or one late; clients make a topic, write and read while faults come and go for S
+ * virtual seconds; then everything is healed and must make progress, settle, and be as the history says. A violation
+ * ends the program with the command that repeats it. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/assert.h"
+#include "base/trace.h"
+#include "tests/sim/clients.h"
+#include "tests/sim/faults.h"
+#include "tests/sim/replicas_check.h"
+
+enum {
+    HEAL_US = 90000000, /* within which a healed cluster must have settled */
+    QUIET_US = 3000000  /* then followers have heard of the last commit */
+};
+
+struct run {
+    uint64_t seed;
+    unsigned node_count;
+    int64_t seconds;
+    unsigned kinds;
+    bool is_traced;
+    struct sim_world *world;
+    struct node nodes[NODES_MAX];
+    struct sim_disk *client_disk;
+    struct sim_process *client_process;
+    struct clients *clients;
+    struct history *history;
+    struct faults *faults;
+};
+
+static struct totals {
+    uint64_t seeds, faults, acked, virtual_us;
+} totals;
+
+static void inside_open_clients(void *context)
+{
+    struct run *run = context;
+    struct clients_params params = {.world = run->world,
+                                    .process = run->client_process,
+                                    .history = run->history,
+                                    .node_count = run->node_count,
+                                    .partition_count = 3,
+                                    .producer_count = 3,
+                                    .idempotent_count = 2,
+                                    .replication_factor = (int16_t)(run->node_count < 3 ? 1 : 3)};
+    run->clients = clients_open(&params);
+}
+
+static void run_open(struct run *run)
+{
+    run->world = sim_world_open(run->seed);
+    run->history = history_open();
+    for (unsigned i = 0; i < run->node_count; i++) {
+        unsigned seeds = run->node_count >= 5 ? 5 : run->node_count >= 3 ? 3 : 1;
+        node_init(&run->nodes[i], run->world, i + 1, seeds);
+    }
+    run->client_disk = sim_disk_open(run->world, "/c");
+    run->client_process = sim_process_open(run->world, run->client_disk, "c");
+    struct faults_params faults = {.world = run->world,
+                                   .nodes = run->nodes,
+                                   .node_count = run->node_count,
+                                   .is_traced = run->is_traced,
+                                   .kinds = run->kinds};
+    run->faults = faults_open(&faults);
+}
+
+static void run_close(struct run *run)
+{
+    faults_close(run->faults);
+    for (unsigned i = 0; i < run->node_count; i++) {
+        node_deinit(&run->nodes[i]);
+    }
+    sim_process_kill(run->client_process);
+    sim_process_close(run->client_process);
+    sim_disk_close(run->client_disk);
+    history_close(run->history);
+    sim_world_close(run->world);
+}
+
+/* Lives that ended by themselves. Only what a fault has asked for may end one. */
+static void reap(struct run *run)
+{
+    char cause[ERRMSG_SIZE];
+    for (unsigned i = 0; i < run->node_count; i++) {
+        if (node_reap(&run->nodes[i], cause) && cause[0] != '\0') {
+            history_violation(run->history, "stopped", "n%u: %s", i + 1, cause);
+        }
+    }
+}
+
+/* Until `end_us`, or until `is_reached`. */
+static bool advance(struct run *run, int64_t end_us, bool (*is_reached)(const struct run *run))
+{
+    while (history_failure(run->history) == NULL) {
+        int64_t now_us = sim_world_now_us(run->world);
+        if (is_reached != NULL && is_reached(run)) {
+            return true;
+        }
+        if (now_us >= end_us) {
+            return false;
+        }
+        int64_t next_us = faults_next_us(run->faults);
+        int64_t step_us = is_reached != NULL ? 200000 : end_us - now_us;
+        step_us = next_us - now_us < step_us ? next_us - now_us : step_us;
+        (void)sim_world_run_until(run->world, NULL, NULL, step_us > 0 ? step_us : 0);
+        reap(run);
+        faults_run(run->faults);
+    }
+    return false;
+}
+
+static bool has_topic(const struct run *run)
+{
+    return clients_has_topic(run->clients);
+}
+
+static bool are_settled(const struct run *run)
+{
+    return clients_are_settled(run->clients);
+}
+
+static bool have_read_all(const struct run *run)
+{
+    return clients_have_read_all(run->clients);
+}
+
+static void await(struct run *run, const char *what, bool (*is_reached)(const struct run *run))
+{
+    char text[1500];
+    int64_t end_us = sim_world_now_us(run->world) + HEAL_US;
+    if (history_failure(run->history) == NULL && !advance(run, end_us, is_reached)) {
+        clients_describe(run->clients, text, sizeof(text));
+        history_violation(run->history, "stuck", "%s:%s", what, text);
+    }
+}
+
+static void start_all(struct run *run)
+{
+    for (unsigned i = 0; i < run->node_count; i++) {
+        run->nodes[i].shard_count = 1 + (unsigned)sim_world_below(run->world, 2);
+        if (sim_world_below(run->world, 4) == 0) {
+            (void)advance(run, sim_world_now_us(run->world) + (int64_t)sim_world_below(run->world, 5000000), NULL);
+        }
+        if (run->nodes[i].process == NULL) {
+            node_start(&run->nodes[i]);
+        }
+    }
+}
+
+static void run_body(struct run *run)
+{
+    (void)sim_process_run(run->client_process, inside_open_clients, run); /* its timers keep time going */
+    start_all(run);
+    (void)advance(run, sim_world_now_us(run->world) + run->seconds * 1000000, NULL);
+    faults_heal(run->faults);
+    await(run, "no topic after the faults have ended", has_topic);
+    clients_stop_producing(run->clients);
+    await(run, "not all acknowledged after the faults have ended", are_settled);
+    (void)advance(run, sim_world_now_us(run->world) + QUIET_US, NULL);
+    clients_read_all(run->clients);
+    await(run, "not all can be read", have_read_all);
+    for (unsigned p = 0; p < 3 && history_failure(run->history) == NULL; p++) {
+        history_check_end(run->history, p, clients_end_offset(run->clients, p));
+    }
+    if (history_failure(run->history) == NULL) {
+        replicas_check(run->nodes, run->node_count, run->history);
+    }
+}
+
+static bool run_one(struct run *run)
+{
+    run_open(run);
+    run_body(run);
+    const char *failure = history_failure(run->history);
+    totals.seeds++;
+    totals.faults += faults_count(run->faults);
+    totals.acked += history_acked_count(run->history);
+    totals.virtual_us += (uint64_t)sim_world_now_us(run->world);
+    if (failure != NULL || run->is_traced) {
+        (void)printf("seed %llu: %s; %u faults, %llu values acknowledged, %.1f s, digest %016llx, history %016llx\n",
+                     (unsigned long long)run->seed, failure != NULL ? failure : "right", faults_count(run->faults),
+                     (unsigned long long)history_acked_count(run->history), (double)sim_world_now_us(run->world) / 1e6,
+                     (unsigned long long)sim_world_digest(run->world), (unsigned long long)history_hash(run->history));
+    }
+    if (failure != NULL) {
+        (void)printf("repeat: make sim SEED=%llu SIM_ARGS='--nodes %u --seconds %lld --trace --log'\n",
+                     (unsigned long long)run->seed, run->node_count, (long long)run->seconds);
+    }
+    run_close(run);
+    return failure == NULL;
+}
+
+static double wall_seconds(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+int main(int argc, char **argv)
+{
+    struct run template = {.seed = 1, .node_count = 3, .seconds = 60};
+    uint64_t count = 1;
+    bool is_logged = false;
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(argv[i], "--trace") == 0) {
+            template.is_traced = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--log") == 0) {
+            is_logged = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--seed") == 0) {
+            template.seed = strtoull(value, NULL, 10);
+        } else if (strcmp(argv[i], "--seeds") == 0) {
+            count = strtoull(value, NULL, 10);
+        } else if (strcmp(argv[i], "--seconds") == 0) {
+            template.seconds = strtoll(value, NULL, 10);
+        } else if (strcmp(argv[i], "--nodes") == 0 && strlen(value) == 1 && *value >= '1' &&
+                   *value <= '0' + NODES_MAX) {
+            template.node_count = (unsigned)(*value - '0');
+        } else if (strcmp(argv[i], "--fault") != 0 || !faults_kind_parse(value, &template.kinds)) {
+            (void)fprintf(stderr, "sim: what is %s %s?\n", argv[i], value);
+            return 2;
+        }
+        i++;
+    }
+    if (!trace_set_level_text("all", is_logged ? "debug" : "fatal") && !trace_set_level_text("all", "error")) {
+        return 2;
+    }
+    double start = wall_seconds();
+    for (uint64_t i = 0; i < count; i++) {
+        struct run run = template;
+        run.seed += i;
+        if (!run_one(&run)) {
+            return 1;
+        }
+    }
+    double seconds = wall_seconds() - start;
+    (void)printf(
+        "%llu seeds, %llu faults, %llu values acknowledged, %.0f virtual seconds; %.1f seeds a minute, %.0f virtual "
+        "seconds a second\n",
+        (unsigned long long)totals.seeds, (unsigned long long)totals.faults, (unsigned long long)totals.acked,
+        (double)totals.virtual_us / 1e6, (double)totals.seeds * 60 / seconds,
+        (double)totals.virtual_us / 1e6 / seconds);
+    return 0;
+}

@@ -1,0 +1,47 @@
+/* One broker of the simulated cluster: the shipped code (broker/broker.h and all below) on a simulated process and
+ * disk. `struct node` outlives its processes; what a life owns goes with it.
+ *
+ * Node n is called "n<n>", listens on 9092 (Kafka) and 19092 (peers), and has its disk at "/n<n>". */
+#pragma once
+
+#include "broker/broker.h"
+#include "tests/lib/sim_disk.h"
+#include "tests/lib/sim_world.h"
+
+enum {
+    NODES_MAX = 5,
+    NODE_KAFKA_PORT = 9092,
+    NODE_PEER_PORT = 19092
+};
+
+struct node_life; /* in the process's memory */
+
+struct node {
+    struct sim_world *world;
+    struct sim_disk *disk;
+    struct sim_process *process; /* NULL: not running */
+    unsigned number;             /* node.id: 1.. */
+    unsigned seed_count;         /* the first nodes of the cluster are its seeds */
+    unsigned shard_count;        /* of the next life */
+    char name[8];
+    char mount[8];
+    struct node_life *life;
+    unsigned closed_shards;
+    bool is_paused;
+    char failure[ERRMSG_SIZE]; /* of the last start; "": none */
+};
+
+void node_init(struct node *node, struct sim_world *world, unsigned number, unsigned seed_count);
+void node_deinit(struct node *node);
+/* A new life. */
+void node_start(struct node *node);
+void node_kill(struct node *node);
+void node_power_loss(struct node *node); /* its disk loses what was not durable */
+void node_wipe(struct node *node);       /* killed, and the disk is a new one */
+void node_stop(struct node *node);       /* as on SIGTERM; node_reap() when it is closed */
+void node_pause(struct node *node);
+void node_resume(struct node *node);
+bool node_is_running(const struct node *node);
+/* Gives back a life that has ended by itself, whichever way. True: there was one. `cause` says why: "" after a stop in
+ * order. */
+bool node_reap(struct node *node, char cause[ERRMSG_SIZE]);
