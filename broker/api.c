@@ -29,6 +29,8 @@ request_handler api_handler(int16_t api_key)
         return handle_create_partitions;
     case KAFKA_API_DESCRIBE_CLUSTER:
         return handle_describe_cluster;
+    case KAFKA_API_ALLOCATE_PRODUCER_IDS: /* not in kafka_apis: never a client's */
+        return handle_allocate_producer_ids;
     default:
         return NULL;
     }

@@ -103,6 +103,25 @@ void conns_accept(struct conns *conns, int accepted, const struct option_listene
     net->stream_start(stream, &CONN_STREAM_HANDLERS, conn);
 }
 
+static void closed_if_empty(struct conns *conns)
+{
+    if (conns->is_closing && conns->count == 0 && conns->held == 0) {
+        env_task(conns->env, &conns->closed);
+    }
+}
+
+void conns_hold(struct conns *conns)
+{
+    conns->held++;
+}
+
+void conns_release(struct conns *conns)
+{
+    assert(conns->held > 0);
+    conns->held--;
+    closed_if_empty(conns);
+}
+
 static bool is_produce_waiting(const struct conn *conn)
 {
     for (const struct list *link = conn->requests.next; link != &conn->requests; link = link->next) {
@@ -130,9 +149,7 @@ void conn_maybe_free(struct conn *conn)
     mem_free(conn);
     conns->count--;
     metrics_add(conns->env->metrics, METRIC_CONNECTIONS, -1);
-    if (conns->is_closing && conns->count == 0) {
-        env_task(conns->env, &conns->closed);
-    }
+    closed_if_empty(conns);
 }
 
 static void conn_on_stream_closed(void *owner)
@@ -280,9 +297,6 @@ void conns_close(struct conns *conns, int64_t grace_ms, void *owner, conns_close
     conns->close_owner = owner;
     conns->close_cb = cb;
     close_if(conns, true);
-    if (conns->count == 0) {
-        env_task(conns->env, &conns->closed);
-    } else {
-        env_timer(conns->env, &conns->grace, grace_ms * 1000);
-    }
+    env_timer(conns->env, &conns->grace, grace_ms * 1000);
+    closed_if_empty(conns);
 }

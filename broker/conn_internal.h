@@ -15,6 +15,7 @@ struct conns {
     struct list list;              /* open ones, the longest idle first */
     struct list closing;
     size_t count;                  /* both */
+    size_t held;                   /* detached requests in work: their memory counts in the budget */
     size_t count_max;
     struct timer sweep;
     uint8_t *scratch;              /* where small frames are read */
@@ -63,6 +64,8 @@ struct conn {
 };
 
 /* conn.c */
+void conns_hold(struct conns *conns); /* not closed before conns_release() */
+void conns_release(struct conns *conns);
 void conn_close(struct conn *conn, const char *reason); /* NULL: the peer closed */
 void conn_end(struct conn *conn, enum err err);         /* the peer closed (ERR_CLOSED) or is lost */
 void conn_touch(struct conn *conn);

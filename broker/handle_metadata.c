@@ -6,18 +6,20 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "broker/describe.h"
-#include "broker/request.h"
+#include "broker/forward.h"
 #include "broker/wish.h"
 #include "metadata/topic_name.h"
 
 #define AUTO_CREATE_TIMEOUT_MS 2000
 
 struct metadata_work {
-    struct wish_create wish;
+    struct forward_call call;
+    struct leaders_wait wait;
+    uint64_t *groups;
     struct request *request;
     struct kafka_metadata_request message;
     struct kafka_metadata_response response;
-    struct controller_topic *missing;
+    struct bytes *missing; /* names of topics to create */
     size_t missing_count;
     size_t topic_capacity;
 };
@@ -169,15 +171,58 @@ static void metadata_respond(struct metadata_work *work)
     } else {
         request_kill(request, "metadata response over the memory limit");
     }
-    mem_free(work->wish.create.results);
+    mem_free(work->groups);
     mem_free(work);
 }
 
 /* ---- Auto-creation ---- */
 
-static void on_created(struct wish_create *wish)
+static void on_led(struct leaders_wait *wait)
 {
-    metadata_respond(container_of(wish, struct metadata_work, wish));
+    metadata_respond(container_of(wait, struct metadata_work, wait));
+}
+
+/* Whatever the controller has said: what is in the store now is the answer. */
+static void on_created(struct forward_call *call)
+{
+    struct metadata_work *work = container_of(call, struct metadata_work, call);
+    struct shard *shard = work->request->shard;
+    size_t count = 0;
+    for (size_t i = 0; i < work->missing_count; i++) {
+        struct uuid id;
+        if (store_topic_id(shard->reader, work->missing[i], &id) == OK) {
+            count = wish_topic_groups(shard, &id, 0, &work->groups, count);
+        }
+    }
+    work->wait = (struct leaders_wait){.groups = work->groups, .count = count, .cb = on_led};
+    leaders_wait_for(shard->leaders, &work->wait, FORWARD_LEADERS_MS);
+}
+
+static void create_missing(struct metadata_work *work)
+{
+    struct request *request = work->request;
+    struct kafka_create_topics_request message;
+    codec_init_defaults(&kafka_create_topics_request_schema, &message);
+    message.topics = codec_new(&kafka_create_topics_request_topic_schema, work->missing_count, &request->arena);
+    if (message.topics == NULL) {
+        request_kill(request, "metadata request over the memory limit");
+        mem_free(work);
+        return;
+    }
+    message.topics_count = (int32_t)work->missing_count;
+    message.timeout_ms = AUTO_CREATE_TIMEOUT_MS;
+    for (size_t i = 0; i < work->missing_count; i++) {
+        message.topics[i].name = work->missing[i];
+        message.topics[i].num_partitions = -1;
+        message.topics[i].replication_factor = -1;
+    }
+    work->call = (struct forward_call){.api_key = KAFKA_API_CREATE_TOPICS,
+                                       .api_version = kafka_api_find(KAFKA_API_CREATE_TOPICS)->version_max,
+                                       .schema = &kafka_create_topics_request_schema,
+                                       .message = &message,
+                                       .timeout_ms = AUTO_CREATE_TIMEOUT_MS,
+                                       .cb = on_created};
+    forward_call(request->shard, &work->call);
 }
 
 static bool is_missing(struct metadata_work *work, const struct kafka_metadata_request_topic *asked)
@@ -187,7 +232,7 @@ static bool is_missing(struct metadata_work *work, const struct kafka_metadata_r
         return false;
     }
     for (size_t i = 0; i < work->missing_count; i++) {
-        if (bytes_equal(work->missing[i].name, asked->name)) {
+        if (bytes_equal(work->missing[i], asked->name)) {
             return false;
         }
     }
@@ -204,8 +249,7 @@ static void collect_missing(struct metadata_work *work)
     work->missing = arena_alloc(&work->request->arena, (size_t)count * sizeof(*work->missing));
     for (int32_t i = 0; work->missing != NULL && i < count; i++) {
         if (is_missing(work, &work->message.topics[i])) {
-            work->missing[work->missing_count++] = (struct controller_topic){
-                .name = work->message.topics[i].name, .partition_count = -1, .replication_factor = -1};
+            work->missing[work->missing_count++] = work->message.topics[i].name;
         }
     }
 }
@@ -223,12 +267,5 @@ void handle_metadata(struct request *request)
         metadata_respond(work);
         return;
     }
-    work->wish.create = (struct controller_create){
-        .topics = work->missing,
-        .count = work->missing_count,
-        .results = mem_alloc(work->missing_count * sizeof(struct controller_result)),
-    };
-    work->wish.timeout_ms = AUTO_CREATE_TIMEOUT_MS;
-    work->wish.cb = on_created;
-    wish_create_topics(&work->wish, request->shard);
+    create_missing(work);
 }

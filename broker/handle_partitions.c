@@ -1,7 +1,7 @@
 /* CreatePartitions: one wish a topic, all at once; then the answer waits until the new partitions are led. */
 
 #include "base/mem.h"
-#include "broker/request.h"
+#include "broker/forward.h"
 #include "broker/wish.h"
 
 #define LEADERS_TIMEOUT_MAX_MS 30000
@@ -19,9 +19,17 @@ struct add_work {
     struct kafka_create_partitions_request message;
     struct add_item *items;
     size_t pending;
+    size_t undone; /* items that met no controller */
     uint64_t *groups;
     struct leaders_wait wait;
 };
+
+static void add_free(struct add_work *work)
+{
+    mem_free(work->groups);
+    mem_free(work->items);
+    mem_free(work);
+}
 
 static void add_respond(struct leaders_wait *wait)
 {
@@ -45,9 +53,7 @@ static void add_respond(struct leaders_wait *wait)
         }
         request_respond(request, &kafka_create_partitions_response_schema, &response);
     }
-    mem_free(work->groups);
-    mem_free(work->items);
-    mem_free(work);
+    add_free(work);
 }
 
 static void add_wait(struct add_work *work)
@@ -69,9 +75,16 @@ static void add_wait(struct add_work *work)
 static void add_decided(struct wish *wish)
 {
     struct add_work *work = container_of(wish, struct add_item, wish)->work;
-    if (--work->pending == 0) {
-        add_wait(work);
+    work->undone += wish->refusal != KAFKA_NONE;
+    if (--work->pending > 0) {
+        return;
     }
+    if (work->undone == (size_t)work->message.topics_count && request_is_undone(work->request, wish->refusal)) {
+        request_not_controller(work->request);
+        add_free(work);
+        return;
+    }
+    add_wait(work);
 }
 
 static void add_on_controlled(struct controller_add_partitions *add)
@@ -83,7 +96,7 @@ static void add_decide(struct wish *wish, struct controller *controller)
 {
     struct add_item *item = container_of(wish, struct add_item, wish);
     if (controller == NULL) {
-        item->add.result = (struct controller_result){.error = KAFKA_NOT_CONTROLLER};
+        item->add.result = (struct controller_result){.error = wish->refusal};
         wish_decided(wish);
         return;
     }
@@ -98,6 +111,7 @@ static bool decode_item(struct add_work *work, int32_t at)
     item->work = work;
     item->wish.decide = add_decide;
     item->wish.decided = add_decided;
+    item->wish.refusal = work->request->refusal;
     item->add = (struct controller_add_partitions){
         .name = topic->name, .partition_count = topic->count, .is_validate_only = work->message.validate_only};
     if (topic->assignments_count < 0) {
@@ -118,6 +132,9 @@ static bool decode_item(struct add_work *work, int32_t at)
 
 void handle_create_partitions(struct request *request)
 {
+    if (forward_to_controller(request)) {
+        return;
+    }
     struct add_work *work = mem_alloc(sizeof(*work));
     work->request = request;
     if (!request_decode(request, &kafka_create_partitions_request_schema, &work->message)) {
@@ -129,8 +146,7 @@ void handle_create_partitions(struct request *request)
     for (size_t i = 0; i < count; i++) {
         if (!decode_item(work, (int32_t)i)) {
             request_kill(request, "create partitions request over the memory limit");
-            mem_free(work->items);
-            mem_free(work);
+            add_free(work);
             return;
         }
     }

@@ -3,7 +3,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
-#include "broker/request.h"
+#include "broker/forward.h"
 #include "broker/wish.h"
 #include <stdio.h>
 #include <string.h>
@@ -134,6 +134,13 @@ static void answer_configs(struct create_work *work, const struct kafka_create_t
     }
 }
 
+static void create_free(struct create_work *work)
+{
+    mem_free(work->results);
+    mem_free(work->places);
+    mem_free(work);
+}
+
 static void create_respond(struct create_work *work)
 {
     struct request *request = work->request;
@@ -163,9 +170,7 @@ static void create_respond(struct create_work *work)
         }
         request_respond(request, &kafka_create_topics_response_schema, &response);
     }
-    mem_free(work->results);
-    mem_free(work->places);
-    mem_free(work);
+    create_free(work);
 }
 
 static void create_on_done(struct wish_create *wish)
@@ -175,11 +180,19 @@ static void create_on_done(struct wish_create *wish)
         work->results[work->places[i]] = wish->create.results[i];
     }
     mem_free(wish->create.results);
+    if (request_is_undone(work->request, wish->wish.refusal)) {
+        request_not_controller(work->request);
+        create_free(work);
+        return;
+    }
     create_respond(work);
 }
 
 void handle_create_topics(struct request *request)
 {
+    if (forward_to_controller(request)) {
+        return;
+    }
     struct create_work *work = mem_alloc(sizeof(*work));
     size_t wished = 0;
     work->request = request;
@@ -208,6 +221,7 @@ void handle_create_topics(struct request *request)
                                                    .results = mem_alloc(wished * sizeof(struct controller_result))};
     work->wish.timeout_ms = leaders_timeout(work->message.timeout_ms);
     work->wish.cb = create_on_done;
+    work->wish.wish.refusal = request->refusal;
     wish_create_topics(&work->wish, request->shard);
 }
 
@@ -223,6 +237,14 @@ struct delete_work {
     size_t *places;
 };
 
+static void delete_free(struct delete_work *work)
+{
+    mem_free(work->ids);
+    mem_free(work->places);
+    mem_free(work->delete.results);
+    mem_free(work);
+}
+
 static void delete_respond(struct delete_work *work)
 {
     for (size_t i = 0; i < work->delete.count; i++) {
@@ -231,15 +253,18 @@ static void delete_respond(struct delete_work *work)
         out->error_message = result_text(&work->delete.results[i]);
     }
     request_respond(work->request, &kafka_delete_topics_response_schema, &work->response);
-    mem_free(work->ids);
-    mem_free(work->places);
-    mem_free(work->delete.results);
-    mem_free(work);
+    delete_free(work);
 }
 
 static void delete_decided(struct wish *wish)
 {
-    delete_respond(container_of(wish, struct delete_work, wish));
+    struct delete_work *work = container_of(wish, struct delete_work, wish);
+    if (request_is_undone(work->request, wish->refusal)) {
+        request_not_controller(work->request);
+        delete_free(work);
+        return;
+    }
+    delete_respond(work);
 }
 
 static void delete_on_controlled(struct controller_delete *req)
@@ -255,7 +280,7 @@ static void delete_decide(struct wish *wish, struct controller *controller)
         return;
     }
     for (size_t i = 0; i < work->delete.count; i++) {
-        work->delete.results[i].error = KAFKA_NOT_CONTROLLER;
+        work->delete.results[i].error = wish->refusal;
     }
     wish_decided(wish);
 }
@@ -293,6 +318,9 @@ static bool id_is_repeated(const struct delete_work *work, const struct uuid *id
 
 void handle_delete_topics(struct request *request)
 {
+    if (forward_to_controller(request)) {
+        return;
+    }
     struct delete_work *work = mem_alloc(sizeof(*work));
     work->request = request;
     if (!request_decode(request, &kafka_delete_topics_request_schema, &work->message)) {
@@ -333,5 +361,6 @@ void handle_delete_topics(struct request *request)
     }
     work->wish.decide = delete_decide;
     work->wish.decided = delete_decided;
+    work->wish.refusal = request->refusal;
     wish_send(&work->wish, request->shard);
 }

@@ -11,6 +11,7 @@ struct leaders {
     struct map map; /* group -> struct leader */
     struct list waits;
     struct task check; /* queued when something became led */
+    bool is_stopping;
 };
 
 static void leaders_on_check(struct task *task);
@@ -95,8 +96,9 @@ static void leaders_on_check(struct task *task)
     while ((link = list_pop(&pending)) != NULL) {
         struct leaders_wait *wait = container_of(link, struct leaders_wait, link);
         list_push(&leaders->waits, &wait->link);
-        if (wait_is_complete(leaders, wait)) {
-            wait_finish(wait, true);
+        bool is_complete = wait_is_complete(leaders, wait);
+        if (is_complete || leaders->is_stopping) {
+            wait_finish(wait, is_complete);
         }
     }
 }
@@ -116,5 +118,11 @@ void leaders_wait_for(struct leaders *leaders, struct leaders_wait *wait, int64_
     list_push(&leaders->waits, &wait->link);
     timer_init(&wait->timer, wait_on_timer);
     env_timer(leaders->env, &wait->timer, timeout_ms > 0 ? timeout_ms * 1000 : 0);
+    env_task(leaders->env, &leaders->check);
+}
+
+void leaders_stop(struct leaders *leaders)
+{
+    leaders->is_stopping = true;
     env_task(leaders->env, &leaders->check);
 }

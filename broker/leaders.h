@@ -31,3 +31,5 @@ struct leaders_wait {
     size_t next;             /* private: groups before it are led */
 };
 void leaders_wait_for(struct leaders *leaders, struct leaders_wait *wait, int64_t timeout_ms);
+/* The broker stops: whoever waits, now or later, is called back in this turn. */
+void leaders_stop(struct leaders *leaders);

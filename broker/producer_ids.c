@@ -1,10 +1,13 @@
-/* One block is asked for at a time; takers wait for it in line. */
+/* One block is asked of the controller at a time; takers wait for it in line. A block that was given out and whose
+ * answer got lost is nobody's: no harm, so the question is repeated as long as there is time. */
 
 #include "broker/producer_ids.h"
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/mem.h"
+#include "broker/forward.h"
 
-#define BLOCK_SIZE 1000
+#define BLOCK_TIMEOUT_MS 10000
 
 struct producer_ids {
     struct shard *shard;
@@ -12,37 +15,26 @@ struct producer_ids {
     uint64_t end;
     struct list takers;
     struct task task;
-    struct wish wish;
-    struct controller_producer_ids request;
+    struct forward_call call;
     bool is_asking;
 };
 
-static void ids_decided(struct wish *wish);
-
-static void ids_on_allocated(struct controller_producer_ids *request)
-{
-    wish_decided(&container_of(request, struct producer_ids, request)->wish);
-}
-
-static void ids_decide(struct wish *wish, struct controller *controller)
-{
-    struct producer_ids *ids = container_of(wish, struct producer_ids, wish);
-    if (controller == NULL) {
-        ids->request.error = KAFKA_NOT_CONTROLLER;
-        wish_decided(wish);
-        return;
-    }
-    controller_allocate_producer_ids(controller, &ids->request);
-}
+static void ids_on_answered(struct forward_call *call);
 
 static void ids_ask(struct producer_ids *ids)
 {
+    struct kafka_allocate_producer_ids_request message;
+    codec_init_defaults(&kafka_allocate_producer_ids_request_schema, &message);
+    message.broker_id = ids->shard->options->node_id;
     ids->is_asking = true;
-    ids->request = (struct controller_producer_ids){
-        .broker = ids->shard->options->node_id, .count = BLOCK_SIZE, .cb = ids_on_allocated};
-    ids->wish.decide = ids_decide;
-    ids->wish.decided = ids_decided;
-    wish_send(&ids->wish, ids->shard);
+    ids->call = (struct forward_call){.api_key = KAFKA_API_ALLOCATE_PRODUCER_IDS,
+                                      .api_version = 0,
+                                      .schema = &kafka_allocate_producer_ids_request_schema,
+                                      .message = &message,
+                                      .timeout_ms = BLOCK_TIMEOUT_MS,
+                                      .is_repeatable = true,
+                                      .cb = ids_on_answered};
+    forward_call(ids->shard, &ids->call);
 }
 
 static void take_finish(struct producer_id_take *take, enum kafka_error error, int64_t id)
@@ -64,14 +56,34 @@ static void ids_on_task(struct task *task)
     }
 }
 
-static void ids_decided(struct wish *wish)
+static bool take_block(struct producer_ids *ids, const struct forward_call *call)
 {
-    struct producer_ids *ids = container_of(wish, struct producer_ids, wish);
+    struct kafka_allocate_producer_ids_response response;
+    struct reader reader;
+    struct arena arena;
+    if (call->err != OK) {
+        return false;
+    }
+    reader_init(&reader, call->response.bytes);
+    arena_init(&arena, KIB(4));
+    enum err err =
+        codec_decode(&kafka_allocate_producer_ids_response_schema, call->api_version, &reader, &arena, &response);
+    arena_deinit(&arena);
+    bool is_block = err == OK && response.error_code == KAFKA_NONE && response.producer_id_start >= 0 &&
+                    response.producer_id_len > 0 && response.producer_id_start <= INT64_MAX - response.producer_id_len;
+    if (is_block) {
+        ids->next = (uint64_t)response.producer_id_start;
+        ids->end = ids->next + (uint64_t)response.producer_id_len;
+    }
+    return is_block;
+}
+
+static void ids_on_answered(struct forward_call *call)
+{
+    struct producer_ids *ids = container_of(call, struct producer_ids, call);
     struct list *link;
     ids->is_asking = false;
-    if (ids->request.error == KAFKA_NONE) {
-        ids->next = ids->request.first;
-        ids->end = ids->next + BLOCK_SIZE;
+    if (take_block(ids, call)) {
         ids_on_task(&ids->task);
         return;
     }

@@ -3,7 +3,7 @@
  * Runs on: its shard. */
 #pragma once
 
-#include "broker/wish.h"
+#include "broker/shard.h"
 
 struct producer_ids;
 struct producer_ids *producer_ids_open(struct shard *shard);

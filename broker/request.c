@@ -1,5 +1,6 @@
 /* A request belongs to its connection's line from its last byte on. Answering it builds the frame (size, header, body)
- * and lets the connection write at the end of the turn; the size field is patched when the body's size is known. */
+ * and lets the connection write at the end of the turn; the size field is patched when the body's size is known.
+ * A detached one is answered the same way; a task at the end of the turn then gives the bytes to who runs it. */
 
 #include "broker/request.h"
 #include "base/assert.h"
@@ -10,18 +11,36 @@
 
 #define RESPONSE_ROOM_MIN KIB(64)
 
-struct request *request_new(struct conn *conn, struct shared *frame, size_t size)
+static struct budget *request_budget(const struct request *request)
+{
+    return &request->shard->conns->budget;
+}
+
+static struct request *request_make(struct shard *shard, struct shared *frame, struct bytes bytes)
 {
     struct request *request = mem_alloc(sizeof(*request));
-    request->shard = conn->conns->shard;
-    request->conn = conn;
+    request->shard = shard;
     request->frame = frame;
-    request->received_us = env_now_us(conn->conns->env);
-    request->charge = frame->size;
+    request->frame_bytes = bytes;
+    request->received_us = env_now_us(shard->env);
     list_init(&request->link);
-    reader_init(&request->body, (struct bytes){frame->data, size});
+    reader_init(&request->body, bytes);
     arena_init(&request->arena, REQUEST_ARENA_SIZE_MAX);
     return request;
+}
+
+struct request *request_new(struct conn *conn, struct shared *frame, size_t size)
+{
+    struct request *request = request_make(conn->conns->shard, frame, (struct bytes){frame->data, size});
+    request->conn = conn;
+    request->charge = frame->size;
+    return request;
+}
+
+/* What only brokers ask of each other comes detached; for clients it does not exist. */
+static const struct kafka_api *request_api(const struct request *request)
+{
+    return request->run != NULL ? kafka_api_find_internal(request->api_key) : kafka_api_find(request->api_key);
 }
 
 /* The first four bytes tell API and version, which tell the header's version. An ApiVersions request from the future is
@@ -35,7 +54,7 @@ bool request_read_header(struct request *request)
     }
     request->api_key = (int16_t)be16_get(peeked.data);
     request->api_version = (int16_t)be16_get(peeked.data + 2);
-    const struct kafka_api *api = kafka_api_find(request->api_key);
+    const struct kafka_api *api = request_api(request);
     bool is_served = api != NULL && api_handler(request->api_key) != NULL &&
                      (kafka_api_accepts(api, request->api_version) || request->api_key == KAFKA_API_API_VERSIONS);
     if (!is_served) {
@@ -57,7 +76,7 @@ bool request_is_serial(const struct request *request)
 
 void request_free(struct request *request)
 {
-    budget_give(&request->conn->conns->budget, request->charge);
+    budget_give(request_budget(request), request->charge);
     if (request->is_answered && !request->is_silent) {
         outbuf_deinit(&request->response);
     }
@@ -85,33 +104,55 @@ static void request_end(struct request *request)
     struct conn *conn = request->conn;
     assert(request->is_dispatched);
     assert(!request->is_answered);
-    assert(conn->in_work > 0);
     request->is_answered = true;
+    arena_reset(&request->arena);
+    if (conn == NULL) {
+        env_task(request->shard->env, &request->run->task);
+        return;
+    }
+    assert(conn->in_work > 0);
     conn->in_work--;
     conn->in_work_serial -= request_is_serial(request);
-    arena_reset(&request->arena);
     conn_schedule(conn);
+}
+
+/* The response is whole in request->response; `size` is where its size goes. */
+static void response_end(struct request *request, uint8_t *size)
+{
+    struct conn *conn = request->conn;
+    request_end(request);
+    if (request->response.err != OK) {
+        trace(ERROR, KAFKA, "response too large", KV("api", request->api_key), KV("client", request->client_id));
+        if (conn != NULL) {
+            conn_close(conn, "response too large");
+        }
+        return;
+    }
+    be32_put(size, (uint32_t)(request->response.size - 4));
+    request->charge += request->response.size;
+    budget_take(request_budget(request), request->response.size);
+    if (conn != NULL) {
+        conn->unsent_size += request->response.size;
+    }
 }
 
 void request_respond_version(struct request *request, int16_t version, const struct schema *schema, const void *message)
 {
-    struct conn *conn = request->conn;
-    const struct kafka_api *api = kafka_api_find(request->api_key);
+    const struct kafka_api *api = request_api(request);
     struct kafka_response_header header = {.correlation_id = request->correlation_id};
     outbuf_init(&request->response, RESPONSE_SIZE_MAX + RESPONSE_SIZE_MAX);
     uint8_t *size = outbuf_reserve(&request->response, 4);
     codec_encode(&kafka_response_header_schema, kafka_api_response_header(api, version), &header, &request->response);
     codec_encode(schema, version, message, &request->response);
-    request_end(request);
-    if (request->response.err != OK) {
-        trace(ERROR, KAFKA, "response too large", KV("api", request->api_key), KV("client", request->client_id));
-        conn_close(conn, "response too large");
-        return;
-    }
-    be32_put(size, (uint32_t)(request->response.size - 4));
-    request->charge += request->response.size;
-    budget_take(&conn->conns->budget, request->response.size);
-    conn->unsent_size += request->response.size;
+    response_end(request, size);
+}
+
+void request_respond_raw(struct request *request, struct slice response)
+{
+    outbuf_init(&request->response, RESPONSE_SIZE_MAX + RESPONSE_SIZE_MAX);
+    uint8_t *size = outbuf_reserve(&request->response, 4);
+    outbuf_put_slice(&request->response, response);
+    response_end(request, size);
 }
 
 void request_respond(struct request *request, const struct schema *schema, const void *message)
@@ -129,12 +170,26 @@ void request_kill(struct request *request, const char *reason)
 {
     struct conn *conn = request->conn;
     request_respond_none(request);
-    conn_close(conn, reason);
+    if (conn != NULL) {
+        conn_close(conn, reason);
+    }
+}
+
+bool request_is_undone(const struct request *request, enum kafka_error refusal)
+{
+    return request->run != NULL && refusal != KAFKA_NONE;
+}
+
+void request_not_controller(struct request *request)
+{
+    assert(request->run != NULL);
+    request->is_undone = true;
+    request_respond_none(request);
 }
 
 size_t request_response_room(const struct request *request)
 {
-    size_t room = budget_room(&request->conn->conns->budget, CONN_LARGE_SHARE) / 2;
+    size_t room = budget_room(request_budget(request), CONN_LARGE_SHARE) / 2;
     return room > RESPONSE_ROOM_MIN ? room : RESPONSE_ROOM_MIN;
 }
 
@@ -142,12 +197,69 @@ void request_local_address(struct request *request, char *host, size_t size, uin
                            const struct option_listener **listener)
 {
     struct conn *conn = request->conn;
-    *listener = conn->listener;
+    *listener = conn != NULL ? conn->listener : &request->shard->options->listeners[0];
     *port = 0;
     if (size > 0) {
         host[0] = '\0';
     }
-    if (!conn->is_closing) {
+    if (conn != NULL && !conn->is_closing) {
         conn->conns->env->net->stream_local(conn->stream, host, size, port);
     }
+}
+
+/* ---- Detached ---- */
+
+bool request_has_room(const struct shard *shard)
+{
+    return shard->conns != NULL && !shard->conns->is_closing && budget_has_room(&shard->conns->budget, 100);
+}
+
+/* Without the size before it. One reference. */
+static struct slice take_response(struct request *request)
+{
+    struct shared *block = outbuf_flatten(&request->response);
+    return (struct slice){block, {block->data + 4, block->size - 4}};
+}
+
+static void run_on_task(struct task *task)
+{
+    struct request_run *run = container_of(task, struct request_run, task);
+    struct request *request = run->request;
+    struct conns *conns = request->shard->conns;
+    run->response = (struct slice){NULL, BYTES_NONE};
+    if (request->is_undone) {
+        run->err = ERR_NOT_LEADER;
+    } else if (request->is_silent) {
+        run->err = run->err != OK ? run->err : ERR_CORRUPT;
+    } else if (request->response.err != OK) {
+        run->err = request->response.err;
+    } else {
+        run->response = take_response(request);
+    }
+    struct slice response = run->response;
+    request_free(request);
+    run->cb(run); /* may free it */
+    slice_release(&response);
+    conns_release(conns);
+}
+
+void request_run(struct shard *shard, struct request_run *run)
+{
+    struct shared *frame = shared_acquire(run->frame.block);
+    struct request *request = request_make(shard, frame, run->frame.bytes);
+    assert(shard->conns != NULL && !shard->conns->is_closing);
+    conns_hold(shard->conns);
+    run->request = request;
+    run->err = OK;
+    task_init(&run->task, run_on_task);
+    request->run = run;
+    request->is_dispatched = true;
+    request->charge = run->frame.bytes.size;
+    budget_take(request_budget(request), request->charge);
+    if (!request_read_header(request)) {
+        run->err = ERR_UNSUPPORTED;
+        request_respond_none(request);
+        return;
+    }
+    api_handler(request->api_key)(request);
 }

@@ -1,11 +1,12 @@
-/* One Kafka request in work: from the frame's last byte to the response's last byte in the socket.
+/* One Kafka request in work: from the frame's last byte to the response's last byte in the socket; or, detached from
+ * any connection, to the callback of who runs it (a request that another broker forwards, or a wish of this broker).
  *
  * A handler gets a decoded header and the body's bytes, and must end every request exactly once with request_respond(),
  * request_respond_none() or request_kill(). It may do so later from any callback on the same shard; the connection may
  * be gone by then: the calls still work and free the request. Responses leave in the order of the requests, whatever
  * the order of answers.
  *
- * Runs on: the shard of its connection. */
+ * Runs on: the shard of its connection, or of request_run(). */
 #pragma once
 
 #include "base/arena.h"
@@ -16,24 +17,32 @@
 #include "proto/kafka_messages.h"
 
 struct conn;
+struct request_run;
 
 struct request {
     struct shard *shard;
-    struct conn *conn;
+    struct conn *conn;               /* NULL: detached */
+    struct request_run *run;         /* of a detached one */
     int16_t api_key;
     int16_t api_version;
     int32_t correlation_id;
     struct bytes client_id;          /* within the frame */
     struct shared *frame;            /* the whole frame, one reference; payload slices refer to it */
+    struct bytes frame_bytes;        /* header and body, within it */
     struct reader body;
     struct arena arena;
     int64_t received_us;
+    /* Set when the controller could not be asked: the handler runs here after all, decides nothing, and answers all
+     * that the controller would have decided with this: NOT_CONTROLLER (nothing was done), or REQUEST_TIMED_OUT (in
+     * doubt). */
+    enum kafka_error refusal;
     /* private to request.c and conn.c */
     struct list link;                /* on the connection, in order of arrival */
     struct outbuf response;
     bool is_dispatched;
     bool is_answered;
     bool is_silent;                  /* answered by nothing */
+    bool is_undone;                  /* detached: the controller is elsewhere, nothing was done */
     size_t charge;                   /* bytes of the budget held */
 };
 
@@ -46,6 +55,29 @@ void request_respond_version(struct request *request, int16_t version, const str
                              const void *message);      /* ApiVersions' fallback */
 void request_respond_none(struct request *request);     /* acks=0 */
 void request_kill(struct request *request, const char *reason); /* closes the connection; static text */
+/* Queues a response that is there as bytes: its header and its body. The bytes are acquired. */
+void request_respond_raw(struct request *request, struct slice response);
+/* Ends a detached request: this broker is not the controller, and nothing of what was asked for has been done. So for
+ * those whose wish came back with a refusal (request_is_undone()); then it is sent to the next controller. */
+void request_not_controller(struct request *request);
+bool request_is_undone(const struct request *request, enum kafka_error refusal);
+
+/* Runs a request that no client of this shard has sent. Its memory counts in the shard's budget, handlers see no
+ * difference but `conn`. */
+struct request_run {                 /* Caller's memory until cb. */
+    struct slice frame;              /* in: header and body; acquired */
+    void (*cb)(struct request_run *run); /* in: never inside request_run() */
+    /* out: ERR_NOT_LEADER: this broker is not the controller, nothing was done; ERR_UNSUPPORTED: API or version is not
+     * served; ERR_CORRUPT: malformed */
+    enum err err;
+    struct slice response;           /* out: header and body; borrowed during cb */
+    struct task task;                /* private */
+    struct request *request;         /* private */
+};
+void request_run(struct shard *shard, struct request_run *run);
+/* Whether there is room in the budget now, and the shard is not draining: else request_run() may not be called. */
+bool request_has_room(const struct shard *shard);
+
 /* Host text and port that the client used to reach us, and the listener it came in on. */
 void request_local_address(struct request *request, char *host, size_t size, uint16_t *port,
                            const struct option_listener **listener);
@@ -70,3 +102,4 @@ void handle_delete_topics(struct request *request);
 void handle_create_partitions(struct request *request);
 void handle_describe_configs(struct request *request);
 void handle_describe_cluster(struct request *request);
+void handle_allocate_producer_ids(struct request *request);

@@ -11,6 +11,7 @@
 #include "base/trace.h"
 #include "broker/broker.h"
 #include "broker/conn.h"
+#include "broker/forward.h"
 #include "broker/producer_ids.h"
 #include "broker/reconciler.h"
 #include <stdio.h>
@@ -289,6 +290,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     shard->leaders = leaders_open(shard->env);
     shard->reconciler = reconciler_open(shard);
     shard->producer_ids = producer_ids_open(shard);
+    shard->forward = number == 0 ? forward_open(shard) : NULL;
     enum err err = make_topics_dir(shard, msg);
     err = err == OK ? open_replicas(shard, msg) : err;
     if (err != OK) {
@@ -322,6 +324,10 @@ static void shard_on_conns_closed(void *owner)
 
 void shard_drain(struct shard *shard)
 {
+    leaders_stop(shard->leaders);
+    if (shard->forward != NULL) {
+        forward_stop(shard->forward);
+    }
     conns_close(shard->conns, DRAIN_GRACE_MS, shard, shard_on_conns_closed);
 }
 
@@ -333,6 +339,9 @@ static void shard_on_replicas_closed(void *owner)
     producer_ids_close(shard->producer_ids);
     env_timer_cancel(shard->env, &shard->space_timer);
     env_timer_cancel(shard->env, &shard->retention_timer);
+    if (shard->forward != NULL) {
+        forward_close(shard->forward);
+    }
     if (shard->controller != NULL) {
         controller_close(shard->controller);
     }

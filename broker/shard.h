@@ -14,6 +14,7 @@
 
 struct broker;
 struct conns;
+struct forward;
 struct leader_news;
 struct producer_ids;
 struct reconciler;
@@ -35,6 +36,7 @@ struct shard {
     /* Shard 0 only, else NULL. */
     struct metadata *metadata;
     struct controller *controller;
+    struct forward *forward;
     /* Produce is refused with a retriable error while the disk is below its reserve. */
     bool is_space_low;
     /* private to shard.c */

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/broker.h"
+#include "broker/forward.h"
 #include "broker/reconciler.h"
 #include <string.h>
 
@@ -177,4 +178,5 @@ void shard_metadata_changed(void *owner, const struct metadata_change *changes, 
             tell_shard(shard, n, &changes[i]);
         }
     }
+    forward_metadata_applied(shard->forward); /* whoever is answered by it has these news first */
 }

@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "broker/broker.h"
+#include "broker/forward_internal.h"
 
 static void wish_on_back(struct message *message)
 {
@@ -17,7 +18,10 @@ static void wish_on_back(struct message *message)
 static void wish_on_arrived(struct message *message)
 {
     struct wish *wish = container_of(message, struct wish, message);
-    wish->decide(wish, wish->target->controller);
+    if (wish->refusal == KAFKA_NONE && !forward_is_controller(wish->target)) {
+        wish->refusal = KAFKA_NOT_CONTROLLER;
+    }
+    wish->decide(wish, wish->refusal == KAFKA_NONE ? wish->target->controller : NULL);
 }
 
 void wish_send(struct wish *wish, struct shard *origin)
@@ -86,7 +90,7 @@ static void create_decide(struct wish *wish, struct controller *controller)
         return;
     }
     for (size_t i = 0; i < create->create.count; i++) {
-        create->create.results[i] = (struct controller_result){.error = KAFKA_NOT_CONTROLLER};
+        create->create.results[i] = (struct controller_result){.error = wish->refusal};
     }
     wish_decided(wish);
 }

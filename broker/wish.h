@@ -1,6 +1,6 @@
-/* A handler's wish to the controller, from any shard: carried to shard 0, decided there, carried back; creations then
+/* A handler's wish to the controller of this broker: carried to shard 0, decided there, carried back; creations then
  * wait until this shard knows a leader for every new partition, so that a topic is usable when its creation is
- * answered.
+ * answered. How requests get to the controller's broker: broker/forward.h.
  *
  * Runs on: the origin shard, but for what is said. All memory is the caller's until cb. */
 #pragma once
@@ -9,9 +9,10 @@
 
 struct wish {                  /* The carrier; embedded by those below and by handlers. */
     struct shard *origin;
-    void (*decide)(struct wish *wish,
-                   struct controller
-                       *controller); /* shard 0; ends with wish_decided(), now or later; controller NULL: not ready */
+    /* in: the request's; out: NOT_CONTROLLER when the controller is not here. Nothing is done then. */
+    enum kafka_error refusal;
+    /* shard 0; ends with wish_decided(), now or later; controller NULL: answer wish->refusal */
+    void (*decide)(struct wish *wish, struct controller *controller);
     void (*decided)(struct wish *wish);                               /* origin */
     struct message message;    /* private */
     struct shard *target;      /* private */

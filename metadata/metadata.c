@@ -1,7 +1,7 @@
 /* Happy path: metadata_propose() packs the record into an entry and remembers the request; the entry comes back through
  * apply(), which opens the turn's write transaction on its first call; applied() commits it, then answers the
  * requests by their index and tells the owner what changed.
- * Leadership lost: every waiting request is answered NOT_CONTROLLER; its record may still be applied later.
+ * Leadership lost: every waiting request is answered REQUEST_TIMED_OUT; its record may still be applied later.
  * Restart: entries at or below the store's applied index are skipped, so replaying from an older checkpoint is
  *          harmless.
  * Failure: a store that cannot be written ends the process: this copy would differ from the log. */
@@ -173,7 +173,8 @@ static void metadata_role_changed(struct replica_machine *machine, const struct 
     if (status->role != REPLICA_LEADER) {
         while (!list_is_empty(&metadata->waiting)) {
             struct metadata_propose *req = container_of(metadata->waiting.next, struct metadata_propose, link);
-            refuse(metadata, req, KAFKA_NOT_CONTROLLER, "The metadata quorum changed its leader, try again.");
+            refuse(metadata, req, KAFKA_REQUEST_TIMED_OUT,
+                   "The metadata quorum changed its leader before this was decided: it may still be done.");
         }
     }
     metadata->events.role_changed(metadata->events.owner, status);
@@ -224,7 +225,7 @@ static void metadata_close(struct replica_machine *machine)
     metadata->is_ready_leader = false;
     while (!list_is_empty(&metadata->waiting)) {
         struct metadata_propose *req = container_of(metadata->waiting.next, struct metadata_propose, link);
-        refuse(metadata, req, KAFKA_NOT_CONTROLLER, "The broker is stopping.");
+        refuse(metadata, req, KAFKA_REQUEST_TIMED_OUT, "The broker is stopping: it may still be done.");
     }
     metadata->answer.cb = metadata_on_closed;
     env_task(metadata->env, &metadata->answer);

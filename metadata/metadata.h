@@ -48,7 +48,8 @@ typedef void (*metadata_propose_cb)(struct metadata_propose *req);
 
 struct metadata_propose {            /* Caller's memory until cb. */
     metadata_propose_cb cb;
-    /* out: what apply decided; NOT_CONTROLLER when leadership was lost or is elsewhere */
+    /* out: what apply decided; NOT_CONTROLLER: leadership is elsewhere, nothing was done; REQUEST_TIMED_OUT: in doubt,
+     * leadership was lost on the way, or nothing was done, the log being over its budget */
     enum kafka_error error;
     char error_text[160];            /* out */
     uint64_t result;                 /* out: first id of a producer id block; index of the record otherwise */

@@ -2,15 +2,15 @@
 
 #include "base/assert.h"
 #include "base/limits.h"
+#include "base/mem.h"
 
 #define API_KEY_MAX 127
 
-const struct kafka_api kafka_apis[KAFKA_API_COUNT] = {
 #define KAFKA_API_ROW(constant, key, name, prefix, first, last, advertised, flexible) \
     {key, first, last, advertised, flexible, name, &prefix##_request_schema, &prefix##_response_schema},
-    KAFKA_API_MAP(KAFKA_API_ROW)
+const struct kafka_api kafka_apis[KAFKA_API_COUNT] = {KAFKA_API_MAP(KAFKA_API_ROW)};
+static const struct kafka_api internal_apis[] = {KAFKA_API_INTERNAL_MAP(KAFKA_API_ROW)};
 #undef KAFKA_API_ROW
-};
 
 enum {
 #define KAFKA_API_PLACE(constant, ...) PLACE_##constant,
@@ -33,6 +33,16 @@ const struct kafka_api *kafka_api_find(int16_t key)
     const struct kafka_api *api = &kafka_apis[places[key] - 1];
     assert(api->key == key);
     return api;
+}
+
+const struct kafka_api *kafka_api_find_internal(int16_t key)
+{
+    for (size_t i = 0; i < array_count(internal_apis); i++) {
+        if (internal_apis[i].key == key) {
+            return &internal_apis[i];
+        }
+    }
+    return kafka_api_find(key);
 }
 
 bool kafka_api_accepts(const struct kafka_api *api, int16_t version)

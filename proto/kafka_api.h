@@ -28,10 +28,18 @@
     X(DESCRIBE_CLUSTER, 60, "DescribeCluster", kafka_describe_cluster, 0, 1, 0, 0)
 /* clang-format on */
 
+/* What brokers ask of each other in Kafka's encoding, inside a forwarded request: not in the table, so that for
+ * clients it does not exist. */
+/* clang-format off */
+#define KAFKA_API_INTERNAL_MAP(X)                                                                  \
+    X(ALLOCATE_PRODUCER_IDS, 67, "AllocateProducerIds", kafka_allocate_producer_ids, 0, 0, 0, 0)
+/* clang-format on */
+
 /* Wire keys: KAFKA_API_PRODUCE = 0, ... */
 enum kafka_api_key {
 #define KAFKA_API_ENUM(name, key, ...) KAFKA_API_##name = (key),
     KAFKA_API_MAP(KAFKA_API_ENUM)
+    KAFKA_API_INTERNAL_MAP(KAFKA_API_ENUM)
 #undef KAFKA_API_ENUM
 };
 
@@ -54,6 +62,9 @@ extern const struct kafka_api kafka_apis[KAFKA_API_COUNT];
 
 /* NULL if the API is not served. */
 const struct kafka_api *kafka_api_find(int16_t key);
+
+/* The same among those between brokers as well. */
+const struct kafka_api *kafka_api_find_internal(int16_t key);
 
 /* Whether requests of this version are answered, beyond an error code. */
 bool kafka_api_accepts(const struct kafka_api *api, int16_t version);

@@ -61,6 +61,22 @@ START_TEST(find_knows_the_served_keys_and_no_others)
 }
 END_TEST
 
+/* Goal: what only brokers ask of each other does not exist for clients. Method: the key in both searches, and its row
+ * against its schemas. */
+START_TEST(internal_apis_are_found_among_brokers_only)
+{
+    ck_assert_ptr_null(kafka_api_find(KAFKA_API_ALLOCATE_PRODUCER_IDS));
+    const struct kafka_api *api = kafka_api_find_internal(KAFKA_API_ALLOCATE_PRODUCER_IDS);
+    ck_assert_ptr_nonnull(api);
+    ck_assert_int_eq(api->key, KAFKA_API_ALLOCATE_PRODUCER_IDS);
+    ck_assert(kafka_api_accepts(api, api->request->version_max) &&
+              !kafka_api_accepts(api, api->request->version_max + 1));
+    ck_assert_int_eq(api->flexible_min, api->request->flexible_min);
+    ck_assert_ptr_eq(kafka_api_find_internal(KAFKA_API_FETCH), kafka_api_find(KAFKA_API_FETCH));
+    ck_assert_ptr_null(kafka_api_find_internal(INT16_MAX));
+}
+END_TEST
+
 /* Goal: headers change at the first flexible version, but an ApiVersions answer keeps header 0 (KIP-511), and what
  * cannot be answered can still have its header read. Method: the edges. */
 START_TEST(headers_follow_the_first_flexible_version)
@@ -88,6 +104,7 @@ static Suite *kafka_api_suite(void)
     tcase_add_loop_test(table, every_row_agrees_with_its_schemas, 0, KAFKA_API_COUNT);
     tcase_add_test(table, ranges_hold_the_versions_that_old_clients_ask_for);
     tcase_add_test(table, find_knows_the_served_keys_and_no_others);
+    tcase_add_test(table, internal_apis_are_found_among_brokers_only);
     tcase_add_test(table, headers_follow_the_first_flexible_version);
     suite_add_tcase(suite, table);
     return suite;
