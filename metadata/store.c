@@ -74,9 +74,7 @@ struct kv *store_kv(struct store *store)
 
 static void reader_on_turn(struct task *task)
 {
-    struct store_reader *reader = container_of(task, struct store_reader, turn);
-    kv_reset(reader->txn);
-    reader->is_fresh = false;
+    store_reader_refresh(container_of(task, struct store_reader, turn));
 }
 
 struct store_reader *store_reader_open(struct store *store, struct env *env)
