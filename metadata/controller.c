@@ -487,22 +487,60 @@ static void register_on_proposed(struct metadata_propose *propose)
     req->cb(req, propose->error);
 }
 
+static bool endpoint_equal(const struct store_endpoint *a, const struct store_endpoint *b)
+{
+    return bytes_equal(a->listener, b->listener) && bytes_equal(a->host, b->host) && a->port == b->port;
+}
+
+bool controller_is_registered(struct store_reader *reader, const struct store_broker *broker)
+{
+    struct store_broker stored;
+    struct arena arena;
+    arena_init(&arena, MIB(1));
+    bool is_equal = store_broker(reader, &arena, broker->id, &stored) == OK && stored.server_id == broker->server_id &&
+                    memcmp(stored.incarnation, broker->incarnation, sizeof(stored.incarnation)) == 0 &&
+                    bytes_equal(stored.rack, broker->rack) && endpoint_equal(&stored.peer, &broker->peer) &&
+                    stored.endpoint_count == broker->endpoint_count;
+    for (size_t i = 0; is_equal && i < broker->endpoint_count; i++) {
+        is_equal = endpoint_equal(&stored.endpoints[i], &broker->endpoints[i]);
+    }
+    arena_deinit(&arena);
+    return is_equal;
+}
+
+static void endpoint_to_record(struct arena *arena, const struct store_endpoint *endpoint,
+                               Balsa__Record__Endpoint *record)
+{
+    balsa__record__endpoint__init(record);
+    record->listener = arena_text(arena, endpoint->listener);
+    record->host = arena_text(arena, endpoint->host);
+    record->port = endpoint->port;
+}
+
+static void register_on_task(struct task *task)
+{
+    struct controller_register *req = container_of(task, struct controller_register, task);
+    req->cb(req, KAFKA_NONE);
+}
+
 static void register_broker(struct controller *controller, struct controller_register *req)
 {
     const struct store_broker *broker = req->broker;
     Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
     Balsa__Record__BrokerRegistered registered = BALSA__RECORD__BROKER_REGISTERED__INIT;
+    Balsa__Record__Endpoint peer;
     struct arena arena;
     arena_init(&arena, MIB(1));
     Balsa__Record__Endpoint *endpoints = arena_alloc(&arena, (broker->endpoint_count + 1) * sizeof(*endpoints));
     registered.endpoints = arena_alloc(&arena, (broker->endpoint_count + 1) * sizeof(*registered.endpoints));
     registered.n_endpoints = broker->endpoint_count;
     for (size_t i = 0; i < broker->endpoint_count; i++) {
-        balsa__record__endpoint__init(&endpoints[i]);
-        endpoints[i].listener = arena_text(&arena, broker->endpoints[i].listener);
-        endpoints[i].host = arena_text(&arena, broker->endpoints[i].host);
-        endpoints[i].port = broker->endpoints[i].port;
+        endpoint_to_record(&arena, &broker->endpoints[i], &endpoints[i]);
         registered.endpoints[i] = &endpoints[i];
+    }
+    if (broker->peer.port != 0) {
+        endpoint_to_record(&arena, &broker->peer, &peer);
+        registered.peer = &peer;
     }
     registered.id = broker->id;
     registered.server_id = broker->server_id;
@@ -526,20 +564,37 @@ static void cluster_on_proposed(struct metadata_propose *propose)
     register_broker(req->controller, req);
 }
 
-void controller_register_broker(struct controller *controller, struct controller_register *req)
+static void propose_cluster(struct controller *controller, struct controller_register *req)
 {
     Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
     Balsa__Record__ClusterCreated created = BALSA__RECORD__CLUSTER_CREATED__INIT;
     struct uuid id;
-    char text[UUID_TEXT_SIZE];
-    req->controller = controller;
-    for (size_t n = 0; n < sizeof(id.bytes); n += 8) {
-        be64_put(id.bytes + n, env_random(controller->params.env));
+    char text[CLUSTER_ID_SIZE + 1];
+    if (req->cluster_id != NULL) {
+        (void)snprintf(text, sizeof(text), "%s", req->cluster_id);
+    } else {
+        for (size_t n = 0; n < sizeof(id.bytes); n += 8) {
+            be64_put(id.bytes + n, env_random(controller->params.env));
+        }
+        uuid_to_text(&id, text);
     }
-    uuid_to_text(&id, text);
     created.cluster_id = text;
     record.kind_case = BALSA__RECORD__RECORD__KIND_CLUSTER_CREATED;
     record.cluster_created = &created;
     req->propose_cluster.cb = cluster_on_proposed;
     metadata_propose(controller->params.metadata, &record, &req->propose_cluster);
+}
+
+void controller_register_broker(struct controller *controller, struct controller_register *req)
+{
+    char id[CLUSTER_ID_SIZE + 1];
+    req->controller = controller;
+    if (store_cluster_id(controller->params.reader, id) != OK) {
+        propose_cluster(controller, req);
+    } else if (!controller_is_registered(controller->params.reader, req->broker)) {
+        register_broker(controller, req);
+    } else {
+        task_init(&req->task, register_on_task);
+        env_task(controller->params.env, &req->task);
+    }
 }

@@ -83,13 +83,17 @@ struct controller_producer_ids {
 };
 void controller_allocate_producer_ids(struct controller *controller, struct controller_producer_ids *req);
 
-/* Called when this broker is the ready metadata leader: creates the cluster id if there is none, registers the
- * broker. */
+/* Registers a broker, this one or another; creates the cluster id first if there is none. What is stored already is not
+ * proposed again. */
 struct controller_register {
-    const struct store_broker *broker;
+    const struct store_broker *broker;       /* read during the call, and for the time the cluster id takes */
+    const char *cluster_id;                  /* of a cluster that has none in its store yet; NULL: one is made */
     void (*cb)(struct controller_register *req, enum kafka_error error);
-    struct metadata_propose propose;     /* private */
+    struct metadata_propose propose;         /* private */
     struct metadata_propose propose_cluster; /* private */
+    struct task task;                        /* private */
     struct controller *controller;           /* private */
 };
+/* Whether the store has the broker exactly so. */
+bool controller_is_registered(struct store_reader *reader, const struct store_broker *broker);
 void controller_register_broker(struct controller *controller, struct controller_register *req);

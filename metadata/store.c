@@ -325,6 +325,15 @@ enum err store_group(struct store_reader *reader, uint64_t group, struct uuid *i
     return OK;
 }
 
+static struct store_endpoint endpoint_from_record(const Balsa__Record__Endpoint *record)
+{
+    return (struct store_endpoint){
+        .listener = bytes_from_text(record->listener),
+        .host = bytes_from_text(record->host),
+        .port = (uint16_t)record->port,
+    };
+}
+
 static enum err broker_from_value(struct bytes value, struct arena *arena, struct store_broker *broker)
 {
     struct decode_memory memory = {.arena = arena};
@@ -349,10 +358,9 @@ static enum err broker_from_value(struct bytes value, struct arena *arena, struc
         return ERR_TOO_LARGE;
     }
     for (size_t i = 0; i < decoded->n_endpoints; i++) {
-        broker->endpoints[i].listener = bytes_from_text(decoded->endpoints[i]->listener);
-        broker->endpoints[i].host = bytes_from_text(decoded->endpoints[i]->host);
-        broker->endpoints[i].port = (uint16_t)decoded->endpoints[i]->port;
+        broker->endpoints[i] = endpoint_from_record(decoded->endpoints[i]);
     }
+    broker->peer = decoded->peer != NULL ? endpoint_from_record(decoded->peer) : (struct store_endpoint){.port = 0};
     return OK;
 }
 

@@ -72,6 +72,7 @@ struct store_broker {
     bool is_draining;         /* to be emptied: gets no new replicas */
     struct store_endpoint *endpoints;
     size_t endpoint_count;
+    struct store_endpoint peer; /* for brokers, never told to clients; port 0: none */
 };
 
 /* All: ERR_NOT_FOUND when absent, ERR_TOO_LARGE when the arena is full. */
