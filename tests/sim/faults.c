@@ -12,6 +12,8 @@
 enum {
     GAP_US_MAX = 9000000,
     LENGTH_US_MAX = 12000000,
+    RECORDS_MAX = 256,
+    SKIPS_MAX = 64,
     WIPE_REST_US = 20000000 /* after a lost disk nothing else happens for so long */
 };
 
@@ -25,6 +27,11 @@ struct faults {
     int64_t net_end_us;
     unsigned count;
     unsigned wiped;
+    int wiped_index; /* -1: told */
+    struct fault_record records[RECORDS_MAX];
+    size_t record_count;
+    size_t open_record[NODES_MAX];
+    size_t open_net;
 };
 
 static const char *const NAMES[] = {
@@ -54,6 +61,7 @@ struct faults *faults_open(const struct faults_params *params)
     struct faults *faults = calloc(1, sizeof(*faults));
     assert(faults != NULL);
     faults->params = *params;
+    faults->wiped_index = -1;
     if (faults->params.kinds == 0) {
         faults->params.kinds = (1U << FAULT_KIND_COUNT) - 1;
     }
@@ -86,6 +94,27 @@ static void tell(struct faults *faults, const char *what, enum fault_kind kind, 
         (void)printf("%10.3f s  %s %s n%u\n", (double)sim_world_now_us(faults->params.world) / 1e6, what, NAMES[kind],
                      node + 1);
     }
+}
+
+size_t faults_records(const struct faults *faults, const struct fault_record **records)
+{
+    *records = faults->records;
+    return faults->record_count;
+}
+
+int faults_take_wiped(struct faults *faults)
+{
+    int index = faults->wiped_index;
+    faults->wiped_index = -1;
+    return index;
+}
+
+static size_t record(struct faults *faults, enum fault_kind kind, unsigned index, bool is_net)
+{
+    size_t place = faults->record_count < RECORDS_MAX ? faults->record_count++ : RECORDS_MAX - 1;
+    faults->records[place] = (struct fault_record){
+        .name = NAMES[kind], .node = index, .is_net = is_net, .begin_us = sim_world_now_us(faults->params.world)};
+    return place;
 }
 
 static void cut(struct faults *faults, unsigned node, bool is_cut)
@@ -156,6 +185,7 @@ static void begin(struct faults *faults, enum fault_kind kind, unsigned index)
     case FAULT_WIPE:
         node_wipe(node);
         faults->wiped++;
+        faults->wiped_index = (int)index;
         break;
     case FAULT_SLOW_NET:
     case FAULT_KIND_COUNT:
@@ -170,6 +200,7 @@ static void end(struct faults *faults, unsigned index)
     enum fault_kind kind = faults->kind[index];
     tell(faults, "end of", kind, index);
     faults->end_us[index] = 0;
+    faults->records[faults->open_record[index]].end_us = sim_world_now_us(faults->params.world);
     if (kind == FAULT_PAUSE) {
         node_resume(node);
     } else if (kind == FAULT_CUT) {
@@ -194,6 +225,7 @@ static void begin_one(struct faults *faults, enum fault_kind kind, unsigned inde
 {
     int64_t now_us = sim_world_now_us(faults->params.world);
     tell(faults, "begin", kind, index);
+    faults->open_record[index] = record(faults, kind, index, false);
     faults->kind[index] = kind;
     faults->end_us[index] = now_us + 1000 + below(faults, LENGTH_US_MAX);
     begin(faults, kind, index);
@@ -226,9 +258,14 @@ static void begin_some(struct faults *faults)
         (is_disk && (faults->wiped > 0 || faults->params.node_count < 3))) {
         return;
     }
-    faults->count++;
+    unsigned number = faults->count++;
+    if (number < SKIPS_MAX && (faults->params.skipped >> number & 1) != 0) {
+        (void)below(faults, LENGTH_US_MAX);
+        return;
+    }
     if (kind == FAULT_SLOW_NET) {
         tell(faults, "begin", kind, index);
+        faults->open_net = record(faults, kind, index, true);
         sim_net_set_delay(faults->params.world, 1000, 5000 + below(faults, 200000));
         faults->net_end_us = now_us + 1000 + below(faults, LENGTH_US_MAX);
     } else if (is_for_all) {
@@ -245,6 +282,8 @@ static void begin_some(struct faults *faults)
 
 static void end_net(struct faults *faults)
 {
+    faults->records[faults->open_net].end_us =
+        faults->net_end_us > 0 ? sim_world_now_us(faults->params.world) : faults->records[faults->open_net].end_us;
     faults->net_end_us = 0;
     sim_net_set_delay(faults->params.world, 20, 2000);
 }

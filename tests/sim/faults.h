@@ -12,6 +12,7 @@ struct faults_params {
     unsigned node_count;
     bool is_traced;       /* print them as they happen */
     unsigned kinds;       /* bit per enum fault_kind; 0: all */
+    uint64_t skipped;     /* bit n: the n-th fault (from 0) does not happen, the others do as before */
 };
 
 #define FAULT_MAP(X)                                                                                                   \
@@ -36,6 +37,13 @@ enum fault_kind {
     FAULT_KIND_COUNT
 };
 
+struct fault_record {
+    const char *name;
+    unsigned node;    /* index */
+    bool is_net;      /* of the network as a whole */
+    int64_t begin_us, end_us;
+};
+
 struct faults *faults_open(const struct faults_params *params);
 void faults_close(struct faults *faults);
 /* Time of the next thing that faults_run() has to do. */
@@ -45,4 +53,7 @@ void faults_run(struct faults *faults);
 /* Ends all, starts all that does not run. */
 void faults_heal(struct faults *faults);
 unsigned faults_count(const struct faults *faults);
+size_t faults_records(const struct faults *faults, const struct fault_record **records); /* in order of their begin */
+/* A disk was wiped since the last call: its index, else -1. */
+int faults_take_wiped(struct faults *faults);
 MUST_CHECK bool faults_kind_parse(const char *text, unsigned *kinds);

@@ -1,6 +1,7 @@
 /* Runs whole clusters of the shipped code under virtual time, one seed after the other.
  *
- *     sim [--seed N] [--seeds COUNT] [--seconds S] [--nodes N] [--fault KIND]... [--trace] [--log]
+ *     sim [--seed N] [--seeds COUNT] [--seconds S] [--nodes N] [--fault KIND]... [--skip N]...
+ *         [--trace] [--log] [--picture FILE.svg]
  *
  * A run: brokers start, all at once or one late; clients make a topic, write and read while faults come and go for S
  * virtual seconds; then everything is healed and must make progress, settle, and be as the history says. A violation
@@ -15,11 +16,16 @@
 #include "base/trace.h"
 #include "tests/sim/clients.h"
 #include "tests/sim/faults.h"
+#include "tests/sim/observer.h"
 #include "tests/sim/replicas_check.h"
+#include "tests/sim/timeline.h"
 
 enum {
     HEAL_US = 90000000, /* within which a healed cluster must have settled */
-    QUIET_US = 3000000  /* then followers have heard of the last commit */
+    QUIET_US = 3000000, /* then followers have heard of the last commit */
+    LOOK_US = 20000,
+    SLICE_US = 250000,
+    SLICES_MAX = 2400
 };
 
 struct run {
@@ -27,7 +33,12 @@ struct run {
     unsigned node_count;
     int64_t seconds;
     unsigned kinds;
+    uint64_t skipped;
+    const char *picture; /* NULL: none */
     bool is_traced;
+    uint32_t acked[SLICES_MAX];
+    uint64_t acked_before;
+    struct observer *observer;
     struct sim_world *world;
     struct node nodes[NODES_MAX];
     struct sim_disk *client_disk;
@@ -69,13 +80,16 @@ static void run_open(struct run *run)
                                    .nodes = run->nodes,
                                    .node_count = run->node_count,
                                    .is_traced = run->is_traced,
-                                   .kinds = run->kinds};
+                                   .kinds = run->kinds,
+                                   .skipped = run->skipped};
     run->faults = faults_open(&faults);
+    run->observer = observer_open(run->nodes, run->node_count, run->history);
 }
 
 static void run_close(struct run *run)
 {
     faults_close(run->faults);
+    observer_close(run->observer);
     for (unsigned i = 0; i < run->node_count; i++) {
         node_deinit(&run->nodes[i]);
     }
@@ -97,6 +111,21 @@ static void reap(struct run *run)
     }
 }
 
+static void look(struct run *run)
+{
+    int64_t now_us = sim_world_now_us(run->world);
+    int wiped = faults_take_wiped(run->faults);
+    if (wiped >= 0) {
+        observer_wiped(run->observer, (unsigned)wiped);
+    }
+    observer_look(run->observer, now_us);
+    if (now_us / SLICE_US < SLICES_MAX) {
+        uint64_t acked = history_acked_count(run->history);
+        run->acked[now_us / SLICE_US] += (uint32_t)(acked - run->acked_before);
+        run->acked_before = acked;
+    }
+}
+
 /* Until `end_us`, or until `is_reached`. */
 static bool advance(struct run *run, int64_t end_us, bool (*is_reached)(const struct run *run))
 {
@@ -109,11 +138,12 @@ static bool advance(struct run *run, int64_t end_us, bool (*is_reached)(const st
             return false;
         }
         int64_t next_us = faults_next_us(run->faults);
-        int64_t step_us = is_reached != NULL ? 200000 : end_us - now_us;
+        int64_t step_us = end_us - now_us < LOOK_US ? end_us - now_us : LOOK_US;
         step_us = next_us - now_us < step_us ? next_us - now_us : step_us;
         (void)sim_world_run_until(run->world, NULL, NULL, step_us > 0 ? step_us : 0);
         reap(run);
         faults_run(run->faults);
+        look(run);
     }
     return false;
 }
@@ -173,6 +203,23 @@ static void run_body(struct run *run)
     }
     if (history_failure(run->history) == NULL) {
         replicas_check(run->nodes, run->node_count, run->history);
+        observer_check_metadata(run->observer);
+    }
+}
+
+static void draw(struct run *run, const char *title)
+{
+    struct timeline timeline = {.title = title,
+                                .node_count = run->node_count,
+                                .end_us = sim_world_now_us(run->world),
+                                .acked = run->acked,
+                                .acked_slice_us = SLICE_US};
+    timeline.observed_count = observer_events(run->observer, &timeline.observed);
+    timeline.fault_count = faults_records(run->faults, &timeline.faults);
+    timeline.acked_count = (size_t)(timeline.end_us / SLICE_US);
+    timeline.acked_count = timeline.acked_count < SLICES_MAX ? timeline.acked_count : SLICES_MAX;
+    if (!timeline_write(&timeline, run->picture)) {
+        (void)fprintf(stderr, "sim: %s cannot be written\n", run->picture);
     }
 }
 
@@ -195,8 +242,12 @@ static bool run_one(struct run *run)
         (void)printf("repeat: make sim SEED=%llu SIM_ARGS='--nodes %u --seconds %lld --trace --log'\n",
                      (unsigned long long)run->seed, run->node_count, (long long)run->seconds);
     }
+    if (run->picture != NULL) {
+        draw(run, failure != NULL ? failure : "right");
+    }
+    bool is_right = failure == NULL;
     run_close(run);
-    return failure == NULL;
+    return is_right;
 }
 
 static double wall_seconds(void)
@@ -225,6 +276,10 @@ int main(int argc, char **argv)
             template.seed = strtoull(value, NULL, 10);
         } else if (strcmp(argv[i], "--seeds") == 0) {
             count = strtoull(value, NULL, 10);
+        } else if (strcmp(argv[i], "--skip") == 0) {
+            template.skipped |= UINT64_C(1) << (strtoul(value, NULL, 10) & 63);
+        } else if (strcmp(argv[i], "--picture") == 0) {
+            template.picture = value;
         } else if (strcmp(argv[i], "--seconds") == 0) {
             template.seconds = strtoll(value, NULL, 10);
         } else if (strcmp(argv[i], "--nodes") == 0 && strlen(value) == 1 && *value >= '1' &&

@@ -190,6 +190,11 @@ bool node_is_running(const struct node *node)
     return node->process != NULL && sim_process_end(node->process) == SIM_ALIVE;
 }
 
+const struct broker *node_broker(const struct node *node)
+{
+    return &node->life->broker;
+}
+
 static void inside_finish(void *context)
 {
     struct node *node = context;

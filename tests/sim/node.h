@@ -42,6 +42,7 @@ void node_stop(struct node *node);       /* as on SIGTERM; node_reap() when it i
 void node_pause(struct node *node);
 void node_resume(struct node *node);
 bool node_is_running(const struct node *node);
+const struct broker *node_broker(const struct node *node); /* of this life; to be read only */
 /* Gives back a life that has ended by itself, whichever way. True: there was one. `cause` says why: "" after a stop in
  * order. */
 bool node_reap(struct node *node, char cause[ERRMSG_SIZE]);

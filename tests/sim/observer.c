@@ -1,0 +1,265 @@
+#include "tests/sim/observer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "replication/replicas.h"
+
+struct view { /* of one group on one broker */
+    uint64_t term;
+    uint64_t commit_index;
+    uint64_t applied_index;
+    int64_t start_offset, end_offset;
+    unsigned shown; /* as last remembered */
+    bool is_seen;   /* in the present look */
+};
+
+struct group {
+    uint64_t id;
+    uint64_t leader_term; /* highest term in which somebody was seen to lead */
+    unsigned leader;      /* index of it */
+    struct view of[NODES_MAX];
+};
+
+struct observer {
+    struct node *nodes;
+    unsigned node_count;
+    struct history *history;
+    struct group groups[OBSERVED_GROUPS_MAX];
+    unsigned group_count;
+    const struct node_life *lives[NODES_MAX];
+    unsigned states[NODES_MAX];
+    struct observed *events;
+    size_t event_count, event_capacity;
+    int64_t now_us;
+    unsigned node; /* being looked at */
+};
+
+struct observer *observer_open(struct node *nodes, unsigned node_count, struct history *history)
+{
+    struct observer *observer = calloc(1, sizeof(*observer));
+    assert(observer != NULL);
+    observer->nodes = nodes;
+    observer->node_count = node_count;
+    observer->history = history;
+    return observer;
+}
+
+void observer_close(struct observer *observer)
+{
+    free(observer->events);
+    free(observer);
+}
+
+size_t observer_events(const struct observer *observer, const struct observed **events)
+{
+    *events = observer->events;
+    return observer->event_count;
+}
+
+static void remember(struct observer *observer, unsigned node, uint64_t group, uint64_t term, unsigned value)
+{
+    if (observer->event_count == observer->event_capacity) {
+        observer->event_capacity = observer->event_capacity > 0 ? 2 * observer->event_capacity : 256;
+        observer->events = realloc(observer->events, observer->event_capacity * sizeof(*observer->events));
+        assert(observer->events != NULL);
+    }
+    observer->events[observer->event_count++] = (struct observed){observer->now_us, node, group, term, value};
+}
+
+static struct group *group_find(struct observer *observer, uint64_t id)
+{
+    for (unsigned i = 0; i < observer->group_count; i++) {
+        if (observer->groups[i].id == id) {
+            return &observer->groups[i];
+        }
+    }
+    if (observer->group_count == OBSERVED_GROUPS_MAX) {
+        return NULL;
+    }
+    struct group *group = &observer->groups[observer->group_count++];
+    *group = (struct group){.id = id};
+    return group;
+}
+
+/* ---- One replica */
+
+static void check_leader(struct observer *observer, struct group *group, uint64_t term)
+{
+    if (group->leader_term == term && group->leader != observer->node) {
+        history_violation(observer->history, "two-leaders", "group %llu term %llu: n%u and n%u",
+                          (unsigned long long)group->id, (unsigned long long)term, group->leader + 1,
+                          observer->node + 1);
+    }
+    if (term > group->leader_term) {
+        group->leader_term = term;
+        group->leader = observer->node;
+    }
+}
+
+static void check_offsets(struct observer *observer, const struct group *group, const struct view *view)
+{
+    for (unsigned i = 0; i < observer->node_count; i++) {
+        const struct view *other = &group->of[i];
+        if (i != observer->node && other->is_seen && other->applied_index == view->applied_index &&
+            (other->start_offset != view->start_offset || other->end_offset != view->end_offset)) {
+            history_violation(observer->history, "start-differs",
+                              "group %llu at index %llu: n%u has offsets %lld to %lld, n%u has %lld to %lld",
+                              (unsigned long long)group->id, (unsigned long long)view->applied_index, i + 1,
+                              (long long)other->start_offset, (long long)other->end_offset, observer->node + 1,
+                              (long long)view->start_offset, (long long)view->end_offset);
+        }
+    }
+}
+
+static void look_at(void *context, uint64_t id, struct replica_machine *machine)
+{
+    struct observer *observer = context;
+    struct group *group = group_find(observer, id);
+    struct replica_status status;
+    if (group == NULL || machine == NULL || machine->replica == NULL) {
+        return;
+    }
+    struct view *view = &group->of[observer->node];
+    replica_status(machine->replica, &status);
+    if (status.term < view->term) {
+        history_violation(observer->history, "term-back", "group %llu on n%u: %llu, before it was %llu",
+                          (unsigned long long)id, observer->node + 1, (unsigned long long)status.term,
+                          (unsigned long long)view->term);
+    }
+    if (status.commit_index < view->commit_index) {
+        history_violation(observer->history, "commit-back", "group %llu on n%u: %llu, before it was %llu",
+                          (unsigned long long)id, observer->node + 1, (unsigned long long)status.commit_index,
+                          (unsigned long long)view->commit_index);
+    }
+    if (status.role == REPLICA_LEADER) {
+        check_leader(observer, group, status.term);
+    }
+    unsigned shown = status.is_ready ? 3 : (unsigned)status.role;
+    if (shown != view->shown || status.term != view->term) {
+        remember(observer, observer->node, id, status.term, shown);
+    }
+    view->shown = shown;
+    view->term = status.term;
+    view->commit_index = status.commit_index;
+    view->applied_index = status.applied_index;
+    view->is_seen = true;
+    if (id != METADATA_GROUP) {
+        const struct log *log = partition_log(partition_of_machine(machine));
+        view->start_offset = log_start_offset(log);
+        view->end_offset = log_end_offset(log);
+        check_offsets(observer, group, view);
+    }
+}
+
+/* ---- One broker */
+
+static void begin_life(struct observer *observer, unsigned node)
+{
+    observer->lives[node] = observer->nodes[node].life;
+    for (unsigned i = 0; i < observer->group_count; i++) {
+        observer->groups[i].of[node].commit_index = 0;
+        observer->groups[i].of[node].shown = 0;
+    }
+}
+
+void observer_wiped(struct observer *observer, unsigned node)
+{
+    for (unsigned i = 0; i < observer->group_count; i++) {
+        observer->groups[i].of[node] = (struct view){0};
+    }
+}
+
+static void look_into(struct observer *observer, unsigned node)
+{
+    const struct node *at = &observer->nodes[node];
+    unsigned state = !node_is_running(at) ? 0 : at->is_paused ? 2 : 1;
+    if (state != observer->states[node]) {
+        observer->states[node] = state;
+        remember(observer, node, 0, 0, state);
+    }
+    if (state == 0 || at->closed_shards > 0) {
+        return;
+    }
+    if (observer->lives[node] != at->life) {
+        begin_life(observer, node);
+    }
+    observer->node = node;
+    const struct broker *broker = node_broker(at);
+    for (unsigned i = 0; i < at->shard_count; i++) {
+        if (broker->shards[i].replicas != NULL) {
+            replicas_each(broker->shards[i].replicas, observer, look_at);
+        }
+    }
+}
+
+void observer_look(struct observer *observer, int64_t now_us)
+{
+    observer->now_us = now_us;
+    for (unsigned i = 0; i < observer->group_count; i++) {
+        for (unsigned n = 0; n < observer->node_count; n++) {
+            observer->groups[i].of[n].is_seen = false;
+        }
+    }
+    for (unsigned n = 0; n < observer->node_count; n++) {
+        look_into(observer, n);
+    }
+}
+
+/* ---- Metadata */
+
+struct store_digest {
+    struct node *node;
+    uint64_t applied_index;
+    uint64_t hash;
+    enum err err;
+};
+
+static uint64_t hash_bytes(uint64_t hash, struct bytes bytes)
+{
+    for (size_t i = 0; i < bytes.size; i++) {
+        hash = (hash ^ bytes.data[i]) * 0x100000001B3U;
+    }
+    return hash;
+}
+
+static void inside_digest(void *context)
+{
+    struct store_digest *digest = context;
+    const struct broker *broker = node_broker(digest->node);
+    struct kv_cursor *cursor;
+    struct kv_txn *txn;
+    struct bytes key;
+    struct bytes value;
+    digest->applied_index = store_applied_index(broker->shards[0].reader);
+    digest->err = kv_begin_read(store_kv(broker->store), &txn);
+    if (digest->err != OK) {
+        return;
+    }
+    digest->err = kv_cursor_open(txn, BYTES_NONE, BYTES_NONE, &cursor);
+    while (digest->err == OK && (digest->err = kv_cursor_next(cursor, &key, &value)) == OK) {
+        digest->hash = hash_bytes(hash_bytes(digest->hash, key), value);
+    }
+    kv_cursor_close(cursor);
+    kv_abort(txn);
+}
+
+void observer_check_metadata(struct observer *observer)
+{
+    struct store_digest first = {.node = &observer->nodes[0]};
+    for (unsigned i = 0; i < observer->node_count; i++) {
+        struct store_digest digest = {.node = &observer->nodes[i]};
+        if (!node_is_running(digest.node) || !sim_process_run(digest.node->process, inside_digest, &digest)) {
+            continue;
+        }
+        if (i == 0) {
+            first = digest;
+        } else if (digest.applied_index != first.applied_index || digest.hash != first.hash) {
+            history_violation(observer->history, "metadata-differs", "n1 at index %llu: %llx, n%u at index %llu: %llx",
+                              (unsigned long long)first.applied_index, (unsigned long long)first.hash, i + 1,
+                              (unsigned long long)digest.applied_index, (unsigned long long)digest.hash);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+/* Looks into all brokers of a run, from outside and between events, and checks what no client can see:
+ *   two-leaders    a Raft group has two leaders in one term (election safety)
+ *   term-back      a broker's term of a group fell, though its disk was not lost
+ *   commit-back    a broker's commit index of a group fell within one life
+ *   start-differs  replicas at the same applied index have another log start or end offset (state machine safety)
+ *   metadata-differs  two brokers have other metadata at the same applied index; only looked at when asked to
+ * Remembers roles, faults and acknowledgements over time for a picture (timeline.h). */
+#pragma once
+
+#include "tests/sim/history.h"
+#include "tests/sim/node.h"
+
+enum { OBSERVED_GROUPS_MAX = 64 };
+
+struct observer;
+
+struct observer *observer_open(struct node *nodes, unsigned node_count, struct history *history);
+void observer_close(struct observer *observer);
+/* Call often: each 20 ms of virtual time, say. */
+void observer_look(struct observer *observer, int64_t now_us);
+void observer_wiped(struct observer *observer, unsigned node); /* index: its disk is a new one */
+/* All brokers run and nothing is under way. */
+void observer_check_metadata(struct observer *observer);
+
+/* What was seen, for pictures: in order of time. */
+struct observed {
+    int64_t at_us;
+    unsigned node;  /* index */
+    uint64_t group; /* 0: the broker itself, `value` is 1: runs, 2: paused, 0: is down */
+    uint64_t term;
+    unsigned value; /* enum replica_role, or 3: leader and ready */
+};
+size_t observer_events(const struct observer *observer, const struct observed **events);
