@@ -26,9 +26,23 @@ static const struct store_endpoint *find_endpoint(const struct store_broker *bro
     return broker->endpoint_count > 0 ? &broker->endpoints[0] : NULL;
 }
 
+static void fill_broker(const struct listing *listing, const struct store_broker *broker, struct described_broker *item)
+{
+    const struct store_endpoint *endpoint = find_endpoint(broker, listing->listener->name);
+    *item = (struct described_broker){.id = broker->id, .rack = broker->rack.size > 0 ? broker->rack : BYTES_NONE};
+    if (endpoint != NULL) {
+        bool is_as_reached = endpoint->host.size == 0;
+        item->host = is_as_reached ? listing->local_host : endpoint->host;
+        item->port = is_as_reached && endpoint->port == 0 ? listing->local_port : endpoint->port;
+    }
+}
+
 static bool list_broker(void *context, const struct store_broker *broker)
 {
     struct listing *listing = context;
+    if (!describe_is_alive(listing->request->shard, broker->id)) {
+        return true;
+    }
     if (listing->count == listing->capacity) {
         size_t capacity = listing->capacity > 0 ? 2 * listing->capacity : 8;
         struct described_broker *items = arena_alloc(&listing->request->arena, capacity * sizeof(*items));
@@ -42,23 +56,47 @@ static bool list_broker(void *context, const struct store_broker *broker)
         listing->items = items;
         listing->capacity = capacity;
     }
-    const struct store_endpoint *endpoint = find_endpoint(broker, listing->listener->name);
-    struct described_broker *item = &listing->items[listing->count++];
-    *item = (struct described_broker){.id = broker->id, .rack = broker->rack.size > 0 ? broker->rack : BYTES_NONE};
-    if (endpoint != NULL) {
-        bool is_as_reached = endpoint->host.size == 0;
-        item->host = is_as_reached ? listing->local_host : endpoint->host;
-        item->port = is_as_reached && endpoint->port == 0 ? listing->local_port : endpoint->port;
-    }
+    fill_broker(listing, broker, &listing->items[listing->count++]);
     return true;
+}
+
+static void listing_init(struct listing *listing, struct request *request)
+{
+    char host[ADDRESS_SIZE];
+    *listing = (struct listing){.request = request};
+    request_local_address(request, host, sizeof(host), &listing->local_port, &listing->listener);
+    listing->local_host = arena_copy(&request->arena, bytes_from_text(host));
+}
+
+bool describe_is_alive(const struct shard *shard, int32_t node)
+{
+    (void)shard;
+    (void)node;
+    return true;
+}
+
+int32_t describe_controller(const struct shard *shard)
+{
+    struct leader leader = leaders_get(shard->leaders, METADATA_GROUP);
+    return leader.broker >= 0 && describe_is_alive(shard, leader.broker) ? leader.broker : shard->options->node_id;
+}
+
+bool describe_broker(struct request *request, int32_t id, struct described_broker *broker)
+{
+    struct store_broker stored;
+    struct listing listing;
+    if (store_broker(request->shard->reader, &request->arena, id, &stored) != OK) {
+        return false;
+    }
+    listing_init(&listing, request);
+    fill_broker(&listing, &stored, broker);
+    return broker->host.data != NULL;
 }
 
 struct described_broker *describe_brokers(struct request *request, size_t *count)
 {
-    char host[ADDRESS_SIZE];
-    struct listing listing = {.request = request};
-    request_local_address(request, host, sizeof(host), &listing.local_port, &listing.listener);
-    listing.local_host = arena_copy(&request->arena, bytes_from_text(host));
+    struct listing listing;
+    listing_init(&listing, request);
     enum err err = store_brokers_each(request->shard->reader, &request->arena, &listing, list_broker);
     *count = listing.count;
     return err == OK ? listing.items : NULL;

@@ -1,4 +1,4 @@
-/* Brokers as a client is told about them: Metadata, DescribeCluster and later hints share it. */
+/* Brokers as a client is told about them: Metadata, DescribeCluster and leader hints share it. */
 #pragma once
 
 #include "broker/request.h"
@@ -16,4 +16,11 @@ struct described_broker {
 /* All registered brokers, with the address of the listener that the request came in on. In the request's arena;
  * NULL when that is full. */
 struct described_broker *describe_brokers(struct request *request, size_t *count);
+/* One of them; false: unknown, or the arena is full. */
+bool describe_broker(struct request *request, int32_t id, struct described_broker *broker);
+/* Whom to tell clients as controller: the leader of the metadata if it is known and alive, else this broker, since
+ * every broker takes every admin call and knows best whom it waits for. */
+int32_t describe_controller(const struct shard *shard);
+/* Whether a broker is listed and may be told as a leader; this one always is. */
+bool describe_is_alive(const struct shard *shard, int32_t node);
 struct bytes describe_cluster_id(struct request *request); /* in the arena */

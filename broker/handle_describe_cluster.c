@@ -36,7 +36,7 @@ void handle_describe_cluster(struct request *request)
             .broker_id = brokers[i].id, .host = brokers[i].host, .port = brokers[i].port, .rack = brokers[i].rack};
     }
     response.cluster_id = describe_cluster_id(request);
-    response.controller_id = request->shard->options->node_id;
+    response.controller_id = describe_controller(request->shard);
     if (message.include_cluster_authorized_operations) {
         response.cluster_authorized_operations = AUTHORIZED_CLUSTER_OPERATIONS;
     }

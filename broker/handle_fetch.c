@@ -8,7 +8,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
-#include "broker/request.h"
+#include "broker/leader_hints.h"
 #include "broker/resolve.h"
 #include "broker/router.h"
 
@@ -160,7 +160,8 @@ static void part_finish_pass(struct fetch_part *fetch)
 
 /* ---- Reading ---- */
 
-/* Error that this partition answers with before any byte is read; else its offsets. */
+/* Error that this partition answers with before any byte is read; else its offsets. Who leads is said before epochs
+ * are compared: it is what the client needs to know. */
 static enum kafka_error item_check(struct shard *shard, struct fetch_item *item, struct partition **partition)
 {
     *partition = shard_partition(shard, item->item.group);
@@ -292,11 +293,17 @@ static void part_back(struct scatter_part *part)
     }
 }
 
+/* OFFSET_NOT_AVAILABLE came with v11 (KIP-207); older clients hand it to the application. */
+static enum kafka_error error_for(int16_t version, enum kafka_error error)
+{
+    return error == KAFKA_OFFSET_NOT_AVAILABLE && version < 11 ? KAFKA_NOT_LEADER_OR_FOLLOWER : error;
+}
+
 static void answer_partition(struct fetch_work *work, struct fetch_item *item, size_t *room, bool *is_first,
                              struct kafka_fetch_response_partition *out)
 {
     out->partition_index = item->asked->partition;
-    out->error_code = (int16_t)item->error;
+    out->error_code = (int16_t)error_for(work->request->api_version, item->error);
     out->high_watermark = item->offsets.high_watermark;
     out->last_stable_offset = item->offsets.last_stable_offset;
     out->log_start_offset = item->offsets.log_start_offset;
@@ -314,11 +321,38 @@ static void answer_partition(struct fetch_work *work, struct fetch_item *item, s
     }
 }
 
+static bool add_endpoints(const struct leader_hints *hints, struct arena *arena, struct kafka_fetch_response *response)
+{
+    if (hints->count == 0) {
+        return true;
+    }
+    response->node_endpoints = codec_new(&kafka_fetch_response_endpoint_schema, hints->count, arena);
+    for (size_t i = 0; response->node_endpoints != NULL && i < hints->count; i++) {
+        const struct described_broker *node = &hints->nodes[i];
+        response->node_endpoints[i] = (struct kafka_fetch_response_endpoint){
+            .node_id = node->id, .host = node->host, .port = node->port, .rack = node->rack};
+    }
+    response->node_endpoints_count = (int32_t)hints->count;
+    return response->node_endpoints != NULL;
+}
+
+/* Clients before v16 do not look for it. */
+static void hint_leader(struct leader_hints *hints, const struct fetch_item *item,
+                        struct kafka_fetch_response_partition *out)
+{
+    if (hints->request->api_version >= 16) {
+        (void)leader_hints_add(hints, item->item.group, item->error, &out->current_leader.leader_id,
+                               &out->current_leader.leader_epoch);
+    }
+}
+
 static bool build_answer(struct fetch_work *work, struct arena *arena, struct kafka_fetch_response *response)
 {
     struct fetch_item *item = work->items;
     size_t room = work->max_bytes;
     bool is_first = true;
+    struct leader_hints hints;
+    leader_hints_init(&hints, work->request);
     codec_init_defaults(&kafka_fetch_response_schema, response);
     response->responses_count = work->message.topics_count;
     if (work->message.topics_count == 0) {
@@ -340,9 +374,10 @@ static bool build_answer(struct fetch_work *work, struct arena *arena, struct ka
         }
         for (int32_t p = 0; p < topic->partitions_count; p++, item++) {
             answer_partition(work, item, &room, &is_first, &out->partitions[p]);
+            hint_leader(&hints, item, &out->partitions[p]);
         }
     }
-    return response->responses != NULL;
+    return response->responses != NULL && add_endpoints(&hints, arena, response);
 }
 
 static void fetch_on_done(struct scatter *scatter)

@@ -31,7 +31,11 @@ static void item_look_up(struct shard *shard, int16_t version, struct offset_ite
         item->error = is_damaged ? KAFKA_KAFKA_STORAGE_ERROR : KAFKA_NOT_LEADER_OR_FOLLOWER;
         return;
     }
-    item->error = partition_check_epoch(partition, item->asked->current_leader_epoch);
+    struct partition_offsets offsets;
+    item->error = partition_offsets(partition, &offsets); /* who leads comes before epochs */
+    if (item->error == KAFKA_NONE) {
+        item->error = partition_check_epoch(partition, item->asked->current_leader_epoch);
+    }
     if (item->error == KAFKA_NONE) {
         item->error = partition_list_offset(partition, item->asked->timestamp, &item->offset, &item->timestamp,
                                             &item->leader_epoch);

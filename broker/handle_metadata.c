@@ -26,6 +26,21 @@ struct metadata_work {
 
 /* ---- Answer ---- */
 
+/* Replicas on brokers that are alive, or on those that are not. NULL: the arena is full. */
+static int32_t *select_replicas(const struct metadata_work *work, const struct store_partition *partition,
+                                bool is_alive, int32_t *count)
+{
+    int32_t *nodes = arena_alloc(&work->request->arena, (partition->replica_count + 1) * sizeof(*nodes));
+    *count = 0;
+    for (size_t i = 0; nodes != NULL && i < partition->replica_count; i++) {
+        if (describe_is_alive(work->request->shard, partition->replicas[i]) == is_alive) {
+            nodes[(*count)++] = partition->replicas[i];
+        }
+    }
+    return nodes;
+}
+
+/* In sync: Raft has no such set; a replica on a broker that is alive has all that is committed, or is about to. */
 static bool fill_partition(struct metadata_work *work, const struct uuid *id, int32_t index,
                            struct kafka_metadata_response_partition *out)
 {
@@ -36,14 +51,15 @@ static bool fill_partition(struct metadata_work *work, const struct uuid *id, in
         return false;
     }
     struct leader leader = leaders_get(shard->leaders, partition.group);
-    out->leader_id = leader.broker;
-    out->leader_epoch = leader.broker >= 0 ? leader.epoch : -1;
-    out->error_code = leader.broker >= 0 ? KAFKA_NONE : KAFKA_LEADER_NOT_AVAILABLE;
+    bool is_led = leader.broker >= 0 && describe_is_alive(shard, leader.broker);
+    out->leader_id = is_led ? leader.broker : -1;
+    out->leader_epoch = is_led ? leader.epoch : -1;
+    out->error_code = is_led ? KAFKA_NONE : KAFKA_LEADER_NOT_AVAILABLE;
     out->replica_nodes = partition.replicas;
     out->replica_nodes_count = (int32_t)partition.replica_count;
-    out->isr_nodes = partition.replicas;
-    out->isr_nodes_count = leader.broker >= 0 ? (int32_t)partition.replica_count : 0;
-    return true;
+    out->isr_nodes = select_replicas(work, &partition, true, &out->isr_nodes_count);
+    out->offline_replicas = select_replicas(work, &partition, false, &out->offline_replicas_count);
+    return out->isr_nodes != NULL && out->offline_replicas != NULL;
 }
 
 static bool topic_is_internal(struct bytes name)
@@ -162,7 +178,7 @@ static void metadata_respond(struct metadata_work *work)
     struct kafka_metadata_response *response = &work->response;
     codec_init_defaults(&kafka_metadata_response_schema, response);
     response->cluster_id = describe_cluster_id(request);
-    response->controller_id = request->shard->options->node_id;
+    response->controller_id = describe_controller(request->shard);
     if (work->message.include_cluster_authorized_operations) {
         response->cluster_authorized_operations = AUTHORIZED_CLUSTER_OPERATIONS;
     }

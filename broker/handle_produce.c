@@ -5,7 +5,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
-#include "broker/request.h"
+#include "broker/leader_hints.h"
 #include "broker/resolve.h"
 #include "broker/router.h"
 
@@ -121,9 +121,27 @@ static void answer_partition(struct arena *arena, const struct produce_item *ite
     }
 }
 
+static bool add_endpoints(const struct leader_hints *hints, struct arena *arena,
+                          struct kafka_produce_response *response)
+{
+    if (hints->count == 0) {
+        return true;
+    }
+    response->node_endpoints = codec_new(&kafka_produce_response_endpoint_schema, hints->count, arena);
+    for (size_t i = 0; response->node_endpoints != NULL && i < hints->count; i++) {
+        const struct described_broker *node = &hints->nodes[i];
+        response->node_endpoints[i] = (struct kafka_produce_response_endpoint){
+            .node_id = node->id, .host = node->host, .port = node->port, .rack = node->rack};
+    }
+    response->node_endpoints_count = (int32_t)hints->count;
+    return response->node_endpoints != NULL;
+}
+
 static bool build_answer(const struct produce_work *work, struct arena *arena, struct kafka_produce_response *response)
 {
     const struct produce_item *item = work->items;
+    struct leader_hints hints;
+    leader_hints_init(&hints, work->request);
     codec_init_defaults(&kafka_produce_response_schema, response);
     response->responses_count = work->message.topic_data_count;
     if (response->responses_count == 0) {
@@ -145,10 +163,13 @@ static bool build_answer(const struct produce_work *work, struct arena *arena, s
             return false;
         }
         for (int32_t p = 0; p < topic->partition_data_count; p++, item++) {
-            answer_partition(arena, item, topic->partition_data[p].index, &out->partition_responses[p]);
+            struct kafka_produce_response_partition *partition = &out->partition_responses[p];
+            answer_partition(arena, item, topic->partition_data[p].index, partition);
+            (void)leader_hints_add(&hints, item->item.group, item->produce.error, &partition->current_leader.leader_id,
+                                   &partition->current_leader.leader_epoch);
         }
     }
-    return response->responses != NULL;
+    return response->responses != NULL && add_endpoints(&hints, arena, response);
 }
 
 static size_t count_results(const struct produce_work *work)
