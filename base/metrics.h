@@ -39,7 +39,8 @@
     X(PROPOSALS_REFUSED, proposals_refused_total, COUNTER, "Proposals refused: not leader, over budget, disk full")    \
     X(REPLICAS, replicas, GAUGE, "Open replicas")                                                                      \
     X(REPLICAS_DAMAGED, replicas_damaged, GAUGE, "Replicas out of service because of damage")                          \
-    X(LEADERS, leaders, GAUGE, "Replicas that lead")
+    X(LEADERS, leaders, GAUGE, "Replicas that lead")                                                                   \
+    X(SUCCESSIONS, successions_total, COUNTER, "Elections started because the links of a leader died")
 
 enum metric {
 #define METRIC_ENUM(id, name, kind, help) METRIC_##id,

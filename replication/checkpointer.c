@@ -1,7 +1,8 @@
 /* One round: for each group whose applied index or hard state moved, take the replica's mark and the machine's capture
  * in one turn; in a work job sync the captured files, then put all checkpoints in one durable transaction; back on the
  * loop tell machines and replicas, and let the WAL forget what no group needs any more.
- * A group that cannot commit would pin the WAL for ever: its few entries are copied forward before its mark is taken.
+ * A group that cannot commit would pin the WAL for ever: its few entries are copied forward, and when the copies are
+ * durable another round lets go of the old ones.
  * Failure: a sync or commit that fails ends the process (the page cache may have dropped what could not be written, and
  * a later sync would lie about it); only a full store (ERR_NO_SPACE) is waited out. */
 
@@ -105,6 +106,7 @@ static uint64_t round_consider(struct replicas *replicas, struct group *group)
     if (group_pins_log(replicas, &mark)) {
         replica_copy_forward(group->replica);
         replica_mark(group->replica, &mark);
+        replicas->checkpointer.copied_lsn = wal_end_lsn(replicas->wal);
     }
     /* R11: no checkpoint at index 1, the bootstrap entry comes from the local store. Term and vote are kept all the
      * same: the log forgets their frames, too. */
@@ -113,6 +115,15 @@ static uint64_t round_consider(struct replicas *replicas, struct group *group)
         round_add_state(&replicas->checkpointer, group, &mark);
     }
     return mark.lsn;
+}
+
+void checkpointer_on_durable(struct replicas *replicas, uint64_t durable_lsn)
+{
+    struct checkpointer *checkpointer = &replicas->checkpointer;
+    if (checkpointer->copied_lsn > 0 && durable_lsn >= checkpointer->copied_lsn) {
+        checkpointer->copied_lsn = 0;
+        checkpointer_run(replicas);
+    }
 }
 
 void checkpointer_run(struct replicas *replicas)

@@ -450,6 +450,9 @@ void raft_core_step(struct raft_core *core, const struct raft_core_event *event,
     case RAFT_CORE_TRANSFER:
         transfer(&step, event->server);
         break;
+    case RAFT_CORE_CAMPAIGN:
+        core_campaign(&step, event->server);
+        break;
     }
     if (update->is_membership_appended || event->kind == RAFT_CORE_TRIM) {
         core_check_membership(core);

@@ -39,6 +39,8 @@ enum raft_core_event_kind {
     RAFT_CORE_INSTALL,   /* state is staged: may it take the log's place? */
     RAFT_CORE_INSTALLED, /* it has, durably */
     RAFT_CORE_TRANSFER,  /* hand leadership to server */
+    RAFT_CORE_CAMPAIGN,  /* the leader, server, is lost: campaign now, as if it had asked for that. ERR_BUSY: not all of
+                            the log is durable; ERR_INVALID: no voter that follows it */
 };
 
 struct raft_core_event {
@@ -47,7 +49,7 @@ struct raft_core_event {
     union {
         const struct replica_message *message; /* RECEIVE, INSTALL */
         uint64_t index;                        /* PERSISTED, TRIM */
-        uint64_t server;                       /* TRANSFER */
+        uint64_t server;                       /* TRANSFER, CAMPAIGN */
         struct {
             struct entry *const *entries;      /* SUBMIT: index and term are set here */
             unsigned count;
@@ -92,6 +94,7 @@ uint64_t raft_core_term(const struct raft_core *core);
 uint64_t raft_core_vote(const struct raft_core *core);
 enum replica_role raft_core_role(const struct raft_core *core);
 uint64_t raft_core_leader(const struct raft_core *core);       /* server id, 0 unknown */
+uint64_t raft_core_contact_ms(const struct raft_core *core);   /* when a leader was heard last; 0 never */
 uint64_t raft_core_commit(const struct raft_core *core);       /* never falls */
 uint64_t raft_core_apply_bound(const struct raft_core *core);  /* min(commit, stored), 0 while installing (R16) */
 uint64_t raft_core_last_index(const struct raft_core *core);

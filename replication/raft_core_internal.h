@@ -83,4 +83,6 @@ void core_step(struct step *step, struct raft_event *event);
 
 /* raft_core_receive.c */
 void core_receive(struct step *step, const struct replica_message *message);
+/* As if `leader` had handed its leadership over. */
+void core_campaign(struct step *step, uint64_t leader);
 void core_step_message(struct step *step, struct raft_message *message);

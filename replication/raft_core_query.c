@@ -23,6 +23,11 @@ uint64_t raft_core_leader(const struct raft_core *core)
     return core_leader(core);
 }
 
+uint64_t raft_core_contact_ms(const struct raft_core *core)
+{
+    return core->contact_until_ms > 0 ? core->contact_until_ms - core->params.election_ms : 0;
+}
+
 uint64_t raft_core_commit(const struct raft_core *core)
 {
     return core->commit;

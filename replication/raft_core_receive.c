@@ -160,6 +160,29 @@ static void receive_timeout_now(struct step *step, const struct replica_message 
     core_step_message(step, &message);
 }
 
+void core_campaign(struct step *step, uint64_t leader)
+{
+    struct raft_core *core = step->core;
+    const struct membership *membership = &core_latest(core)->membership;
+    const struct replica_server *self = membership_find(membership, core->params.id);
+    if (core->raft.state != RAFT_FOLLOWER || core_leader(core) != leader || leader == 0 || self == NULL ||
+        !self->is_voter || membership_voter_count(membership) == 1) {
+        step->update->err = ERR_INVALID;
+        return;
+    }
+    if (core->is_installing || core->raft.last_stored < core->terms.last_index) {
+        step->update->err = ERR_BUSY;
+        return;
+    }
+    struct replica_message message = {
+        .kind = REPLICA_TIMEOUT_NOW,
+        .peer = leader,
+        .term = core->raft.current_term,
+        .timeout_now = {.last_index = core->terms.last_index, .last_term = term_log_last(&core->terms)},
+    };
+    receive_timeout_now(step, &message);
+}
+
 void core_receive(struct step *step, const struct replica_message *message)
 {
     struct raft_core *core = step->core;

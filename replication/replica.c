@@ -231,6 +231,7 @@ void replica_receive(struct replica *replica, const struct replica_message *mess
     }
     struct raft_core_event event = {.kind = RAFT_CORE_RECEIVE, .message = &copy};
     (void)replica_step(replica, &event);
+    succession_look_again(replica);
 }
 
 enum err replica_install(struct replica *replica, const struct replica_message *message)

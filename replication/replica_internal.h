@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "replication/raft_core.h"
 #include "replication/replica_shard.h"
+#include "replication/succession.h"
 #include "replication/tail.h"
 
 enum { TIMER_SLOT_COUNT = 64 };
@@ -25,6 +26,8 @@ struct replica_shard {
     uint64_t tick;                     /* the last one that was handled */
     size_t timed_count;                /* replicas in slots */
     struct list slots[TIMER_SLOT_COUNT]; /* replicas by deadline / tick_ms; may be looked at too early */
+    struct list replicas;              /* all that are not stopped */
+    struct succession succession;
 };
 
 struct outbox_message {
@@ -54,6 +57,8 @@ struct replica {
     uint64_t applied_index;
     uint64_t durable_index;            /* of the tail as it is now */
     uint64_t marked_index;             /* last WAL_COMMIT */
+    uint64_t copied_lsn;               /* where the entries lay that were copied forward last, */
+    uint64_t copied_end_lsn;           /* needed until the copies, below this, are durable */
     uint64_t trim_index;               /* asked for by the outbox: the entries up to here are not in memory */
     uint64_t transfer_target;          /* R13: waiting for it to have the whole log, or under way */
     uint64_t transfer_until_ms;
@@ -66,7 +71,8 @@ struct replica {
     const char *damage;                /* to be reported at the end of the turn */
     bool is_role_told;
     struct replica_status told;        /* role, term, leader and readiness as the machine knows them */
-    struct list dirty_link, waiting_link, timer_link;
+    struct list shard_link, dirty_link, waiting_link, timer_link;
+    struct heir heir;
     uint64_t deadline_ms, timer_tick;  /* UINT64_MAX: none */
     char damage_text[120];
 };

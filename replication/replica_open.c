@@ -152,6 +152,9 @@ void replica_mark(const struct replica *replica, struct replica_mark *mark)
     mark->membership = *raft_core_membership_at(core, replica->applied_index, &mark->membership_index);
     uint64_t next = kept_index(replica);
     mark->lsn = next < tail_end(&replica->tail) ? tail_at(&replica->tail, next)->lsn : wal->end_lsn(wal->wal);
+    if (replica->copied_end_lsn > replica->shard->durable_lsn && replica->copied_lsn < mark->lsn) {
+        mark->lsn = replica->copied_lsn; /* a crash may still take the copies */
+    }
 }
 
 void replica_checkpointed(struct replica *replica, uint64_t index)
@@ -171,9 +174,13 @@ void replica_checkpointed(struct replica *replica, uint64_t index)
 
 void replica_copy_forward(struct replica *replica)
 {
-    if (replica->is_stopped || replica->is_installing || replica->durable_index + 1 < tail_end(&replica->tail)) {
+    const struct replica_wal *wal = &replica->shard->params.wal;
+    if (replica->is_stopped || replica->is_installing || replica->durable_index + 1 < tail_end(&replica->tail) ||
+        replica->copied_end_lsn > replica->shard->durable_lsn) {
         return; /* what is not durable yet is recent */
     }
+    struct replica_mark mark;
+    replica_mark(replica, &mark);
     replica_mark_commit(replica);
     for (uint64_t index = kept_index(replica); index < tail_end(&replica->tail); index++) {
         struct tail_slot *slot = tail_at(&replica->tail, index);
@@ -181,4 +188,6 @@ void replica_copy_forward(struct replica *replica)
             slot->lsn = replica_put_entry(replica, slot->entry, REPLICA_ENTRY_COPY);
         }
     }
+    replica->copied_lsn = mark.lsn;
+    replica->copied_end_lsn = wal->end_lsn(wal->wal);
 }

@@ -23,6 +23,8 @@ struct replica_shard *replica_shard_open(const struct replica_shard_params *para
     raft_core_update_init(&shard->update);
     list_init(&shard->dirty);
     list_init(&shard->waiting);
+    list_init(&shard->replicas);
+    succession_init(shard);
     task_init(&shard->flush, shard_on_flush);
     timer_init(&shard->timer, shard_on_timer);
     shard->tick_ms = params->heartbeat_ms / 8 > 0 ? params->heartbeat_ms / 8 : 1;
@@ -38,6 +40,7 @@ void replica_shard_close(struct replica_shard *shard)
     assert(shard->replica_count == 0);
     env_timer_cancel(shard->params.env, &shard->timer);
     shard->params.env->tasks->cancel(shard->params.env->tasks, &shard->flush);
+    succession_deinit(shard);
     raft_core_update_deinit(&shard->update);
     mem_free(shard);
 }
@@ -57,6 +60,8 @@ uint64_t shard_now_ms(const struct replica_shard *shard)
 void shard_add(struct replica_shard *shard, struct replica *replica)
 {
     replica->shard = shard;
+    list_init(&replica->heir.link);
+    list_push(&shard->replicas, &replica->shard_link);
     list_init(&replica->dirty_link);
     list_init(&replica->waiting_link);
     list_init(&replica->timer_link);
@@ -67,6 +72,8 @@ void shard_add(struct replica_shard *shard, struct replica *replica)
 void shard_remove(struct replica *replica)
 {
     shard_set_deadline(replica, UINT64_MAX);
+    succession_cancel(replica);
+    list_remove(&replica->shard_link);
     list_remove(&replica->dirty_link);
     list_remove(&replica->waiting_link);
 }

@@ -64,6 +64,11 @@ void replica_shard_on_durable(struct replica_shard *shard, uint64_t durable_lsn)
 /* Bytes of entries in memory, all groups. */
 size_t replica_shard_tail_size(const struct replica_shard *shard);
 
+/* The links to a server are lost, because its process ended as far as anybody can tell: where it leads, its successors
+ * campaign at once (succession.h). Or they work again. From peers_params.down and .up; harmless when wrong. */
+void replica_shard_peer_down(struct replica_shard *shard, uint64_t server);
+void replica_shard_peer_up(struct replica_shard *shard, uint64_t server);
+
 /* ---- One replica ---- */
 
 struct replica_tail_entry {
@@ -117,7 +122,8 @@ void replica_mark(const struct replica *replica, struct replica_mark *mark);
 /* A checkpoint at `index` (or above) is durable in the local store (R11). */
 void replica_checkpointed(struct replica *replica, uint64_t index);
 /* The entries that are not applied yet go into the WAL once more, so that the old frames can be released: for a group
- * that cannot commit. replica_mark().lsn is then the new place. Does nothing while an entry is not durable yet: such a
+ * that cannot commit. When the copies are durable, and not before, replica_mark().lsn is the new place: till then a
+ * crash would take them, and the old frames are the only ones. Does nothing while an entry is not durable yet: such a
  * group pins nothing old, or will be ready for it at the next round. */
 void replica_copy_forward(struct replica *replica);
 /* A WAL_COMMIT mark for what is applied, if the last one is behind: before the WAL is closed. */

@@ -208,6 +208,7 @@ static void replicas_on_durable(void *owner, uint64_t durable_lsn)
     }
     if (!replicas->is_gated) {
         replica_shard_on_durable(replicas->shard, durable_lsn);
+        checkpointer_on_durable(replicas, durable_lsn);
     } else if (durable_lsn >= replicas->layout_lsn && !replicas->is_layout_checkpointed) {
         replicas->is_layout_checkpointed = true;
         checkpointer_run(replicas);
@@ -762,6 +763,16 @@ static void replicas_step_close(struct replicas *replicas)
         replicas->is_closing_wal = true;
         wal_close(replicas->wal, replicas_on_wal_closed);
     }
+}
+
+void replicas_peer_down(struct replicas *replicas, uint64_t server_id)
+{
+    replica_shard_peer_down(replicas->shard, server_id);
+}
+
+void replicas_peer_up(struct replicas *replicas, uint64_t server_id)
+{
+    replica_shard_peer_up(replicas->shard, server_id);
 }
 
 void replicas_close(struct replicas *replicas, replicas_close_cb cb)

@@ -90,6 +90,10 @@ struct replica_remove {              /* Caller's memory until cb. */
  * be read, so it may not come back under this server id, and stays out of service. */
 void replicas_remove(struct replicas *replicas, struct replica_remove *req);
 
+/* Links to a server are lost, or work again: replica_shard_peer_down(). */
+void replicas_peer_down(struct replicas *replicas, uint64_t server_id);
+void replicas_peer_up(struct replicas *replicas, uint64_t server_id);
+
 struct replica *replicas_find(struct replicas *replicas, uint64_t id);          /* NULL */
 struct replica_machine *replicas_machine(struct replicas *replicas, uint64_t id); /* NULL: not here, or damaged */
 void replicas_each(struct replicas *replicas, void *context,

@@ -29,6 +29,7 @@ struct checkpointer {                /* one round at a time */
     size_t count;
     size_t capacity;
     uint64_t release_lsn;            /* what the round lets the WAL forget */
+    uint64_t copied_lsn;             /* durable up to here, copies let the WAL forget more: time for a round; 0: none */
     bool is_running;
     bool is_wanted;                  /* another round when this one is done */
     enum err err;
@@ -68,4 +69,5 @@ void checkpointer_init(struct replicas *replicas);
 void checkpointer_start(struct replicas *replicas);   /* the interval timer */
 void checkpointer_stop(struct replicas *replicas);
 void checkpointer_run(struct replicas *replicas);     /* a round, now or after the one in work */
+void checkpointer_on_durable(struct replicas *replicas, uint64_t durable_lsn);
 void replicas_round_done(struct replicas *replicas, bool is_ok); /* called by the checkpointer */

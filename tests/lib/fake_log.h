@@ -23,7 +23,7 @@ struct fake_log {
     size_t flight_count;        /* durable ones and those in flight; == durable_count: nothing is in flight */
     uint64_t next_lsn;
     uint64_t durable_lsn;
-    uint64_t hard_term, hard_vote; /* durable: of frames, also released ones, or a checkpoint */
+    uint64_t hard_term, hard_vote; /* durable: of frames, also released ones, or found at a start */
     bool is_stalled;
     void *owner;
     void (*on_append)(void *owner, const struct wal_frame *frame); /* may be NULL */

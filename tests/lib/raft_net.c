@@ -18,14 +18,17 @@ enum net_event_kind {
     EVENT_TIMER,
     EVENT_SYNC,
     EVENT_INSTALL,
-    EVENT_CHECKPOINT
+    EVENT_CHECKPOINT,
+    EVENT_SIGNAL
 };
 
 struct net_event {
     uint64_t at_us, sequence;
     enum net_event_kind kind;
     unsigned slot, life;
-    uint64_t number;                   /* timer: its sequence */
+    uint64_t number;                   /* timer: its sequence; others: the id of another server */
+    struct timer *timer;               /* of that life */
+    bool is_up;                        /* signal */
     struct net_checkpoint *checkpoint; /* owned */
     struct replica_message *message;   /* owned, with its entries */
 };
@@ -115,18 +118,16 @@ static uint64_t rng_next(struct rng *rng)
 static void timers_set(struct timers *timers, struct timer *timer, int64_t delay_us)
 {
     struct net_node *node = container_of(timers, struct net_node, timers);
-    node->timer = timer;
-    node->timer_sequence++;
+    timer->sequence = ++node->net->timer_sequence;
     struct net_event event = {
-        .kind = EVENT_TIMER, .slot = node->slot, .life = node->life, .number = node->timer_sequence};
+        .kind = EVENT_TIMER, .slot = node->slot, .life = node->life, .number = timer->sequence, .timer = timer};
     event_put(node->net, (uint64_t)delay_us, event);
 }
 
 static void timers_cancel(struct timers *timers, struct timer *timer)
 {
-    struct net_node *node = container_of(timers, struct net_node, timers);
-    (void)timer;
-    node->timer_sequence++;
+    (void)timers;
+    timer->sequence = 0;
 }
 
 static void tasks_queue(struct tasks *tasks, struct task *task)
@@ -376,6 +377,17 @@ static void env_init(struct net_node *node)
     };
 }
 
+/* The links of a process end with it and come back with it. */
+static void signal_all(struct raft_net *net, unsigned about, bool is_up)
+{
+    for (unsigned i = 0; i < net->options.node_count; i++) {
+        if (raft_net_chance(net, net->options.signal)) {
+            uint64_t delay = raft_net_random(net, raft_net_chance(net, 100) ? 600000 : 5000);
+            raft_net_signal(net, i, about, is_up, delay);
+        }
+    }
+}
+
 void raft_net_start(struct raft_net *net, unsigned slot)
 {
     struct net_node *node = &net->nodes[slot];
@@ -411,12 +423,15 @@ void raft_net_start(struct raft_net *net, unsigned slot)
     };
     struct errmsg msg;
     node->seen = (struct replica_status){.applied_index = recovery.applied_index};
+    /* What was durable in the log, as only that lets messages leave; the store may be ahead of it. */
     if (recovery.term < node->log.hard_term ||
-        (recovery.term == node->log.hard_term && recovery.vote != node->log.hard_vote)) {
+        (recovery.term == node->log.hard_term && node->log.hard_vote != 0 && recovery.vote != node->log.hard_vote)) {
         net_violation(net, "node %u forgot term %llu, vote %llu: found %llu, %llu", slot,
                       (unsigned long long)node->log.hard_term, (unsigned long long)node->log.hard_vote,
                       (unsigned long long)recovery.term, (unsigned long long)recovery.vote);
     }
+    node->log.hard_term = recovery.term;
+    node->log.hard_vote = recovery.vote;
     enum err err = replica_open(node->shard, &params, &node->replica, &msg);
     fake_recovery_deinit(&recovery);
     if (err != OK) {
@@ -430,6 +445,7 @@ void raft_net_start(struct raft_net *net, unsigned slot)
     memset(node->install_until_us, 0, sizeof node->install_until_us);
     replica_shard_start(node->shard);
     replica_shard_on_durable(node->shard, node->log.durable_lsn);
+    signal_all(net, slot, true);
     raft_net_settle(node);
 }
 
@@ -449,6 +465,7 @@ void raft_net_crash(struct raft_net *net, unsigned slot)
     if (node->is_up) {
         net->crashes++;
         node_stop(node);
+        signal_all(net, slot, false);
         fake_log_crash(&node->log, raft_net_chance(net, 500));
     }
 }
@@ -572,12 +589,6 @@ static void on_checkpoint(struct net_node *node, const struct net_checkpoint *ch
     node->is_checkpointing = false;
     node->has_checkpoint = true;
     node->checkpoint = *checkpoint;
-    if (checkpoint->mark.hard_term > node->log.hard_term) { /* the store may be ahead of the log */
-        node->log.hard_term = checkpoint->mark.hard_term;
-        node->log.hard_vote = checkpoint->mark.hard_vote;
-    } else if (checkpoint->mark.hard_term == node->log.hard_term && checkpoint->mark.hard_vote != 0) {
-        node->log.hard_vote = checkpoint->mark.hard_vote;
-    }
     net->checkpoints++;
     replica_checkpointed(node->replica, checkpoint->mark.index);
     /* Files go as a whole: often less is forgotten than might be. */
@@ -591,6 +602,16 @@ void raft_net_copy_forward(struct raft_net *net, unsigned slot)
     if (node->is_up) {
         replica_copy_forward(node->replica);
         raft_net_settle(node);
+    }
+}
+
+void raft_net_signal(struct raft_net *net, unsigned slot, unsigned peer, bool is_up, uint64_t delay_us)
+{
+    struct net_node *node = &net->nodes[slot];
+    struct net_event event = {
+        .kind = EVENT_SIGNAL, .slot = slot, .life = node->life, .number = net->nodes[peer].id, .is_up = is_up};
+    if (slot != peer && node->is_up) {
+        event_put(net, delay_us, event);
     }
 }
 
@@ -619,10 +640,10 @@ static void on_event(struct raft_net *net, struct net_event *event)
         replica_receive(node->replica, event->message);
         break;
     case EVENT_TIMER:
-        if (event->number != node->timer_sequence) {
+        if (event->number != event->timer->sequence) {
             return;
         }
-        node->timer->cb(node->timer);
+        event->timer->cb(event->timer);
         break;
     case EVENT_SYNC:
         fake_log_complete(&node->log);
@@ -633,6 +654,14 @@ static void on_event(struct raft_net *net, struct net_event *event)
         break;
     case EVENT_CHECKPOINT:
         on_checkpoint(node, event->checkpoint);
+        break;
+    case EVENT_SIGNAL:
+        net->signals++;
+        if (event->is_up) {
+            replica_shard_peer_up(node->shard, event->number);
+        } else {
+            replica_shard_peer_down(node->shard, event->number);
+        }
         break;
     }
     net->steps++;

@@ -31,6 +31,7 @@ struct net_options {
     unsigned sync_ms_max;        /* until a unit of the log is durable */
     unsigned install_ms_max;     /* until a catch-up is staged */
     size_t retain_size;          /* see replica_shard_params */
+    unsigned signal;             /* of 1,000 deaths that other nodes hear of at once, as their links are reset */
 };
 
 struct net_state {               /* what a machine holds: enough to compare */
@@ -68,8 +69,6 @@ struct net_node {
     struct timers timers;
     struct tasks tasks;
     struct list task_queue;
-    struct timer *timer;
-    uint64_t timer_sequence;
     struct replica_shard *shard;
     struct replica *replica;
     struct replica_machine machine;
@@ -90,7 +89,7 @@ struct raft_net {
     uint64_t seed;
     uint64_t random;
     uint64_t now_us;
-    uint64_t sequence;
+    uint64_t sequence, timer_sequence;
     struct net_event *events;    /* heap */
     size_t event_count, event_capacity;
     struct net_node nodes[NET_NODE_MAX];
@@ -109,7 +108,7 @@ struct raft_net {
     unsigned violations;
     FILE *log;                   /* NULL: quiet */
     /* Counts, to see that things do happen. */
-    uint64_t steps, elections, commits, installs, crashes, changes, proposals, checkpoints, messages, transfers;
+    uint64_t steps, elections, commits, installs, crashes, changes, proposals, checkpoints, messages, transfers, signals;
 };
 
 struct raft_net *raft_net_open(uint64_t seed, const struct net_options *options);
@@ -125,6 +124,9 @@ void raft_net_crash(struct raft_net *net, unsigned slot);
 /* A down slot gets an empty disk and a new id; the member that was there is gone for ever. */
 void raft_net_wipe(struct raft_net *net, unsigned slot);
 void raft_net_pause(struct raft_net *net, unsigned slot, uint64_t us);  /* stops the process for a while */
+/* `slot` hears that its links to `peer` are down, or up again, true or not. Crashes and starts tell that by themselves,
+ * most of the time. */
+void raft_net_signal(struct raft_net *net, unsigned slot, unsigned peer, bool is_up, uint64_t delay_us);
 void raft_net_heal(struct raft_net *net);                               /* no cuts, no faults from now on */
 /* The slot of a leader that is ready, of the highest term; -1. */
 int raft_net_leader(const struct raft_net *net);

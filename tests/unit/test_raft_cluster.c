@@ -31,7 +31,7 @@ struct kind {
     {                                                                                                               \
         .node_count = (nodes), .voter_count = (voters), .heartbeat_ms = 100, .election_ms = 500, .loss = 50,        \
         .repeat = 50, .late = 20, .delay_ms_max = 20, .late_ms_max = 600, .sync_ms_max = 10, .install_ms_max = 300, \
-        .retain_size = (retain)                                                                                     \
+        .retain_size = (retain), .signal = 800                                                                      \
     }
 
 static const struct kind kinds[] = {
@@ -140,6 +140,18 @@ static void change_some(struct raft_net *net)
     raft_net_settle(&net->nodes[leader]);
 }
 
+/* A link is lost while both its ends live; mostly it is back soon. */
+static void signal_some(struct raft_net *net)
+{
+    unsigned count = net->options.node_count;
+    unsigned slot = (unsigned)raft_net_random(net, count);
+    unsigned peer = (unsigned)raft_net_random(net, count);
+    raft_net_signal(net, slot, peer, false, 0);
+    if (raft_net_chance(net, 700)) {
+        raft_net_signal(net, slot, peer, true, raft_net_random(net, 300000));
+    }
+}
+
 static void transfer_some(struct raft_net *net)
 {
     int leader = raft_net_leader(net);
@@ -180,6 +192,9 @@ static void chaos(struct raft_net *net, const struct kind *kind)
         }
         if (raft_net_chance(net, kind->cut)) {
             cut_some(net);
+        }
+        if (raft_net_chance(net, kind->cut)) {
+            signal_some(net);
         }
         if (raft_net_chance(net, kind->change)) {
             change_some(net);
@@ -228,7 +243,7 @@ static bool recover(struct raft_net *net)
 
 struct totals {
     uint64_t seeds, violations, stuck;
-    uint64_t steps, elections, commits, installs, crashes, changes, checkpoints, messages;
+    uint64_t steps, elections, commits, installs, crashes, changes, checkpoints, messages, successions;
 };
 
 static void tell_stuck(const struct raft_net *net)
@@ -303,6 +318,7 @@ static void run_seed(const struct kind *kind, uint64_t seed, struct totals *tota
     totals->changes += net->changes;
     totals->checkpoints += net->checkpoints;
     totals->messages += net->messages;
+    totals->successions += (uint64_t)metrics_value(net->metrics, METRIC_SUCCESSIONS);
     raft_net_close(net);
 }
 
@@ -334,12 +350,12 @@ START_TEST(cluster_is_safe_and_recovers)
     raft_rules_disabled = 0;
     (void)printf(
         "%-32s %llu seeds, %llu violations, %llu stuck; %llu steps, %llu elections, %llu entries, %llu installs, "
-        "%llu crashes, %llu changes, %llu checkpoints, %llu messages\n",
+        "%llu crashes, %llu changes, %llu checkpoints, %llu messages, %llu successions\n",
         kind->name, (unsigned long long)totals.seeds, (unsigned long long)totals.violations,
         (unsigned long long)totals.stuck, (unsigned long long)totals.steps, (unsigned long long)totals.elections,
         (unsigned long long)totals.commits, (unsigned long long)totals.installs, (unsigned long long)totals.crashes,
-        (unsigned long long)totals.changes, (unsigned long long)totals.checkpoints,
-        (unsigned long long)totals.messages);
+        (unsigned long long)totals.changes, (unsigned long long)totals.checkpoints, (unsigned long long)totals.messages,
+        (unsigned long long)totals.successions);
     (void)fflush(stdout);
     ck_assert_msg(totals.violations == 0, "%s: %llu violations", kind->name, (unsigned long long)totals.violations);
     ck_assert_msg(totals.stuck == 0, "%s: %llu stuck", kind->name, (unsigned long long)totals.stuck);

@@ -1,0 +1,355 @@
+/* Who goes on when a leader's process ends: the line of succession, and one member's place in it. */
+#include "replication/succession.h"
+#include "tests/lib/replica_world.h"
+
+enum {
+    LEADER = 2,
+    GROUPS = 300
+};
+
+/* ---- The line --------------------------------------------------------------------------------------------------- */
+
+/* Goal: all survivors agree on the line: places are 0, 1, ... without a gap, each taken once, by voters whose links are
+ * not down. Method: groups of one to five voters and two standbys, every leader, every set of servers that are down. */
+START_TEST(line_has_each_living_voter_once)
+{
+    unsigned voters = (unsigned)_i + 1;
+    struct membership membership = world_members(voters, 2);
+    for (uint64_t leader = 1; leader <= voters; leader++) {
+        for (unsigned mask = 0; mask < 1u << voters; mask++) {
+            uint64_t down[5] = {leader};
+            unsigned down_count = 1;
+            for (unsigned i = 0; i < voters; i++) {
+                if ((mask >> i & 1) != 0 && i + 1 != leader) {
+                    down[down_count++] = i + 1;
+                }
+            }
+            unsigned taken = 0, places = 0;
+            for (uint64_t self = 1; self <= voters + 2; self++) {
+                unsigned rank = succession_rank(&membership, 77, leader, self, down, down_count);
+                if (rank != SUCCESSION_NONE) {
+                    ck_assert_uint_le(self, voters);
+                    ck_assert_uint_eq(taken >> rank & 1, 0);
+                    taken |= 1u << rank;
+                    places++;
+                }
+            }
+            ck_assert_uint_eq(places, voters - down_count);
+            ck_assert_uint_eq(taken, (1u << places) - 1);
+        }
+    }
+}
+END_TEST
+
+/* Goal: the groups of a lost broker go to all others in about equal shares, however groups were placed. Method: 300
+ * groups numbered in steps of 1 to 6, all led by the same server of three and of five. */
+START_TEST(line_spreads_groups)
+{
+    for (unsigned voters = 3; voters <= 5; voters += 2) {
+        struct membership membership = world_members(voters, 0);
+        unsigned counts[6] = {0};
+        uint64_t down = LEADER;
+        for (unsigned i = 0; i < GROUPS; i++) {
+            for (uint64_t self = 1; self <= voters; self++) {
+                uint64_t group = 2 + (uint64_t)i * ((uint64_t)_i + 1);
+                counts[self] += succession_rank(&membership, group, LEADER, self, &down, 1) == 0;
+            }
+        }
+        ck_assert_uint_eq(counts[LEADER], 0);
+        for (unsigned self = 1; self <= voters; self++) {
+            if (self != LEADER) {
+                ck_assert_uint_gt(counts[self], GROUPS / (voters - 1) * 7 / 10);
+            }
+        }
+    }
+}
+END_TEST
+
+/* ---- One member of three ---------------------------------------------------------------------------------------- */
+
+static void lead_by(uint64_t peer, uint64_t term)
+{
+    world_receive((struct replica_message){
+        .kind = REPLICA_APPEND, .peer = peer, .term = term, .append = {.prev_index = 1, .prev_term = 1}});
+}
+
+static uint64_t delay_us(void)
+{
+    struct membership membership = world_members(3, 0);
+    uint64_t down = LEADER;
+    unsigned rank = succession_rank(&membership, WORLD_GROUP, LEADER, 1, &down, 1);
+    ck_assert_uint_lt(rank, 2);
+    return (SUCCESSION_GRACE_MS + (uint64_t)rank * SUCCESSION_STEP_MS) * 1000;
+}
+
+/* A follower of server 2, all durable. */
+static void open_follower(void)
+{
+    world_open(3, 0);
+    world_settle();
+    lead_by(LEADER, 2);
+    world_settle();
+    world.sent_count = 0;
+}
+
+static void expect_campaign(uint64_t term)
+{
+    world_sync();
+    ck_assert_uint_eq(world_sent(REPLICA_VOTE), 2);
+    const struct replica_message *vote = &world.sent[world.sent_count - 1];
+    ck_assert_int_eq((int)vote->kind, REPLICA_VOTE);
+    ck_assert(vote->vote.is_disruptive);
+    ck_assert(!vote->vote.is_pre_vote);
+    ck_assert_uint_eq(vote->term, term);
+    ck_assert_int_eq(metrics_value(world.turn.env.metrics, METRIC_SUCCESSIONS), 1);
+}
+
+static void expect_nothing(void)
+{
+    world_settle();
+    ck_assert_uint_eq(world_sent(REPLICA_VOTE), 0);
+    ck_assert_int_eq(metrics_value(world.turn.env.metrics, METRIC_SUCCESSIONS), 0);
+}
+
+/* Goal: a successor campaigns long before an election timeout, without asking first, and not before its new term and
+ * vote are durable. Method: the leader's links go down; its place in the line comes. */
+START_TEST(successor_campaigns_at_once)
+{
+    open_follower();
+    replica_shard_peer_down(world.shard, LEADER);
+    turn_env_advance(&world.turn, delay_us() - 1000);
+    ck_assert_uint_eq(world_frames(WAL_HARD_STATE), 1);
+    turn_env_advance(&world.turn, 2 * SUCCESSION_SLICE_MS * 1000);
+    ck_assert_uint_eq(world_frames(WAL_HARD_STATE), 2);
+    ck_assert_uint_eq(world_sent(REPLICA_VOTE), 0);
+    expect_campaign(3);
+    world_close();
+}
+END_TEST
+
+enum reason {
+    LINK_IS_BACK,
+    LEADER_IS_HEARD,
+    OTHER_LEADER_IS_HEARD,
+    OTHER_LINK,
+    VOTE_IS_GIVEN,
+    REASONS
+};
+
+/* Goal: a false alarm changes nothing. Method: the leader's links go down, or another's, then before the member's time
+ * comes they are back, or the leader or another one is heard, or the member votes for the one before it. */
+START_TEST(false_alarm_is_called_off)
+{
+    open_follower();
+    replica_shard_peer_down(world.shard, _i == OTHER_LINK ? 3 : LEADER);
+    turn_env_advance(&world.turn, 10000);
+    switch (_i) {
+    case LINK_IS_BACK:
+        replica_shard_peer_up(world.shard, LEADER);
+        break;
+    case LEADER_IS_HEARD:
+        lead_by(LEADER, 2);
+        break;
+    case OTHER_LEADER_IS_HEARD:
+        lead_by(3, 3);
+        break;
+    case VOTE_IS_GIVEN:
+        world_receive((struct replica_message){
+            .kind = REPLICA_VOTE,
+            .peer = 3,
+            .term = 3,
+            .vote = {.last_index = 1, .last_term = 1, .is_disruptive = true},
+        });
+        break;
+    default:
+        break;
+    }
+    turn_env_advance(&world.turn, ELECTION_MS * 1000 / 2);
+    expect_nothing();
+    world_close();
+}
+END_TEST
+
+/* Goal: entries on their way to the disk delay an attempt and do not prevent it. Method: an entry arrives and the links
+ * go down; it becomes durable 100 ms after the member's time. */
+START_TEST(campaign_waits_for_the_log)
+{
+    open_follower();
+    struct shared *block = shared_new(4);
+    struct slice slice = {.block = block, .bytes = {block->data, 4}};
+    struct entry *entry = entry_new(ENTRY_COMMAND, 2, 2, &slice, 1);
+    world_receive((struct replica_message){
+        .kind = REPLICA_APPEND,
+        .peer = LEADER,
+        .term = 2,
+        .append = {.prev_index = 1, .prev_term = 1, .entries = &entry, .entry_count = 1},
+    });
+    entry_release(entry);
+    replica_shard_peer_down(world.shard, LEADER);
+    turn_env_advance(&world.turn, delay_us() + 100000);
+    ck_assert_uint_eq(world_frames(WAL_HARD_STATE), 1);
+    world_sync();
+    turn_env_advance(&world.turn, 2 * SUCCESSION_SLICE_MS * 1000);
+    expect_campaign(3);
+    world_close();
+}
+END_TEST
+
+/* Goal: a candidate that was refused because its log is shorter is followed at once by the one who refused it.
+ * Method: server 3 asks with an older log, 1 ms after the links went down. */
+START_TEST(refusal_brings_the_next_one_forward)
+{
+    open_follower();
+    replica_shard_peer_down(world.shard, LEADER);
+    turn_env_advance(&world.turn, 1000);
+    world_receive((struct replica_message){
+        .kind = REPLICA_VOTE,
+        .peer = 3,
+        .term = 3,
+        .vote = {.last_index = 0, .last_term = 0, .is_disruptive = true},
+    });
+    turn_env_advance(&world.turn, SUCCESSION_GRACE_MS * 1000 + 2 * SUCCESSION_SLICE_MS * 1000);
+    expect_campaign(4);
+    world_close();
+}
+END_TEST
+
+/* Goal: links that come and go cannot make a member campaign more than once an election timeout. Method: after an
+ * attempt the leader is heard again in a later term, and its links fail every 10 ms for most of a timeout. */
+START_TEST(attempts_are_rare)
+{
+    open_follower();
+    replica_shard_peer_down(world.shard, LEADER);
+    turn_env_advance(&world.turn, delay_us() + SUCCESSION_SLICE_MS * 1000);
+    expect_campaign(3);
+    lead_by(LEADER, 4);
+    world_settle();
+    for (unsigned i = 0; i < ELECTION_MS / 10 - 60; i++) {
+        replica_shard_peer_up(world.shard, LEADER);
+        replica_shard_peer_down(world.shard, LEADER);
+        turn_env_advance(&world.turn, 10000);
+    }
+    ck_assert_int_eq(metrics_value(world.turn.env.metrics, METRIC_SUCCESSIONS), 1);
+    world_close();
+}
+END_TEST
+
+/* Goal: standbys, leaders and members that know no leader do not campaign. Method: each of them hears of the loss. */
+START_TEST(others_stay_quiet)
+{
+    switch (_i) {
+    case 0: /* knows no leader */
+        world_open(3, 0);
+        world_settle();
+        break;
+    case 1: /* leads */
+        world_open(3, 0);
+        world_elect_and_commit();
+        break;
+    default: /* the only voter besides it is the leader: nobody could be asked */
+        world_open(1, 2);
+        world_settle();
+        break;
+    }
+    world.sent_count = 0;
+    replica_shard_peer_down(world.shard, LEADER);
+    replica_shard_peer_down(world.shard, 3);
+    replica_shard_peer_down(world.shard, 1); /* oneself: means nothing */
+    turn_env_advance(&world.turn, 300000);
+    expect_nothing();
+    world_close();
+}
+END_TEST
+
+/* ---- Many groups ------------------------------------------------------------------------------------------------ */
+
+static void quiet_apply(struct replica_machine *machine, const struct entry *entry)
+{
+    (void)machine;
+    (void)entry;
+}
+
+static void quiet_applied(struct replica_machine *machine)
+{
+    (void)machine;
+}
+
+static void quiet_role_changed(struct replica_machine *machine, const struct replica_status *status)
+{
+    (void)machine;
+    (void)status;
+}
+
+static const struct replica_machine_ops quiet_ops = {
+    .apply = quiet_apply,
+    .applied = quiet_applied,
+    .role_changed = quiet_role_changed,
+};
+
+/* Goal: a thousand groups fail over within 200 ms in slices: at no moment more than one slice of them. Method: members
+ * of 1,000 groups that follow server 2; frames counted every 5 ms after its links went down. */
+START_TEST(thousand_groups_go_in_slices)
+{
+    enum {
+        COUNT = 1000
+    };
+    static struct replica *replicas[COUNT];
+    static struct replica_machine machines[COUNT];
+    world_open(3, 0);
+    struct membership membership = world_members(3, 0);
+    for (unsigned i = 0; i < COUNT; i++) {
+        struct entry *first = replica_bootstrap_entry(&membership, 1);
+        struct replica_tail_entry tail = {first, 0};
+        machines[i] = (struct replica_machine){.ops = &quiet_ops};
+        struct replica_params params = {
+            .group = 100 + i, .machine = &machines[i], .term = 1, .tail = &tail, .tail_count = 1};
+        ck_assert_int_eq((int)replica_open(world.shard, &params, &replicas[i], NULL), (int)OK);
+        entry_release(first);
+        struct replica_message message = {
+            .kind = REPLICA_APPEND, .peer = LEADER, .term = 2, .append = {.prev_index = 1, .prev_term = 1}};
+        replica_receive(replicas[i], &message);
+        if (i % 32 == 31) {
+            world_sync();
+            world.sent_count = 0;
+        }
+    }
+    world_sync();
+    world.sent_count = 0;
+    unsigned before = world_frames(WAL_HARD_STATE), most = 0;
+    replica_shard_peer_down(world.shard, LEADER);
+    for (unsigned ms = 0; ms < 200; ms += SUCCESSION_SLICE_MS) {
+        turn_env_advance(&world.turn, SUCCESSION_SLICE_MS * 1000);
+        unsigned now = world_frames(WAL_HARD_STATE);
+        most = now - before > most ? now - before : most;
+        before = now;
+    }
+    int64_t campaigns = metrics_value(world.turn.env.metrics, METRIC_SUCCESSIONS);
+    ck_assert_int_gt(campaigns, COUNT * 2 / 5); /* the first in the line, of about one half */
+    ck_assert_uint_le(most, SUCCESSION_SLICE_COUNT);
+    for (unsigned i = 0; i < COUNT; i++) {
+        replica_close(replicas[i]);
+    }
+    world_close();
+}
+END_TEST
+
+static Suite *succession_suite(void)
+{
+    Suite *suite = suite_create("succession");
+    TCase *line = tcase_create("line");
+    tcase_add_loop_test(line, line_has_each_living_voter_once, 0, 5);
+    tcase_add_loop_test(line, line_spreads_groups, 0, 6);
+    TCase *member = tcase_create("member");
+    tcase_add_test(member, successor_campaigns_at_once);
+    tcase_add_loop_test(member, false_alarm_is_called_off, 0, REASONS);
+    tcase_add_test(member, campaign_waits_for_the_log);
+    tcase_add_test(member, refusal_brings_the_next_one_forward);
+    tcase_add_test(member, attempts_are_rare);
+    tcase_add_loop_test(member, others_stay_quiet, 0, 3);
+    tcase_add_test(member, thousand_groups_go_in_slices);
+    suite_add_tcase(suite, line);
+    suite_add_tcase(suite, member);
+    return suite;
+}
+
+TEST_MAIN(succession_suite)
