@@ -2,10 +2,10 @@
  * when the record comes to nothing, and otherwise writes all of its tables. A record that this version does not know is
  * an error of the store (ERR_UNSUPPORTED): going on would make this copy differ from the others. */
 
-#include "metadata/apply.h"
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "metadata/apply_internal.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,7 +32,7 @@ void apply_changes_deinit(struct apply_changes *changes)
     *changes = (struct apply_changes){0};
 }
 
-static void changes_add(struct apply_changes *changes, struct metadata_change change)
+void apply_changes_add(struct apply_changes *changes, struct metadata_change change)
 {
     if (changes->count == changes->capacity) {
         changes->capacity = changes->capacity > 0 ? 2 * changes->capacity : 8;
@@ -41,8 +41,7 @@ static void changes_add(struct apply_changes *changes, struct metadata_change ch
     changes->items[changes->count++] = change;
 }
 
-__attribute__((format(printf, 3, 4))) static void refuse(struct apply_result *result, enum kafka_error error,
-                                                         const char *format, ...)
+void apply_refuse(struct apply_result *result, enum kafka_error error, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -71,19 +70,25 @@ enum err apply_save_state(struct kv_txn *txn, const struct store_state *state)
     return kv_put(txn, table_key_bytes(&key), (struct bytes){value, sizeof(value)});
 }
 
-static enum err put(struct kv_txn *txn, struct table_key key, struct bytes value)
+enum err apply_put(struct kv_txn *txn, struct table_key key, struct bytes value)
 {
     return kv_put(txn, table_key_bytes(&key), value);
 }
 
-static enum err get(struct kv_txn *txn, struct table_key key, struct bytes *value)
+enum err apply_get(struct kv_txn *txn, struct table_key key, struct bytes *value)
 {
     return kv_get(txn, table_key_bytes(&key), value);
 }
 
-static enum err erase(struct kv_txn *txn, struct table_key key)
+enum err apply_erase(struct kv_txn *txn, struct table_key key)
 {
     return kv_delete(txn, table_key_bytes(&key));
+}
+
+enum err apply_erase_if_there(struct kv_txn *txn, struct table_key key)
+{
+    enum err err = apply_erase(txn, key);
+    return err == ERR_NOT_FOUND ? OK : err;
 }
 
 static enum err put_topic(struct kv_txn *txn, const Balsa__Record__TopicValue *topic)
@@ -93,7 +98,7 @@ static enum err put_topic(struct kv_txn *txn, const Balsa__Record__TopicValue *t
     size_t size = balsa__record__topic_value__get_packed_size(topic);
     uint8_t *packed = mem_alloc(size);
     balsa__record__topic_value__pack(topic, packed);
-    enum err err = put(txn, key_topic(&id), (struct bytes){packed, size});
+    enum err err = apply_put(txn, key_topic(&id), (struct bytes){packed, size});
     mem_free(packed);
     return err;
 }
@@ -102,7 +107,7 @@ static enum err put_topic(struct kv_txn *txn, const Balsa__Record__TopicValue *t
 static enum err get_topic(struct kv_txn *txn, const struct uuid *id, Balsa__Record__TopicValue **topic)
 {
     struct bytes value;
-    enum err err = get(txn, key_topic(id), &value);
+    enum err err = apply_get(txn, key_topic(id), &value);
     if (err != OK) {
         return err;
     }
@@ -110,7 +115,7 @@ static enum err get_topic(struct kv_txn *txn, const struct uuid *id, Balsa__Reco
     return *topic != NULL ? OK : ERR_CORRUPT;
 }
 
-static bool uuid_from_record(const ProtobufCBinaryData *data, struct uuid *id)
+bool apply_uuid(const ProtobufCBinaryData *data, struct uuid *id)
 {
     if (data->len != sizeof(id->bytes)) {
         return false;
@@ -119,12 +124,12 @@ static bool uuid_from_record(const ProtobufCBinaryData *data, struct uuid *id)
     return true;
 }
 
-static enum err put_partition_value(struct kv_txn *txn, const struct uuid *id, int32_t index,
-                                    const struct partition_value *partition)
+enum err apply_put_partition(struct kv_txn *txn, const struct uuid *id, int32_t index,
+                             const struct partition_value *partition)
 {
     uint8_t value[PARTITION_VALUE_SIZE_MAX];
     size_t size = partition_value_encode(partition, value);
-    return put(txn, key_partition(id, index), (struct bytes){value, size});
+    return apply_put(txn, key_partition(id, index), (struct bytes){value, size});
 }
 
 static enum err put_new_partition(struct kv_txn *txn, struct store_state *state, const struct uuid *id, int32_t index,
@@ -140,7 +145,7 @@ static enum err put_new_partition(struct kv_txn *txn, struct store_state *state,
     partition.server_count = (uint8_t)assignment->n_servers;
     memcpy(partition.replicas, assignment->replicas, assignment->n_replicas * sizeof(int32_t));
     memcpy(partition.servers, assignment->servers, assignment->n_servers * sizeof(uint64_t));
-    enum err err = put_partition_value(txn, id, index, &partition);
+    enum err err = apply_put_partition(txn, id, index, &partition);
     if (err != OK) {
         return err;
     }
@@ -149,20 +154,21 @@ static enum err put_new_partition(struct kv_txn *txn, struct store_state *state,
     write_i32(&writer, index);
     assert(writer.err == OK);
     state->partition_count++;
-    return put(txn, key_group(partition.group), (struct bytes){place, sizeof(place)});
+    return apply_put(txn, key_group(partition.group), (struct bytes){place, sizeof(place)});
 }
 
 static bool assignments_are_valid(Balsa__Record__Assignment **assignments, size_t count, struct apply_result *result)
 {
     for (size_t i = 0; i < count; i++) {
         if (assignments[i]->n_replicas == 0 || assignments[i]->n_replicas > REPLICA_SERVER_COUNT_MAX) {
-            refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "partition %zu has %zu replicas, 1 to %d are possible", i,
-                   assignments[i]->n_replicas, REPLICA_SERVER_COUNT_MAX);
+            apply_refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT,
+                         "partition %zu has %zu replicas, 1 to %d are possible", i, assignments[i]->n_replicas,
+                         REPLICA_SERVER_COUNT_MAX);
             return false;
         }
         if (assignments[i]->n_servers != assignments[i]->n_replicas) {
-            refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "partition %zu has %zu replicas on %zu servers", i,
-                   assignments[i]->n_replicas, assignments[i]->n_servers);
+            apply_refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "partition %zu has %zu replicas on %zu servers", i,
+                         assignments[i]->n_replicas, assignments[i]->n_servers);
             return false;
         }
     }
@@ -178,65 +184,13 @@ static enum err apply_cluster_created(struct kv_txn *txn, struct store_state *st
         return OK; /* the first one counts */
     }
     if (strlen(record->cluster_id) != sizeof(state->cluster_id)) {
-        refuse(result, KAFKA_INVALID_REQUEST, "a cluster id has %zu characters", sizeof(state->cluster_id));
+        apply_refuse(result, KAFKA_INVALID_REQUEST, "a cluster id has %zu characters", sizeof(state->cluster_id));
         return OK;
     }
     memcpy(state->cluster_id, record->cluster_id, sizeof(state->cluster_id));
     state->has_cluster_id = true;
-    changes_add(changes, (struct metadata_change){.kind = METADATA_CLUSTER_CREATED});
+    apply_changes_add(changes, (struct metadata_change){.kind = METADATA_CLUSTER_CREATED});
     return OK;
-}
-
-static enum err put_broker(struct kv_txn *txn, const Balsa__Record__BrokerValue *broker)
-{
-    size_t size = balsa__record__broker_value__get_packed_size(broker);
-    uint8_t *packed = mem_alloc(size);
-    balsa__record__broker_value__pack(broker, packed);
-    enum err err = put(txn, key_broker(broker->registered->id), (struct bytes){packed, size});
-    mem_free(packed);
-    return err;
-}
-
-/* Caller frees with balsa__record__broker_value__free_unpacked(). */
-static enum err get_broker(struct kv_txn *txn, int32_t id, Balsa__Record__BrokerValue **broker)
-{
-    struct bytes value;
-    enum err err = get(txn, key_broker(id), &value);
-    if (err != OK) {
-        return err;
-    }
-    *broker = balsa__record__broker_value__unpack(NULL, value.size, value.data);
-    return *broker != NULL && (*broker)->registered != NULL ? OK : ERR_CORRUPT;
-}
-
-/* A broker that registers again, with an emptied disk or not, is drained if it was; a new one is active. */
-static enum err get_broker_state(struct kv_txn *txn, int32_t id, Balsa__Record__BrokerState *state)
-{
-    Balsa__Record__BrokerValue *broker;
-    enum err err = get_broker(txn, id, &broker);
-    *state = BALSA__RECORD__BROKER_STATE__BROKER_ACTIVE;
-    if (err == OK) {
-        *state = broker->state;
-        balsa__record__broker_value__free_unpacked(broker, NULL);
-    }
-    return err == ERR_NOT_FOUND ? OK : err;
-}
-
-static enum err apply_broker_registered(struct kv_txn *txn, struct store_state *state,
-                                        const Balsa__Record__BrokerRegistered *record, struct apply_changes *changes,
-                                        struct apply_result *result)
-{
-    (void)state;
-    if (record->incarnation.len != 16) {
-        refuse(result, KAFKA_INVALID_REQUEST, "an incarnation has 16 bytes");
-        return OK;
-    }
-    Balsa__Record__BrokerValue value = BALSA__RECORD__BROKER_VALUE__INIT;
-    value.registered = (Balsa__Record__BrokerRegistered *)(uintptr_t)record; /* packed only */
-    enum err err = get_broker_state(txn, record->id, &value.state);
-    err = err == OK ? put_broker(txn, &value) : err;
-    changes_add(changes, (struct metadata_change){.kind = METADATA_BROKER_CHANGED, .broker = record->id});
-    return err;
 }
 
 static enum err apply_topic_created(struct kv_txn *txn, struct store_state *state,
@@ -246,24 +200,24 @@ static enum err apply_topic_created(struct kv_txn *txn, struct store_state *stat
     struct bytes name = bytes_from_text(record->name);
     struct bytes value;
     struct uuid id;
-    if (name.size == 0 || name.size > TOPIC_NAME_SIZE_MAX || !uuid_from_record(&record->id, &id)) {
-        refuse(result, KAFKA_INVALID_TOPIC_EXCEPTION, "malformed topic record");
+    if (name.size == 0 || name.size > TOPIC_NAME_SIZE_MAX || !apply_uuid(&record->id, &id)) {
+        apply_refuse(result, KAFKA_INVALID_TOPIC_EXCEPTION, "malformed topic record");
         return OK;
     }
-    enum err err = get(txn, key_topic_name(name), &value);
+    enum err err = apply_get(txn, key_topic_name(name), &value);
     if (err == OK) {
-        refuse(result, KAFKA_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
-               (int)(name.size < 100 ? name.size : 100), record->name);
+        apply_refuse(result, KAFKA_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
+                     (int)(name.size < 100 ? name.size : 100), record->name);
         return OK;
     }
     if (err != ERR_NOT_FOUND) {
         return err;
     }
-    err = get(txn, key_topic_folded(name), &value);
+    err = apply_get(txn, key_topic_folded(name), &value);
     if (err == OK) {
-        refuse(result, KAFKA_INVALID_TOPIC_EXCEPTION, "Topic '%.*s' collides with existing topic: %.*s",
-               (int)(name.size < 50 ? name.size : 50), record->name, (int)(value.size < 50 ? value.size : 50),
-               (const char *)value.data);
+        apply_refuse(result, KAFKA_INVALID_TOPIC_EXCEPTION, "Topic '%.*s' collides with existing topic: %.*s",
+                     (int)(name.size < 50 ? name.size : 50), record->name, (int)(value.size < 50 ? value.size : 50),
+                     (const char *)value.data);
         return OK;
     }
     if (err != ERR_NOT_FOUND) {
@@ -271,16 +225,17 @@ static enum err apply_topic_created(struct kv_txn *txn, struct store_state *stat
     }
     if (record->n_assignments == 0 || record->n_assignments > TOPIC_PARTITION_COUNT_MAX ||
         state->partition_count + record->n_assignments > CLUSTER_PARTITION_COUNT_MAX) {
-        refuse(result, KAFKA_INVALID_PARTITIONS,
-               "%zu partitions: a topic has 1 to %d, the cluster %d in all (%llu now)", record->n_assignments,
-               TOPIC_PARTITION_COUNT_MAX, CLUSTER_PARTITION_COUNT_MAX, (unsigned long long)state->partition_count);
+        apply_refuse(result, KAFKA_INVALID_PARTITIONS,
+                     "%zu partitions: a topic has 1 to %d, the cluster %d in all (%llu now)", record->n_assignments,
+                     TOPIC_PARTITION_COUNT_MAX, CLUSTER_PARTITION_COUNT_MAX,
+                     (unsigned long long)state->partition_count);
         return OK;
     }
     if (!assignments_are_valid(record->assignments, record->n_assignments, result)) {
         return OK;
     }
-    err = put(txn, key_topic_name(name), (struct bytes){id.bytes, sizeof(id.bytes)});
-    err = err == OK ? put(txn, key_topic_folded(name), name) : err;
+    err = apply_put(txn, key_topic_name(name), (struct bytes){id.bytes, sizeof(id.bytes)});
+    err = err == OK ? apply_put(txn, key_topic_folded(name), name) : err;
     for (size_t i = 0; err == OK && i < record->n_assignments; i++) {
         err = put_new_partition(txn, state, &id, (int32_t)i, record->assignments[i]);
     }
@@ -294,14 +249,8 @@ static enum err apply_topic_created(struct kv_txn *txn, struct store_state *stat
     topic.n_configs = record->n_configs;
     topic.configs = record->configs;
     state->topic_count++;
-    changes_add(changes, (struct metadata_change){.kind = METADATA_TOPIC_CREATED, .topic = id});
+    apply_changes_add(changes, (struct metadata_change){.kind = METADATA_TOPIC_CREATED, .topic = id});
     return put_topic(txn, &topic);
-}
-
-static enum err erase_moving(struct kv_txn *txn, const struct uuid *id, int32_t index)
-{
-    enum err err = erase(txn, key_moving(id, index));
-    return err == ERR_NOT_FOUND ? OK : err;
 }
 
 /* Deletes the topic's partitions and hands their groups to the reconciler through `groups` (owned by the change). */
@@ -312,11 +261,11 @@ static enum err delete_partitions(struct kv_txn *txn, struct store_state *state,
     for (uint32_t i = 0; i < count; i++) {
         struct bytes value;
         uint64_t group = 0;
-        enum err err = get(txn, key_partition(id, (int32_t)i), &value);
+        enum err err = apply_get(txn, key_partition(id, (int32_t)i), &value);
         err = err == OK ? partition_value_group(value, &group) : err;
-        err = err == OK ? erase(txn, key_partition(id, (int32_t)i)) : err;
-        err = err == OK ? erase(txn, key_group(group)) : err;
-        err = err == OK ? erase_moving(txn, id, (int32_t)i) : err;
+        err = err == OK ? apply_erase(txn, key_partition(id, (int32_t)i)) : err;
+        err = err == OK ? apply_erase(txn, key_group(group)) : err;
+        err = err == OK ? apply_erase_if_there(txn, key_moving(id, (int32_t)i)) : err;
         if (err != OK) {
             return err;
         }
@@ -334,22 +283,22 @@ static enum err apply_topic_deleted(struct kv_txn *txn, struct store_state *stat
     Balsa__Record__TopicValue *topic;
     struct uuid id = {{0}};
     uint64_t *groups = NULL;
-    enum err err = uuid_from_record(&record->id, &id) ? get_topic(txn, &id, &topic) : ERR_NOT_FOUND;
+    enum err err = apply_uuid(&record->id, &id) ? get_topic(txn, &id, &topic) : ERR_NOT_FOUND;
     if (err == ERR_NOT_FOUND) {
-        refuse(result, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, "This topic does not exist (any more).");
+        apply_refuse(result, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, "This topic does not exist (any more).");
         return OK;
     }
     if (err != OK) {
         return err;
     }
     err = delete_partitions(txn, state, &id, topic->partition_count, &groups);
-    err = err == OK ? erase(txn, key_topic_name(bytes_from_text(topic->name))) : err;
-    err = err == OK ? erase(txn, key_topic_folded(bytes_from_text(topic->name))) : err;
-    err = err == OK ? erase(txn, key_topic(&id)) : err;
-    changes_add(changes, (struct metadata_change){.kind = METADATA_TOPIC_DELETED,
-                                                  .topic = id,
-                                                  .groups = groups,
-                                                  .group_count = topic->partition_count});
+    err = err == OK ? apply_erase(txn, key_topic_name(bytes_from_text(topic->name))) : err;
+    err = err == OK ? apply_erase(txn, key_topic_folded(bytes_from_text(topic->name))) : err;
+    err = err == OK ? apply_erase(txn, key_topic(&id)) : err;
+    apply_changes_add(changes, (struct metadata_change){.kind = METADATA_TOPIC_DELETED,
+                                                        .topic = id,
+                                                        .groups = groups,
+                                                        .group_count = topic->partition_count});
     if (record->term_floor > state->term_floor) {
         state->term_floor = record->term_floor;
     }
@@ -365,28 +314,28 @@ static enum err apply_partitions_added(struct kv_txn *txn, struct store_state *s
 {
     Balsa__Record__TopicValue *topic;
     struct uuid id = {{0}};
-    enum err err = uuid_from_record(&record->id, &id) ? get_topic(txn, &id, &topic) : ERR_NOT_FOUND;
+    enum err err = apply_uuid(&record->id, &id) ? get_topic(txn, &id, &topic) : ERR_NOT_FOUND;
     if (err == ERR_NOT_FOUND) {
-        refuse(result, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, "This topic does not exist (any more).");
+        apply_refuse(result, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, "This topic does not exist (any more).");
         return OK;
     }
     if (err != OK) {
         return err;
     }
     if (topic->partition_count != record->old_count) {
-        refuse(result, KAFKA_INVALID_PARTITIONS, "Topic currently has %u partitions, no longer %u.",
-               topic->partition_count, record->old_count);
+        apply_refuse(result, KAFKA_INVALID_PARTITIONS, "Topic currently has %u partitions, no longer %u.",
+                     topic->partition_count, record->old_count);
     } else if (topic->partition_count + record->n_assignments > TOPIC_PARTITION_COUNT_MAX ||
                state->partition_count + record->n_assignments > CLUSTER_PARTITION_COUNT_MAX) {
-        refuse(result, KAFKA_INVALID_PARTITIONS, "a topic has at most %d partitions, the cluster %d",
-               TOPIC_PARTITION_COUNT_MAX, CLUSTER_PARTITION_COUNT_MAX);
+        apply_refuse(result, KAFKA_INVALID_PARTITIONS, "a topic has at most %d partitions, the cluster %d",
+                     TOPIC_PARTITION_COUNT_MAX, CLUSTER_PARTITION_COUNT_MAX);
     } else if (assignments_are_valid(record->assignments, record->n_assignments, result)) {
         for (size_t i = 0; err == OK && i < record->n_assignments; i++) {
             err = put_new_partition(txn, state, &id, (int32_t)(record->old_count + i), record->assignments[i]);
         }
         topic->partition_count += (uint32_t)record->n_assignments;
         err = err == OK ? put_topic(txn, topic) : err;
-        changes_add(changes, (struct metadata_change){.kind = METADATA_PARTITIONS_ADDED, .topic = id});
+        apply_changes_add(changes, (struct metadata_change){.kind = METADATA_PARTITIONS_ADDED, .topic = id});
     }
     balsa__record__topic_value__free_unpacked(topic, NULL);
     return err;
@@ -414,9 +363,9 @@ static enum err apply_topic_configs_changed(struct kv_txn *txn, struct store_sta
     Balsa__Record__TopicValue *old;
     struct uuid id = {{0}};
     (void)state;
-    enum err err = uuid_from_record(&record->id, &id) ? get_topic(txn, &id, &old) : ERR_NOT_FOUND;
+    enum err err = apply_uuid(&record->id, &id) ? get_topic(txn, &id, &old) : ERR_NOT_FOUND;
     if (err == ERR_NOT_FOUND) {
-        refuse(result, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, "This topic does not exist (any more).");
+        apply_refuse(result, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, "This topic does not exist (any more).");
         return OK;
     }
     if (err != OK) {
@@ -435,7 +384,7 @@ static enum err apply_topic_configs_changed(struct kv_txn *txn, struct store_sta
         configs[topic.n_configs++] = record->set[i];
     }
     err = put_topic(txn, &topic);
-    changes_add(changes, (struct metadata_change){.kind = METADATA_CONFIGS_CHANGED, .topic = id});
+    apply_changes_add(changes, (struct metadata_change){.kind = METADATA_CONFIGS_CHANGED, .topic = id});
     mem_free(configs);
     balsa__record__topic_value__free_unpacked(old, NULL);
     return err;
@@ -445,8 +394,8 @@ static void apply_producer_ids_allocated(struct store_state *state, const Balsa_
                                          struct apply_result *result)
 {
     if (record->count == 0 || record->count > (uint64_t)INT64_MAX - state->next_producer_id) {
-        refuse(result, KAFKA_INVALID_REQUEST, "a block of %llu producer ids cannot be given out",
-               (unsigned long long)record->count);
+        apply_refuse(result, KAFKA_INVALID_REQUEST, "a block of %llu producer ids cannot be given out",
+                     (unsigned long long)record->count);
         return;
     }
     result->result = state->next_producer_id;
@@ -460,7 +409,7 @@ static enum err apply_decoded(struct kv_txn *txn, struct store_state *state, con
     case BALSA__RECORD__RECORD__KIND_CLUSTER_CREATED:
         return apply_cluster_created(txn, state, record->cluster_created, changes, result);
     case BALSA__RECORD__RECORD__KIND_BROKER_REGISTERED:
-        return apply_broker_registered(txn, state, record->broker_registered, changes, result);
+        return apply_broker_registered(txn, record->broker_registered, changes, result);
     case BALSA__RECORD__RECORD__KIND_TOPIC_CREATED:
         return apply_topic_created(txn, state, record->topic_created, changes, result);
     case BALSA__RECORD__RECORD__KIND_TOPIC_DELETED:
@@ -472,6 +421,12 @@ static enum err apply_decoded(struct kv_txn *txn, struct store_state *state, con
     case BALSA__RECORD__RECORD__KIND_PRODUCER_IDS_ALLOCATED:
         apply_producer_ids_allocated(state, record->producer_ids_allocated, result);
         return OK;
+    case BALSA__RECORD__RECORD__KIND_PARTITIONS_MOVING:
+        return apply_partitions_moving(txn, record->partitions_moving, changes, result);
+    case BALSA__RECORD__RECORD__KIND_PARTITIONS_MOVED:
+        return apply_partitions_moved(txn, record->partitions_moved, changes);
+    case BALSA__RECORD__RECORD__KIND_BROKER_CHANGED:
+        return apply_broker_changed(txn, record->broker_changed, changes, result);
     case BALSA__RECORD__RECORD__KIND__NOT_SET:
     case _BALSA__RECORD__RECORD__KIND__CASE_IS_INT_SIZE:
         break;

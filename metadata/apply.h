@@ -30,3 +30,12 @@ MUST_CHECK enum err apply_save_state(struct kv_txn *txn, const struct store_stat
  * Refusals are decisions in `result`. */
 MUST_CHECK enum err apply_record(struct kv_txn *txn, struct store_state *state, struct bytes record,
                                  struct apply_changes *changes, struct apply_result *result);
+
+/* ---- Moves, as pure functions of a partition's value; the controller looks with them before it proposes ---- */
+
+/* Whether old and new brokers together are as many as a Raft group can have members. */
+bool partition_move_is_possible(const struct partition_value *partition, const int32_t *target, size_t count);
+/* The wish for other replicas; count 0: no longer. Only what partition_move_is_possible() accepts. */
+void partition_move(struct partition_value *partition, const int32_t *target, size_t count);
+/* The members are those of `replicas`. False: late news, nothing changes. */
+bool partition_moved(struct partition_value *partition, const int32_t *replicas, size_t count, uint32_t epoch);

@@ -2,49 +2,31 @@
  * checks again and decides; the answer goes to the caller from the metadata machine's answers.
  * Refusals found before proposing are answered from a task at the end of the turn, so callbacks never fire inside. */
 
-#include "metadata/controller.h"
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
-#include "metadata/placement.h"
+#include "metadata/controller_internal.h"
 #include "metadata/topic_name.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#define CONTROLLER_ARENA_SIZE_MAX MIB(64) /* records of one request while they are packed */
-
-struct controller {
-    struct controller_params params;
-    uint64_t placement_seed; /* moves on, so that small topics spread over the brokers */
-};
-
-/* One item of a request: its own proposal, answered on its own. */
-struct item {
-    struct metadata_propose propose;
-    struct task task; /* answers a refusal */
-    struct controller *controller;
-    struct controller_result *result;
-    size_t *pending;
-    void *request;
-    void (*finish)(void *request);
-};
 
 struct controller *controller_open(const struct controller_params *params)
 {
     struct controller *controller = mem_alloc(sizeof(*controller));
     controller->params = *params;
     controller->placement_seed = env_random(params->env);
+    controller_plan_init(controller);
     return controller;
 }
 
 void controller_close(struct controller *controller)
 {
+    controller_plan_deinit(controller);
     mem_free(controller);
 }
 
-__attribute__((format(printf, 3, 4))) static void refuse(struct controller_result *result, enum kafka_error error,
-                                                         const char *format, ...)
+void controller_refuse(struct controller_result *result, enum kafka_error error, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -74,12 +56,12 @@ static void item_on_proposed(struct metadata_propose *propose)
 {
     struct item *item = container_of(propose, struct item, propose);
     if (propose->error != KAFKA_NONE) {
-        refuse(item->result, propose->error, "%s", propose->error_text);
+        controller_refuse(item->result, propose->error, "%s", propose->error_text);
     }
     item_finish(item);
 }
 
-static struct item *item_new(struct controller *controller, struct controller_result *result, size_t *pending,
+struct item *controller_item(struct controller *controller, struct controller_result *result, size_t *pending,
                              void *request, void (*finish)(void *))
 {
     struct item *item = mem_alloc(sizeof(*item));
@@ -93,8 +75,7 @@ static struct item *item_new(struct controller *controller, struct controller_re
     return item;
 }
 
-/* Proposes `record`, or answers what is already decided (a refusal, or validate_only). */
-static void item_go(struct item *item, const Balsa__Record__Record *record)
+void controller_go(struct item *item, const Balsa__Record__Record *record)
 {
     if (record == NULL || item->result->error != KAFKA_NONE) {
         env_task(item->controller->params.env, &item->task);
@@ -105,18 +86,6 @@ static void item_go(struct item *item, const Balsa__Record__Record *record)
 
 /* ---- Choosing replicas ---- */
 
-/* The brokers registered, in order of their ids; `usable` are those that get new replicas: alive and not draining. */
-struct broker_list {
-    struct controller *controller;
-    struct {
-        int32_t id;
-        uint64_t server;
-    } known[CLUSTER_BROKER_COUNT_MAX];
-    size_t known_count;
-    struct placement_broker usable[CLUSTER_BROKER_COUNT_MAX];
-    size_t usable_count;
-};
-
 static bool collect_broker(void *context, const struct store_broker *broker)
 {
     struct broker_list *list = context;
@@ -124,16 +93,16 @@ static bool collect_broker(void *context, const struct store_broker *broker)
     if (list->known_count == array_count(list->known)) {
         return false;
     }
-    list->known[list->known_count].id = broker->id;
-    list->known[list->known_count++].server = broker->server_id;
-    if (!broker->is_draining && (params->is_alive == NULL || params->is_alive(params->owner, broker->id))) {
+    struct known_broker *known = &list->known[list->known_count++];
+    *known = (struct known_broker){.id = broker->id, .server = broker->server_id, .is_draining = broker->is_draining};
+    bool is_alive = params->is_alive == NULL || params->is_alive(params->owner, broker->id);
+    if (is_alive && !broker->is_draining) {
         list->usable[list->usable_count++] = (struct placement_broker){.id = broker->id, .rack = broker->rack};
     }
     return true;
 }
 
-/* NULL: it does not stand in the arena. */
-static struct broker_list *brokers_collect(struct controller *controller, struct arena *arena)
+struct broker_list *controller_brokers(struct controller *controller, struct arena *arena)
 {
     struct broker_list *brokers = arena_alloc(arena, sizeof(*brokers));
     if (brokers != NULL) {
@@ -146,35 +115,34 @@ static struct broker_list *brokers_collect(struct controller *controller, struct
     return is_read ? brokers : NULL;
 }
 
-/* 0: not registered. */
-static uint64_t broker_server(const struct broker_list *list, int32_t id)
+const struct known_broker *controller_broker(const struct broker_list *list, int32_t id)
 {
     for (size_t i = 0; i < list->known_count; i++) {
         if (list->known[i].id == id) {
-            return list->known[i].server;
+            return &list->known[i];
         }
     }
-    return 0;
+    return NULL;
 }
 
 static bool assignment_is_valid(const struct broker_list *brokers, const int32_t *replicas, size_t count,
                                 struct controller_result *result)
 {
     if (count == 0 || count > REPLICA_SERVER_COUNT_MAX) {
-        refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "A partition has 1 to %d replicas, not %zu.",
-               REPLICA_SERVER_COUNT_MAX, count);
+        controller_refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "A partition has 1 to %d replicas, not %zu.",
+                          REPLICA_SERVER_COUNT_MAX, count);
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        if (broker_server(brokers, replicas[i]) == 0) {
-            refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "Broker %d of the assignment does not exist.",
-                   replicas[i]);
+        if (controller_broker(brokers, replicas[i]) == NULL) {
+            controller_refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "Broker %d of the assignment does not exist.",
+                              replicas[i]);
             return false;
         }
         for (size_t j = 0; j < i; j++) {
             if (replicas[j] == replicas[i]) {
-                refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "Broker %d stands twice in one assignment.",
-                       replicas[i]);
+                controller_refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "Broker %d stands twice in one assignment.",
+                                  replicas[i]);
                 return false;
             }
         }
@@ -188,7 +156,7 @@ static uint64_t *servers_of(const struct broker_list *brokers, struct arena *are
 {
     uint64_t *servers = arena_alloc(arena, count * sizeof(*servers));
     for (size_t i = 0; servers != NULL && i < count; i++) {
-        servers[i] = broker_server(brokers, replicas[i]);
+        servers[i] = controller_broker(brokers, replicas[i])->server;
     }
     return servers;
 }
@@ -198,19 +166,19 @@ static Balsa__Record__Assignment **assignments_build(struct controller *controll
                                                      int32_t count, int16_t factor, const int32_t *const *given,
                                                      const size_t *given_sizes, struct controller_result *result)
 {
-    struct broker_list *brokers = brokers_collect(controller, arena);
+    struct broker_list *brokers = controller_brokers(controller, arena);
     Balsa__Record__Assignment **list = arena_alloc(arena, (size_t)count * sizeof(*list));
     Balsa__Record__Assignment *items = arena_alloc(arena, (size_t)count * sizeof(*items));
     int32_t *placed = NULL;
     if (brokers == NULL || list == NULL || items == NULL) {
-        refuse(result, KAFKA_UNKNOWN_SERVER_ERROR, "The request is too large to be planned.");
+        controller_refuse(result, KAFKA_UNKNOWN_SERVER_ERROR, "The request is too large to be planned.");
         return NULL;
     }
     if (given == NULL) {
         placed = factor > 0 ? arena_alloc(arena, (size_t)count * (size_t)factor * sizeof(*placed)) : NULL;
         if (placed == NULL || placement_assign(brokers->usable, brokers->usable_count, controller->placement_seed,
                                                first, count, factor, placed) != OK) {
-            refuse(
+            controller_refuse(
                 result, KAFKA_INVALID_REPLICATION_FACTOR,
                 "Unable to replicate the partition %d time(s): The target replication factor of %d cannot be reached "
                 "because only %zu of %zu registered broker(s) are alive and not being drained.",
@@ -229,7 +197,7 @@ static Balsa__Record__Assignment **assignments_build(struct controller *controll
         items[i].n_servers = items[i].n_replicas;
         items[i].servers = servers_of(brokers, arena, replicas, items[i].n_servers);
         if (items[i].servers == NULL) {
-            refuse(result, KAFKA_UNKNOWN_SERVER_ERROR, "The request is too large to be planned.");
+            controller_refuse(result, KAFKA_UNKNOWN_SERVER_ERROR, "The request is too large to be planned.");
             return NULL;
         }
         list[i] = &items[i];
@@ -255,7 +223,7 @@ static Balsa__Record__Config **configs_build(struct arena *arena, const struct c
         const struct store_config *config = &topic->configs[i];
         enum kafka_error error = topic_config_check(config->name, config->value, text, sizeof(text));
         if (error != KAFKA_NONE) {
-            refuse(result, error, "%s", text);
+            controller_refuse(result, error, "%s", text);
             return NULL;
         }
         balsa__record__config__init(&items[i]);
@@ -280,20 +248,20 @@ static bool create_resolve(struct controller *controller, const struct controlle
     *factor =
         topic->replication_factor == -1 ? controller->params.replication_factor_default : topic->replication_factor;
     if (cause != NULL) {
-        refuse(result, KAFKA_INVALID_TOPIC_EXCEPTION, "Topic name is invalid: %s", cause);
+        controller_refuse(result, KAFKA_INVALID_TOPIC_EXCEPTION, "Topic name is invalid: %s", cause);
     } else if (store_topic_id(controller->params.reader, topic->name, &existing) == OK) {
-        refuse(result, KAFKA_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
-               (int)(topic->name.size < 120 ? topic->name.size : 120), (const char *)topic->name.data);
+        controller_refuse(result, KAFKA_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
+                          (int)(topic->name.size < 120 ? topic->name.size : 120), (const char *)topic->name.data);
     } else if (store_topic_colliding(controller->params.reader, topic->name, &other) == OK) {
-        refuse(result, KAFKA_INVALID_TOPIC_EXCEPTION, "Topic '%.*s' collides with existing topic: %.*s",
-               (int)(topic->name.size < 70 ? topic->name.size : 70), (const char *)topic->name.data,
-               (int)(other.size < 70 ? other.size : 70), (const char *)other.data);
+        controller_refuse(result, KAFKA_INVALID_TOPIC_EXCEPTION, "Topic '%.*s' collides with existing topic: %.*s",
+                          (int)(topic->name.size < 70 ? topic->name.size : 70), (const char *)topic->name.data,
+                          (int)(other.size < 70 ? other.size : 70), (const char *)other.data);
     } else if (*count < 1 || *count > TOPIC_PARTITION_COUNT_MAX) {
-        refuse(result, KAFKA_INVALID_PARTITIONS, "Number of partitions was set to %d, it must be 1 to %d.", *count,
-               TOPIC_PARTITION_COUNT_MAX);
+        controller_refuse(result, KAFKA_INVALID_PARTITIONS, "Number of partitions was set to %d, it must be 1 to %d.",
+                          *count, TOPIC_PARTITION_COUNT_MAX);
     } else if (topic->assignments == NULL && (*factor < 1 || *factor > REPLICA_SERVER_COUNT_MAX)) {
-        refuse(result, KAFKA_INVALID_REPLICATION_FACTOR, "Replication factor was set to %d, it must be 1 to %d.",
-               *factor, REPLICA_SERVER_COUNT_MAX);
+        controller_refuse(result, KAFKA_INVALID_REPLICATION_FACTOR,
+                          "Replication factor was set to %d, it must be 1 to %d.", *factor, REPLICA_SERVER_COUNT_MAX);
     }
     return result->error == KAFKA_NONE;
 }
@@ -302,14 +270,14 @@ static void create_topic(struct controller *controller, struct controller_create
 {
     const struct controller_topic *topic = &req->topics[i];
     struct controller_result *result = &req->results[i];
-    struct item *item = item_new(controller, result, &req->pending, req, create_finish);
+    struct item *item = controller_item(controller, result, &req->pending, req, create_finish);
     Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
     Balsa__Record__TopicCreated created = BALSA__RECORD__TOPIC_CREATED__INIT;
     int32_t count;
     int16_t factor;
 
     if (!create_resolve(controller, topic, &count, &factor, result)) {
-        item_go(item, NULL);
+        controller_go(item, NULL);
         return;
     }
     for (size_t n = 0; n < sizeof(result->id.bytes); n += 8) {
@@ -323,7 +291,7 @@ static void create_topic(struct controller *controller, struct controller_create
     created.configs = result->error == KAFKA_NONE ? configs_build(arena, topic, result) : NULL;
     created.n_configs = topic->config_count;
     if (result->error == KAFKA_NONE && (created.name == NULL || created.configs == NULL)) {
-        refuse(result, KAFKA_INVALID_REQUEST, "The request is too large.");
+        controller_refuse(result, KAFKA_INVALID_REQUEST, "The request is too large.");
     }
     if (result->error == KAFKA_NONE) {
         result->partition_count = count;
@@ -332,7 +300,7 @@ static void create_topic(struct controller *controller, struct controller_create
     }
     record.kind_case = BALSA__RECORD__RECORD__KIND_TOPIC_CREATED;
     record.topic_created = &created;
-    item_go(item, req->is_validate_only ? NULL : &record);
+    controller_go(item, req->is_validate_only ? NULL : &record);
 }
 
 void controller_create_topics(struct controller *controller, struct controller_create *req)
@@ -379,12 +347,12 @@ void controller_delete_topics(struct controller *controller, struct controller_d
         Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
         Balsa__Record__TopicDeleted deleted = BALSA__RECORD__TOPIC_DELETED__INIT;
         req->results[i] = (struct controller_result){.error = KAFKA_NONE, .id = req->ids[i]};
-        struct item *item = item_new(controller, &req->results[i], &req->pending, req, delete_finish);
+        struct item *item = controller_item(controller, &req->results[i], &req->pending, req, delete_finish);
         deleted.id = (ProtobufCBinaryData){sizeof(req->ids[i].bytes), req->results[i].id.bytes};
         deleted.term_floor = topic_term(controller, &req->ids[i]);
         record.kind_case = BALSA__RECORD__RECORD__KIND_TOPIC_DELETED;
         record.topic_deleted = &deleted;
-        item_go(item, &record);
+        controller_go(item, &record);
     }
 }
 
@@ -401,13 +369,15 @@ static bool add_is_valid(const struct controller_add_partitions *req, const stru
 {
     int32_t added = req->partition_count - topic->partition_count;
     if (added <= 0) {
-        refuse(result, KAFKA_INVALID_PARTITIONS, "Topic currently has %d partitions, which is %s the requested %d.",
-               topic->partition_count, added == 0 ? "the same as" : "higher than", req->partition_count);
+        controller_refuse(result, KAFKA_INVALID_PARTITIONS,
+                          "Topic currently has %d partitions, which is %s the requested %d.", topic->partition_count,
+                          added == 0 ? "the same as" : "higher than", req->partition_count);
     } else if (req->partition_count > TOPIC_PARTITION_COUNT_MAX) {
-        refuse(result, KAFKA_INVALID_PARTITIONS, "A topic has at most %d partitions.", TOPIC_PARTITION_COUNT_MAX);
+        controller_refuse(result, KAFKA_INVALID_PARTITIONS, "A topic has at most %d partitions.",
+                          TOPIC_PARTITION_COUNT_MAX);
     } else if (req->assignments != NULL && req->assignment_count != (size_t)added) {
-        refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT, "%d partitions are added, but %zu assignments were given.",
-               added, req->assignment_count);
+        controller_refuse(result, KAFKA_INVALID_REPLICA_ASSIGNMENT,
+                          "%d partitions are added, but %zu assignments were given.", added, req->assignment_count);
     }
     return result->error == KAFKA_NONE;
 }
@@ -423,14 +393,14 @@ static void add_partitions(struct controller *controller, struct controller_add_
     enum err err = store_topic_by_name(controller->params.reader, arena, req->name, &topic);
     err = err == OK ? store_partition(controller->params.reader, arena, &topic.id, 0, &first) : err;
     if (err != OK) {
-        refuse(result, err == ERR_NOT_FOUND ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION : KAFKA_UNKNOWN_SERVER_ERROR,
-               err == ERR_NOT_FOUND ? "This topic does not exist." : "The topic cannot be read.");
-        item_go(item, NULL);
+        controller_refuse(result, err == ERR_NOT_FOUND ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION : KAFKA_UNKNOWN_SERVER_ERROR,
+                          err == ERR_NOT_FOUND ? "This topic does not exist." : "The topic cannot be read.");
+        controller_go(item, NULL);
         return;
     }
     result->id = topic.id;
     if (!add_is_valid(req, &topic, result)) {
-        item_go(item, NULL);
+        controller_go(item, NULL);
         return;
     }
     int32_t count = req->partition_count - topic.partition_count;
@@ -443,7 +413,7 @@ static void add_partitions(struct controller *controller, struct controller_add_
     result->replication_factor = (int16_t)first.replica_count;
     record.kind_case = BALSA__RECORD__RECORD__KIND_PARTITIONS_ADDED;
     record.partitions_added = &added;
-    item_go(item, req->is_validate_only ? NULL : &record);
+    controller_go(item, req->is_validate_only ? NULL : &record);
 }
 
 void controller_create_partitions(struct controller *controller, struct controller_add_partitions *req)
@@ -451,7 +421,7 @@ void controller_create_partitions(struct controller *controller, struct controll
     struct arena arena;
     req->result = (struct controller_result){.error = KAFKA_NONE};
     req->pending = 1;
-    struct item *item = item_new(controller, &req->result, &req->pending, req, add_finish);
+    struct item *item = controller_item(controller, &req->result, &req->pending, req, add_finish);
     arena_init(&arena, CONTROLLER_ARENA_SIZE_MAX);
     add_partitions(controller, req, item, &arena);
     arena_deinit(&arena);

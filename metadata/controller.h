@@ -20,6 +20,7 @@ struct controller_params {
     uint64_t (*group_term)(void *owner, uint64_t group);
     /* Whether broker `node` was heard of lately: new replicas go to such brokers only. NULL: all are. */
     bool (*is_alive)(void *owner, int32_t node);
+    unsigned moves_max;                  /* balsa.moves.max: partitions that plans let move at once */
     void *owner;
 };
 struct controller *controller_open(const struct controller_params *params);
@@ -97,3 +98,57 @@ struct controller_register {
 /* Whether the store has the broker exactly so. */
 bool controller_is_registered(struct store_reader *reader, const struct store_broker *broker);
 void controller_register_broker(struct controller *controller, struct controller_register *req);
+
+/* ---- Moving partitions ---- */
+
+struct controller_move_one {
+    struct uuid topic;
+    int32_t partition;
+    bool is_cancel;
+    const int32_t *target;               /* unless is_cancel */
+    size_t target_count;
+};
+struct controller_move {                 /* AlterPartitionReassignments. Caller's memory, inputs too, until cb. */
+    const struct controller_move_one *moves;
+    size_t count;                        /* >= 1 */
+    struct controller_result *results;   /* [count], out */
+    void (*cb)(struct controller_move *req);
+    size_t pending;                      /* private */
+};
+/* Each is answered when the wish is recorded; the move itself takes its time. Errors as Kafka:
+ * UNKNOWN_TOPIC_OR_PARTITION, INVALID_REPLICA_ASSIGNMENT, NO_REASSIGNMENT_IN_PROGRESS. */
+void controller_move(struct controller *controller, struct controller_move *req);
+
+struct controller_moved_one {
+    struct uuid topic;
+    int32_t partition;
+    int32_t replicas[REPLICA_SERVER_COUNT_MAX]; /* target, or without one the assignment, as the leader knows it */
+    size_t replica_count;
+    uint32_t epoch;
+};
+struct controller_moved {                /* leaders' reports that the members are those. Caller's memory until cb. */
+    const struct controller_moved_one *moved;
+    size_t count;                        /* 1..MOVED_COUNT_MAX */
+    enum kafka_error error;              /* out */
+    void (*cb)(struct controller_moved *req);
+    struct metadata_propose propose;     /* private */
+};
+#define MOVED_COUNT_MAX 1000
+void controller_moved(struct controller *controller, struct controller_moved *req);
+
+struct controller_broker_change {
+    int32_t id;
+    Balsa__Record__BrokerState state;    /* DRAINING: decommission; ACTIVE: in use again; REMOVED: forgotten */
+    enum kafka_error error;              /* out: BROKER_ID_NOT_REGISTERED; INVALID_REQUEST: it still has replicas */
+    char text[160];                      /* out */
+    void (*cb)(struct controller_broker_change *req);
+    struct metadata_propose propose;     /* private */
+};
+/* A drained broker loses its replicas to others, `moves_max` partitions at a time; when it has none and is silent it is
+ * forgotten. */
+void controller_change_broker(struct controller *controller, struct controller_broker_change *req);
+/* Moves replicas, in the same way, until brokers have equally many: after brokers were added. Forgotten when another
+ * controller takes over: ask again. */
+void controller_rebalance(struct controller *controller);
+/* Brokers or partitions have changed in the store: plans look again. */
+void controller_changed(struct controller *controller);

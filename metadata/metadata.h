@@ -20,11 +20,13 @@ struct metadata_change {
         METADATA_TOPIC_CREATED,
         METADATA_TOPIC_DELETED,
         METADATA_PARTITIONS_ADDED,
+        METADATA_PARTITIONS_CHANGED, /* one partition: it moves, has moved, or does not move any more */
         METADATA_CONFIGS_CHANGED,
         METADATA_BROKER_CHANGED,
         METADATA_CLUSTER_CREATED
     } kind;
     struct uuid topic;
+    int32_t partition; /* METADATA_PARTITIONS_CHANGED */
     int32_t broker;
     /* METADATA_TOPIC_DELETED: its groups, since the store has forgotten them */
     const uint64_t *groups;

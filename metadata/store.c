@@ -286,6 +286,7 @@ static enum err partition_from_value(struct bytes value, struct arena *arena, st
     }
     *partition = (struct store_partition){.group = decoded.group,
                                           .bootstrap_term = decoded.bootstrap_term,
+                                          .move_epoch = decoded.move_epoch,
                                           .replica_count = decoded.replica_count,
                                           .target_count = decoded.target_count,
                                           .leaving_count = decoded.leaving_count,
@@ -415,6 +416,71 @@ enum err store_brokers_each(struct store_reader *reader, struct arena *arena, vo
         struct store_broker broker;
         err = broker_from_value(value, arena, &broker);
         if (err != OK || !cb(context, &broker)) {
+            break;
+        }
+    }
+    kv_cursor_close(cursor);
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
+static enum err partition_place(struct bytes key, struct uuid *topic, int32_t *index)
+{
+    struct reader cursor;
+    reader_init(&cursor, key);
+    (void)read_u8(&cursor); /* the table */
+    struct bytes id = read_bytes(&cursor, sizeof(topic->bytes));
+    *index = read_i32(&cursor);
+    if (cursor.err != OK) {
+        return ERR_CORRUPT;
+    }
+    memcpy(topic->bytes, id.data, sizeof(topic->bytes));
+    return OK;
+}
+
+enum err store_partitions_each(struct store_reader *reader, struct arena *arena, const struct uuid *from,
+                               int32_t from_index, void *context,
+                               bool (*cb)(void *context, const struct uuid *topic, int32_t index,
+                                          const struct store_partition *partition))
+{
+    struct table_key prefix = key_table('p');
+    struct table_key start = key_partition(from, from_index);
+    struct kv_cursor *cursor;
+    struct bytes key;
+    struct bytes value;
+    enum err err = kv_cursor_open(reader_txn(reader), table_key_bytes(&prefix), table_key_bytes(&start), &cursor);
+    if (err != OK) {
+        return err;
+    }
+    while ((err = kv_cursor_next(cursor, &key, &value)) == OK) {
+        struct store_partition partition;
+        struct uuid topic;
+        int32_t index;
+        err = partition_place(key, &topic, &index);
+        err = err == OK ? partition_from_value(value, arena, &partition) : err;
+        if (err != OK || !cb(context, &topic, index, &partition)) {
+            break;
+        }
+    }
+    kv_cursor_close(cursor);
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
+enum err store_moving_each(struct store_reader *reader, void *context,
+                           bool (*cb)(void *context, const struct uuid *topic, int32_t index))
+{
+    struct table_key prefix = key_table('m');
+    struct kv_cursor *cursor;
+    struct bytes key;
+    struct bytes value;
+    enum err err = kv_cursor_open(reader_txn(reader), table_key_bytes(&prefix), BYTES_NONE, &cursor);
+    if (err != OK) {
+        return err;
+    }
+    while ((err = kv_cursor_next(cursor, &key, &value)) == OK) {
+        struct uuid topic;
+        int32_t index;
+        err = partition_place(key, &topic, &index);
+        if (err != OK || !cb(context, &topic, index)) {
             break;
         }
     }

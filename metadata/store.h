@@ -56,6 +56,7 @@ struct store_partition {
     size_t target_count;      /* 0: not moving */
     int32_t *leaving;         /* in neither, but may still be members: of a target that was cancelled or replaced */
     size_t leaving_count;
+    uint32_t move_epoch;      /* counts the moves wished for, cancels too */
     uint64_t *servers;        /* members that the Raft group was made with, as voters */
     size_t server_count;      /* 0: the partition has been moved; who has no replica yet joins with nothing */
 };
@@ -102,5 +103,13 @@ MUST_CHECK enum err store_topics_each(struct store_reader *reader, struct arena 
                                       bool (*cb)(void *context, const struct store_topic *topic));
 MUST_CHECK enum err store_brokers_each(struct store_reader *reader, struct arena *arena, void *context,
                                        bool (*cb)(void *context, const struct store_broker *broker));
+/* Every partition, in order of topic ids and indexes, from (from, from_index) on; as above. */
+MUST_CHECK enum err store_partitions_each(struct store_reader *reader, struct arena *arena, const struct uuid *from,
+                                          int32_t from_index, void *context,
+                                          bool (*cb)(void *context, const struct uuid *topic, int32_t index,
+                                                     const struct store_partition *partition));
+/* Those with a target or somebody leaving. */
+MUST_CHECK enum err store_moving_each(struct store_reader *reader, void *context,
+                                      bool (*cb)(void *context, const struct uuid *topic, int32_t index));
 uint64_t store_topic_count(struct store_reader *reader);
 uint64_t store_partition_count(struct store_reader *reader); /* of the whole cluster */

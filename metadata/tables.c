@@ -128,6 +128,7 @@ size_t partition_value_encode(const struct partition_value *value, uint8_t out[P
     writer_init(&writer, out, PARTITION_VALUE_SIZE_MAX);
     write_u64(&writer, value->group);
     write_u64(&writer, value->bootstrap_term);
+    write_u32(&writer, value->move_epoch);
     write_u8(&writer, value->replica_count);
     write_u8(&writer, value->target_count);
     write_u8(&writer, value->leaving_count);
@@ -149,6 +150,7 @@ enum err partition_value_decode(struct bytes bytes, struct partition_value *valu
     reader_init(&reader, bytes);
     value->group = read_u64(&reader);
     value->bootstrap_term = read_u64(&reader);
+    value->move_epoch = read_u32(&reader);
     value->replica_count = read_u8(&reader);
     value->target_count = read_u8(&reader);
     value->leaving_count = read_u8(&reader);

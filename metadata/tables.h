@@ -5,7 +5,7 @@
 #include "replication/membership.h"
 #include "proto/uuid.h"
 
-#define STORE_VERSION 2
+#define STORE_VERSION 3
 #define TABLE_KEY_SIZE_MAX 300 /* 't' and a topic name of 249 bytes is the longest */
 
 struct table_key {
@@ -25,18 +25,19 @@ struct table_key key_moving(const struct uuid *id, int32_t index);
 struct table_key key_group(uint64_t group);
 struct table_key key_table(char table);                 /* prefix of a whole table */
 
-/* A value of table 'p': group u64, bootstrap term u64, counts u8 of replicas, target, leaving, servers; then those: the
- * first three broker ids i32, the last server ids u64. */
+/* A value of table 'p': group u64, bootstrap term u64, move epoch u32, counts u8 of replicas, target, leaving, servers;
+ * then those: the first three broker ids i32, the last server ids u64. */
 struct partition_value {
     uint64_t group;
     uint64_t bootstrap_term;
+    uint32_t move_epoch;
     uint8_t replica_count, target_count, leaving_count, server_count;
     int32_t replicas[REPLICA_SERVER_COUNT_MAX];
     int32_t target[REPLICA_SERVER_COUNT_MAX];
     int32_t leaving[REPLICA_SERVER_COUNT_MAX];
     uint64_t servers[REPLICA_SERVER_COUNT_MAX];
 };
-#define PARTITION_VALUE_HEAD_SIZE ((size_t)20)
+#define PARTITION_VALUE_HEAD_SIZE ((size_t)24)
 #define PARTITION_VALUE_SIZE_MAX (PARTITION_VALUE_HEAD_SIZE + (size_t)REPLICA_SERVER_COUNT_MAX * (3 * 4 + 8))
 size_t partition_value_encode(const struct partition_value *value, uint8_t out[PARTITION_VALUE_SIZE_MAX]);
 MUST_CHECK enum err partition_value_decode(struct bytes bytes, struct partition_value *value);

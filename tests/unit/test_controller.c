@@ -20,14 +20,20 @@ static struct {
     struct controller *controller;
     bool is_dead[BROKER_COUNT_MAX];
     unsigned answers;
+    unsigned partition_changes; /* METADATA_PARTITIONS_CHANGED told so far */
     struct arena arena;
 } f;
 
 static void on_changed(void *owner, const struct metadata_change *changes, size_t count)
 {
     (void)owner;
-    (void)changes;
     ck_assert_uint_gt(count, 0);
+    for (size_t i = 0; i < count; i++) {
+        f.partition_changes += changes[i].kind == METADATA_PARTITIONS_CHANGED;
+    }
+    if (f.controller != NULL) {
+        controller_changed(f.controller);
+    }
 }
 
 static void on_role(void *owner, const struct replica_status *status)
@@ -79,7 +85,8 @@ static void setup(void)
                                        .partitions_default = 1,
                                        .replication_factor_default = 1,
                                        .group_term = group_term,
-                                       .is_alive = is_alive};
+                                       .is_alive = is_alive,
+                                       .moves_max = 4};
     f.controller = controller_open(&params);
     arena_init(&f.arena, MIB(16));
 }
@@ -280,6 +287,343 @@ START_TEST(stores_of_other_versions_are_refused)
 }
 END_TEST
 
+/* ---- Moves ---- */
+
+static void on_moved_wish(struct controller_move *req)
+{
+    (void)req;
+    f.answers++;
+}
+
+/* `target` in text: broker ids as digits; empty: cancel. */
+static struct controller_result move_partition(const struct uuid *topic, int32_t index, const char *target)
+{
+    int32_t ids[16];
+    struct controller_result result;
+    struct controller_move_one one = {.topic = *topic,
+                                      .partition = index,
+                                      .is_cancel = target[0] == '\0',
+                                      .target = ids,
+                                      .target_count = strlen(target)};
+    for (size_t i = 0; i < one.target_count; i++) {
+        ids[i] = target[i] - '0';
+    }
+    struct controller_move req = {.moves = &one, .count = 1, .results = &result, .cb = on_moved_wish};
+    unsigned answers = f.answers;
+    controller_move(f.controller, &req);
+    settle();
+    ck_assert_uint_eq(f.answers, answers + 1);
+    return result;
+}
+
+static void on_moved(struct controller_moved *req)
+{
+    ck_assert_int_eq(req->error, KAFKA_NONE);
+    f.answers++;
+}
+
+static void report_moved(const struct uuid *topic, int32_t index, const char *replicas, uint32_t epoch)
+{
+    struct controller_moved_one one = {
+        .topic = *topic, .partition = index, .replica_count = strlen(replicas), .epoch = epoch};
+    for (size_t i = 0; i < one.replica_count; i++) {
+        one.replicas[i] = replicas[i] - '0';
+    }
+    struct controller_moved req = {.moved = &one, .count = 1, .cb = on_moved};
+    unsigned answers = f.answers;
+    controller_moved(f.controller, &req);
+    settle();
+    ck_assert_uint_eq(f.answers, answers + 1);
+}
+
+static const char *list_text(const int32_t *ids, size_t count, char *text)
+{
+    for (size_t i = 0; i < count; i++) {
+        text[i] = (char)('0' + ids[i]);
+    }
+    text[count] = '\0';
+    return text;
+}
+
+static bool count_moving(void *context, const struct uuid *topic, int32_t index)
+{
+    (void)topic;
+    (void)index;
+    (*(unsigned *)context)++;
+    return true;
+}
+
+static unsigned moving_count(void)
+{
+    unsigned count = 0;
+    ck_assert_int_eq(store_moving_each(f.reader, &count, count_moving), OK);
+    return count;
+}
+
+static void check_lists(const struct uuid *topic, const char *replicas, const char *target, const char *leaving)
+{
+    char text[3][16];
+    struct store_partition partition = partition_of(topic, 0);
+    ck_assert_str_eq(list_text(partition.replicas, partition.replica_count, text[0]), replicas);
+    ck_assert_str_eq(list_text(partition.target, partition.target_count, text[1]), target);
+    ck_assert_str_eq(list_text(partition.leaving, partition.leaving_count, text[2]), leaving);
+    ck_assert_uint_eq(moving_count(), target[0] != '\0' || leaving[0] != '\0');
+}
+
+static uint32_t epoch_of(const struct uuid *topic)
+{
+    return partition_of(topic, 0).move_epoch;
+}
+
+/* A topic of one partition on brokers 1, 2, 3 of eight. */
+static struct uuid topic_on_123(void)
+{
+    static const int32_t replicas[] = {1, 2, 3};
+    const int32_t *const lists[] = {replicas};
+    const size_t sizes[] = {3};
+    struct controller_result result;
+    struct controller_topic topic = {.name = bytes_from_text("t"),
+                                     .partition_count = 1,
+                                     .replication_factor = -1,
+                                     .assignments = lists,
+                                     .assignment_sizes = sizes};
+    struct controller_create req = {.topics = &topic, .count = 1, .results = &result, .cb = on_created};
+    register_brokers(7);
+    controller_create_topics(f.controller, &req);
+    settle();
+    ck_assert_int_eq(result.error, KAFKA_NONE);
+    return result.id;
+}
+
+/* Goal: a move is a target until the leader reports it; then the target is the assignment and the group's first members
+ * are no longer where anybody starts. */
+START_TEST(moves_end_with_the_leaders_report)
+{
+    struct uuid topic = topic_on_123();
+    ck_assert_int_eq(move_partition(&topic, 0, "345").error, KAFKA_NONE);
+    ck_assert_uint_eq(f.partition_changes, 1);
+    check_lists(&topic, "123", "345", "");
+    ck_assert_uint_eq(partition_of(&topic, 0).server_count, 3);
+    report_moved(&topic, 0, "345", epoch_of(&topic));
+    check_lists(&topic, "345", "", "");
+    ck_assert_uint_eq(partition_of(&topic, 0).server_count, 0);
+    ck_assert_uint_eq(f.partition_changes, 2);
+}
+END_TEST
+
+/* Goal: late, wrong and repeated reports change nothing. */
+START_TEST(late_reports_change_nothing)
+{
+    struct uuid topic = topic_on_123();
+    (void)move_partition(&topic, 0, "345");
+    uint32_t first = epoch_of(&topic);
+    report_moved(&topic, 0, "543", first);
+    report_moved(&topic, 0, "123", first);
+    report_moved(&topic, 7, "345", first);
+    check_lists(&topic, "123", "345", "");
+    (void)move_partition(&topic, 0, "");
+    (void)move_partition(&topic, 0, "345"); /* the same wish again, but the members may be others by now */
+    report_moved(&topic, 0, "345", first);
+    check_lists(&topic, "123", "345", "");
+    report_moved(&topic, 0, "345", epoch_of(&topic));
+    report_moved(&topic, 0, "345", epoch_of(&topic));
+    check_lists(&topic, "345", "", "");
+}
+END_TEST
+
+/* Goal: whoever may have become a member keeps its replica until the leader says that it is none. */
+START_TEST(cancelled_targets_leave_first)
+{
+    struct uuid topic = topic_on_123();
+    (void)move_partition(&topic, 0, "345");
+    ck_assert_int_eq(move_partition(&topic, 0, "").error, KAFKA_NONE);
+    check_lists(&topic, "123", "", "45");
+    ck_assert_int_eq(move_partition(&topic, 0, "").error, KAFKA_NO_REASSIGNMENT_IN_PROGRESS);
+    report_moved(&topic, 0, "123", epoch_of(&topic));
+    check_lists(&topic, "123", "", "");
+    ck_assert_uint_eq(partition_of(&topic, 0).server_count, 3);
+}
+END_TEST
+
+START_TEST(another_target_replaces_the_first)
+{
+    struct uuid topic = topic_on_123();
+    (void)move_partition(&topic, 0, "345");
+    ck_assert_int_eq(move_partition(&topic, 0, "156").error, KAFKA_NONE);
+    check_lists(&topic, "123", "156", "4");
+    ck_assert_int_eq(move_partition(&topic, 0, "14").error, KAFKA_NONE);
+    check_lists(&topic, "123", "14", "56");
+    ck_assert_int_eq(move_partition(&topic, 0, "321").error, KAFKA_NONE); /* as it is, in another order */
+    check_lists(&topic, "321", "", "456");
+    report_moved(&topic, 0, "321", epoch_of(&topic));
+    check_lists(&topic, "321", "", "");
+}
+END_TEST
+
+START_TEST(another_order_is_no_move)
+{
+    struct uuid topic = topic_on_123();
+    ck_assert_int_eq(move_partition(&topic, 0, "312").error, KAFKA_NONE);
+    check_lists(&topic, "312", "", "");
+    ck_assert_uint_eq(partition_of(&topic, 0).server_count, 3);
+}
+END_TEST
+
+static const struct {
+    int32_t partition;
+    const char *target;
+    enum kafka_error error;
+} refused_moves[] = {
+    {1, "12", KAFKA_UNKNOWN_TOPIC_OR_PARTITION},
+    {-1, "12", KAFKA_UNKNOWN_TOPIC_OR_PARTITION},
+    {0, "", KAFKA_NO_REASSIGNMENT_IN_PROGRESS},
+    {0, "128", KAFKA_INVALID_REPLICA_ASSIGNMENT},
+    {0, "1221", KAFKA_INVALID_REPLICA_ASSIGNMENT},
+    {0, "7", KAFKA_INVALID_REPLICA_ASSIGNMENT},
+    {0, "1234512345123451", KAFKA_INVALID_REPLICA_ASSIGNMENT},
+};
+
+static void on_changed_broker(struct controller_broker_change *req)
+{
+    (void)req;
+    f.answers++;
+}
+
+static enum kafka_error change_broker(int32_t id, Balsa__Record__BrokerState state)
+{
+    struct controller_broker_change req = {.id = id, .state = state, .cb = on_changed_broker};
+    controller_change_broker(f.controller, &req);
+    settle();
+    return req.error;
+}
+
+/* Goal: what cannot be is refused as Kafka refuses it, and nothing changes. Broker 7 is being drained. */
+START_TEST(impossible_moves_are_refused)
+{
+    struct uuid topic = topic_on_123();
+    ck_assert_int_eq(change_broker(7, BALSA__RECORD__BROKER_STATE__BROKER_DRAINING), KAFKA_NONE);
+    struct controller_result result = move_partition(&topic, refused_moves[_i].partition, refused_moves[_i].target);
+    ck_assert_int_eq(result.error, refused_moves[_i].error);
+    ck_assert_uint_gt(strlen(result.text), 0);
+    check_lists(&topic, "123", "", "");
+}
+END_TEST
+
+/* ---- Draining ---- */
+
+/* The part of the leaders: all that moves has moved. Returns how many. */
+static unsigned finish_moves(const struct uuid *topic, int32_t count)
+{
+    unsigned finished = 0;
+    for (int32_t i = 0; i < count; i++) {
+        char text[16];
+        struct store_partition partition = partition_of(topic, i);
+        if (partition.target_count > 0) {
+            report_moved(topic, i, list_text(partition.target, partition.target_count, text), partition.move_epoch);
+            finished++;
+        }
+    }
+    return finished;
+}
+
+static void pass_time(uint64_t ms)
+{
+    turn_env_advance(&f.turn, ms * 1000);
+    settle();
+}
+
+static unsigned replicas_on(const struct uuid *topic, int32_t count, int32_t broker)
+{
+    unsigned sum = 0;
+    for (int32_t i = 0; i < count; i++) {
+        struct store_partition partition = partition_of(topic, i);
+        for (size_t n = 0; n < partition.replica_count; n++) {
+            sum += partition.replicas[n] == broker;
+        }
+    }
+    return sum;
+}
+
+/* Goal: a drained broker loses its replicas a few partitions at a time, gets no new ones, stays registered while it
+ * lives and is forgotten when it is silent. */
+START_TEST(drained_brokers_are_emptied_and_forgotten)
+{
+    enum {
+        COUNT = 30
+    };
+    register_brokers(4);
+    struct controller_result created = create_topic("t", COUNT, 3);
+    unsigned had = replicas_on(&created.id, COUNT, 2);
+    ck_assert_uint_gt(had, 8);
+    ck_assert_int_eq(change_broker(2, BALSA__RECORD__BROKER_STATE__BROKER_REMOVED), KAFKA_INVALID_REQUEST);
+    ck_assert_int_eq(change_broker(9, BALSA__RECORD__BROKER_STATE__BROKER_DRAINING), KAFKA_BROKER_ID_NOT_REGISTERED);
+    ck_assert_int_eq(change_broker(2, BALSA__RECORD__BROKER_STATE__BROKER_DRAINING), KAFKA_NONE);
+    unsigned moved = 0;
+    for (unsigned round = 0; round < 30 && moved < had; round++) {
+        pass_time(200);
+        ck_assert_uint_le(moving_count(), 4);
+        ck_assert_uint_gt(moving_count(), 0);
+        register_broker(2, round, ""); /* it starts anew all the time, and stays what it is */
+        moved += finish_moves(&created.id, COUNT);
+    }
+    ck_assert_uint_eq(moved, had);
+    ck_assert_uint_eq(replicas_on(&created.id, COUNT, 2), 0);
+    struct store_broker broker;
+    pass_time(60000);
+    ck_assert_int_eq(store_broker(f.reader, &f.arena, 2, &broker), OK);
+    ck_assert(broker.is_draining);
+    struct controller_result other = create_topic("u", COUNT, 3);
+    ck_assert_uint_eq(replicas_on(&other.id, COUNT, 2), 0);
+    f.is_dead[2] = true;
+    pass_time(10000);
+    ck_assert_int_eq(store_broker(f.reader, &f.arena, 2, &broker), ERR_NOT_FOUND);
+    register_broker(2, 99, "");
+    ck_assert_int_eq(store_broker(f.reader, &f.arena, 2, &broker), OK);
+    ck_assert(!broker.is_draining);
+}
+END_TEST
+
+/* Goal: a replica that has no place to go to waits for one. */
+START_TEST(drains_wait_for_a_place)
+{
+    register_brokers(4);
+    f.is_dead[4] = true;
+    struct controller_result created = create_topic("t", 2, 3);
+    ck_assert_int_eq(change_broker(1, BALSA__RECORD__BROKER_STATE__BROKER_DRAINING), KAFKA_NONE);
+    pass_time(20000);
+    ck_assert_uint_eq(moving_count(), 0);
+    f.is_dead[4] = false;
+    pass_time(6000);
+    ck_assert_uint_eq(moving_count(), 2);
+    (void)finish_moves(&created.id, 2);
+    ck_assert_uint_eq(replicas_on(&created.id, 2, 1), 0);
+    ck_assert_uint_eq(replicas_on(&created.id, 2, 4), 2);
+}
+END_TEST
+
+/* Goal: new brokers get their share only when asked for, a few partitions at a time. */
+START_TEST(rebalance_spreads_to_new_brokers)
+{
+    enum {
+        COUNT = 20
+    };
+    register_brokers(3);
+    struct controller_result created = create_topic("t", COUNT, 3);
+    register_broker(4, 0, "");
+    pass_time(20000);
+    ck_assert_uint_eq(moving_count(), 0);
+    controller_rebalance(f.controller);
+    for (unsigned round = 0; round < 20; round++) {
+        pass_time(200);
+        ck_assert_uint_le(moving_count(), 4);
+        (void)finish_moves(&created.id, COUNT);
+    }
+    for (int32_t id = 1; id <= 4; id++) {
+        ck_assert_uint_eq(replicas_on(&created.id, COUNT, id), 15);
+    }
+}
+END_TEST
+
 static Suite *controller_suite(void)
 {
     Suite *suite = suite_create("controller");
@@ -291,6 +635,19 @@ static Suite *controller_suite(void)
     tcase_add_test(topics, colliding_names_of_one_turn_are_refused);
     tcase_add_test(topics, stores_of_other_versions_are_refused);
     suite_add_tcase(suite, topics);
+    TCase *moves = tcase_create("moves");
+    tcase_add_checked_fixture(moves, setup, teardown);
+    tcase_set_timeout(moves, 60);
+    tcase_add_test(moves, moves_end_with_the_leaders_report);
+    tcase_add_test(moves, late_reports_change_nothing);
+    tcase_add_test(moves, cancelled_targets_leave_first);
+    tcase_add_test(moves, another_target_replaces_the_first);
+    tcase_add_test(moves, another_order_is_no_move);
+    tcase_add_loop_test(moves, impossible_moves_are_refused, 0, (int)array_count(refused_moves));
+    tcase_add_test(moves, drained_brokers_are_emptied_and_forgotten);
+    tcase_add_test(moves, drains_wait_for_a_place);
+    tcase_add_test(moves, rebalance_spreads_to_new_brokers);
+    suite_add_tcase(suite, moves);
     return suite;
 }
 
