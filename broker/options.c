@@ -343,6 +343,8 @@ static void finish_numbers(struct options *options)
     options->election_ms = (int32_t)number(options, "balsa.raft.election.timeout.ms");
     options->session_timeout_ms = number(options, "broker.session.timeout.ms");
     options->voter_timeout_ms = number(options, "balsa.metadata.voter.timeout.ms");
+    options->moves_max = (unsigned)number(options, "balsa.moves.max");
+    options->catchups_max = (unsigned)number(options, "balsa.catchups.max");
     options->checkpoint_interval_ms = number(options, "balsa.checkpoint.interval.ms");
     options->retention_check_interval_ms = number(options, "log.retention.check.interval.ms");
 }

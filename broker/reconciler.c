@@ -1,8 +1,12 @@
 /* Happy path: a topic's partitions are read from this turn's snapshot; a group of ours that is not open is created, one
  * that is open gets the topic's present configs. Creations and removals answer through replicas' callbacks; the
  * requests are freed there. A creation that fails (disk full, say) is tried again by the next pass over everything.
- * Races: a group is removed only when the store, read after the removal was committed, does not know it; group ids are
- *        never used again. */
+ * Races: a group is removed only when the store, read after the removal was committed, does not know it (group ids are
+ *        never used again), or does not have this broker in any list of the partition, which it says only when the
+ *        Raft group has no such member any more (metadata/apply_moves.c). While a creation or removal is in work
+ *        nothing else is done with the group; then the store is looked at again. What the store asks for is made
+ *        durable before the local store follows (replicas_params.before_change), so a power loss cannot bring back a
+ *        store that knows less than the replicas do. */
 
 #include "broker/reconciler.h"
 #include "base/assert.h"
@@ -10,6 +14,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/broker.h"
+#include "metadata/broker_list.h"
 
 #define PASS_ARENA_SIZE_MAX MIB(64)
 #define RETRY_US (5 * 1000 * 1000)
@@ -56,6 +61,34 @@ void reconciler_close(struct reconciler *reconciler)
     mem_free(reconciler);
 }
 
+static void reconcile_group(struct reconciler *reconciler, uint64_t group, bool is_here);
+
+static void on_removed(struct replica_remove *req, enum err err)
+{
+    struct removal *removal = container_of(req, struct removal, remove);
+    struct reconciler *reconciler = removal->reconciler;
+    uint64_t group = req->group;
+    bool is_deleted = req->is_deleted;
+    trace(DEBUG, REPLICA, "replica removed", KV("group", (int64_t)group), KV("result", err_name(err)));
+    (void)map_remove(&reconciler->removing, group);
+    mem_free(removal);
+    if (err != ERR_DAMAGED) {
+        reconcile_group(reconciler, group, !is_deleted); /* it may be wanted again, or deleted by now */
+    }
+}
+
+static void remove_group(struct reconciler *reconciler, uint64_t group, bool is_deleted)
+{
+    if (map_get(&reconciler->removing, group) != NULL) {
+        return;
+    }
+    struct removal *removal = mem_alloc(sizeof(*removal));
+    removal->reconciler = reconciler;
+    removal->remove = (struct replica_remove){.group = group, .is_deleted = is_deleted, .cb = on_removed};
+    map_put(&reconciler->removing, group, removal);
+    replicas_remove(reconciler->shard->replicas, &removal->remove);
+}
+
 static void on_created(struct replica_create *req, enum err err)
 {
     struct creation *creation = container_of(req, struct creation, create);
@@ -65,9 +98,13 @@ static void on_created(struct replica_create *req, enum err err)
               KV("cause", (const char *)(req->msg.text[0] != '\0' ? req->msg.text : err_text(err))));
         env_timer(reconciler->shard->env, &reconciler->retry, RETRY_US);
     }
-    (void)map_remove(&reconciler->creating, req->group);
+    uint64_t group = req->group;
+    (void)map_remove(&reconciler->creating, group);
     dynbuf_deinit(&creation->description);
     mem_free(creation);
+    if (err == OK) {
+        reconcile_group(reconciler, group, true); /* it may not be wanted any more */
+    }
 }
 
 /* Whether this server is one of those that the group was made with. All others join with nothing: the leader adds
@@ -110,50 +147,87 @@ static void create(struct reconciler *reconciler, const struct store_topic *topi
     replicas_create(reconciler->shard->replicas, &creation->create);
 }
 
+/* Whether this broker has a replica now, gets one, or still may be a member because it was to get one. */
 static bool is_assigned_here(const struct reconciler *reconciler, const struct store_partition *partition)
 {
-    for (size_t i = 0; i < partition->replica_count; i++) {
-        if (partition->replicas[i] == reconciler->shard->options->node_id) {
-            return true;
-        }
-    }
-    return false;
+    int32_t node = reconciler->shard->options->node_id;
+    return brokers_contain(partition->replicas, partition->replica_count, node) ||
+           brokers_contain(partition->target, partition->target_count, node) ||
+           brokers_contain(partition->leaving, partition->leaving_count, node);
 }
 
-static void reconcile_topic(struct reconciler *reconciler, struct arena *arena, const struct store_topic *topic)
+static void reconcile_partition(struct reconciler *reconciler, struct arena *arena, const struct store_topic *topic,
+                                int32_t index, const struct partition_config *config)
 {
     struct shard *shard = reconciler->shard;
-    struct topic_config_defaults defaults = options_topic_defaults(shard->options);
-    struct partition_config config;
-    topic_config_partition(topic, &defaults, &config);
-    for (int32_t index = 0; index < topic->partition_count; index++) {
-        struct store_partition partition;
-        uint64_t group;
-        if (store_partition_group(shard->reader, &topic->id, index, &group) != OK ||
-            replicas_shard(group, shard_count(shard)) != shard->number) {
-            continue;
-        }
-        struct partition *open = shard_partition(shard, group);
-        if (open != NULL) {
-            partition_set_config(open, &config);
-        } else if (replicas_is_damaged(shard->replicas, group) || map_get(&reconciler->creating, group) != NULL) {
-            continue;
-        } else if (store_partition(shard->reader, arena, &topic->id, index, &partition) == OK &&
-                   is_assigned_here(reconciler, &partition)) {
-            create(reconciler, topic, index, &partition);
-        }
+    struct store_partition stored;
+    uint64_t group;
+    if (store_partition_group(shard->reader, &topic->id, index, &group) != OK ||
+        replicas_shard(group, shard_count(shard)) != shard->number ||
+        store_partition(shard->reader, arena, &topic->id, index, &stored) != OK) {
+        return;
+    }
+    bool is_ours = is_assigned_here(reconciler, &stored);
+    bool is_damaged = replicas_is_damaged(shard->replicas, group);
+    struct partition *open = shard_partition(shard, group);
+    if (!is_ours && (open != NULL || is_damaged)) {
+        remove_group(reconciler, group, false);
+    } else if (is_ours && open != NULL) {
+        partition_set_config(open, config);
+    } else if (is_ours && !is_damaged && map_get(&reconciler->creating, group) == NULL &&
+               map_get(&reconciler->removing, group) == NULL) {
+        create(reconciler, topic, index, &stored);
     }
 }
 
-void reconciler_topic(struct reconciler *reconciler, const struct uuid *id)
+static void reconcile_topic(struct reconciler *reconciler, struct arena *arena, const struct store_topic *topic,
+                            int32_t first, int32_t end)
+{
+    struct topic_config_defaults defaults = options_topic_defaults(reconciler->shard->options);
+    struct partition_config config;
+    topic_config_partition(topic, &defaults, &config);
+    for (int32_t index = first; index < end && index < topic->partition_count; index++) {
+        reconcile_partition(reconciler, arena, topic, index, &config);
+    }
+}
+
+static void reconcile_stored(struct reconciler *reconciler, const struct uuid *id, int32_t first, int32_t end)
 {
     struct arena arena;
     struct store_topic topic;
     arena_init(&arena, PASS_ARENA_SIZE_MAX);
     if (store_topic_by_id(reconciler->shard->reader, &arena, id, &topic) == OK) {
-        reconcile_topic(reconciler, &arena, &topic);
+        reconcile_topic(reconciler, &arena, &topic, first, end);
     }
     arena_deinit(&arena);
+}
+
+void reconciler_topic(struct reconciler *reconciler, const struct uuid *id)
+{
+    reconcile_stored(reconciler, id, 0, INT32_MAX);
+}
+
+void reconciler_partition(struct reconciler *reconciler, const struct uuid *id, int32_t index)
+{
+    reconcile_stored(reconciler, id, index, index + 1);
+}
+
+/* After a removal or a creation: what the store says of the group by now. `is_here`: something of it is, if only what
+ * is kept of one that was moved away. */
+static void reconcile_group(struct reconciler *reconciler, uint64_t group, bool is_here)
+{
+    struct shard *shard = reconciler->shard;
+    struct uuid topic;
+    int32_t index;
+    if (shard->is_stopping) {
+        return;
+    }
+    enum err err = store_group(shard->reader, group, &topic, &index);
+    if (err == OK) {
+        reconciler_partition(reconciler, &topic, index);
+    } else if (err == ERR_NOT_FOUND && is_here) {
+        remove_group(reconciler, group, true);
+    }
 }
 
 struct pass {
@@ -169,7 +243,7 @@ static bool pass_topic(void *context, const struct store_topic *topic)
     struct pass *pass = context;
     struct arena arena;
     arena_init(&arena, PASS_ARENA_SIZE_MAX);
-    reconcile_topic(pass->reconciler, &arena, topic);
+    reconcile_topic(pass->reconciler, &arena, topic, 0, INT32_MAX);
     arena_deinit(&arena);
     return true;
 }
@@ -205,27 +279,13 @@ void reconciler_all(struct reconciler *reconciler)
     arena_deinit(&arena);
 }
 
-static void on_removed(struct replica_remove *req, enum err err)
-{
-    struct removal *removal = container_of(req, struct removal, remove);
-    trace(DEBUG, REPLICA, "replica removed", KV("group", (int64_t)req->group), KV("result", err_name(err)));
-    (void)map_remove(&removal->reconciler->removing, req->group);
-    mem_free(removal);
-}
-
 void reconciler_remove(struct reconciler *reconciler, const uint64_t *groups, size_t count)
 {
     struct shard *shard = reconciler->shard;
     for (size_t i = 0; i < count; i++) {
         leaders_remove(shard->leaders, groups[i]);
-        if (replicas_shard(groups[i], shard_count(shard)) != shard->number ||
-            map_get(&reconciler->removing, groups[i]) != NULL) {
-            continue;
+        if (replicas_shard(groups[i], shard_count(shard)) == shard->number) {
+            remove_group(reconciler, groups[i], true);
         }
-        struct removal *removal = mem_alloc(sizeof(*removal));
-        removal->reconciler = reconciler;
-        removal->remove = (struct replica_remove){.group = groups[i], .is_deleted = true, .cb = on_removed};
-        map_put(&reconciler->removing, groups[i], removal);
-        replicas_remove(shard->replicas, &removal->remove);
     }
 }

@@ -169,6 +169,13 @@ static enum err shard_machine_open(void *owner, enum group_type type, uint64_t g
     }
 }
 
+/* In a work job: the store's commits so far, which asked for groups to be made or removed, are durable. */
+static enum err shard_before_change(void *owner, struct errmsg *msg)
+{
+    const struct shard *shard = owner;
+    return kv_sync(store_kv(shard->broker->store), msg);
+}
+
 struct to_shard_0 {
     struct message message;
     struct broker *broker;
@@ -257,6 +264,7 @@ static enum err open_replicas(struct shard *shard, struct errmsg *msg)
                 .checkpoint_size = options->wal_size_max / 4},
         .checkpoint_interval_ms = options->checkpoint_interval_ms,
         .owner = shard,
+        .before_change = shard_before_change,
         .layout_ready = shard_layout_ready,
         .damaged = shard_damaged,
         .machine_open = shard_machine_open,

@@ -105,6 +105,7 @@ static void on_ready(struct task *task)
             .partitions_default = shard->options->num_partitions,
             .replication_factor_default = shard->options->default_replication_factor,
             .group_term = group_term,
+            .moves_max = shard->options->moves_max,
             .owner = shard,
         };
         shard->controller = controller_open(&params);
@@ -130,6 +131,7 @@ struct change_news {
     struct message message;
     struct shard *target;
     struct uuid topic;
+    int32_t partition; /* -1: all */
     bool is_deleted;
     uint64_t *groups;
     size_t group_count;
@@ -143,6 +145,8 @@ static void change_on_message(struct message *message)
         store_reader_refresh(shard->reader);
         if (news->is_deleted) {
             reconciler_remove(shard->reconciler, news->groups, news->group_count);
+        } else if (news->partition >= 0) {
+            reconciler_partition(shard->reconciler, &news->topic, news->partition);
         } else {
             reconciler_topic(shard->reconciler, &news->topic);
         }
@@ -157,6 +161,7 @@ static void tell_shard(struct shard *shard, unsigned number, const struct metada
     news->target = &shard->broker->shards[number];
     news->topic = change->topic;
     news->is_deleted = change->kind == METADATA_TOPIC_DELETED;
+    news->partition = change->kind == METADATA_PARTITIONS_CHANGED ? change->partition : -1;
     news->group_count = change->group_count;
     if (change->group_count > 0) {
         news->groups = mem_alloc(change->group_count * sizeof(*news->groups));
@@ -170,6 +175,9 @@ void shard_metadata_changed(void *owner, const struct metadata_change *changes, 
 {
     struct shard *shard = owner;
     store_reader_refresh(shard->reader);
+    if (shard->controller != NULL) {
+        controller_changed(shard->controller);
+    }
     for (size_t i = 0; i < count; i++) {
         if (changes[i].kind == METADATA_BROKER_CHANGED || changes[i].kind == METADATA_CLUSTER_CREATED) {
             continue;

@@ -388,6 +388,12 @@ void replicas_round_done(struct replicas *replicas, bool is_ok)
 
 /* ---- Creating ---- */
 
+static enum err before_change(struct replicas *replicas, struct errmsg *msg)
+{
+    const struct replicas_params *params = &replicas->params;
+    return params->before_change != NULL ? params->before_change(params->owner, msg) : OK;
+}
+
 static enum err create_one(struct kv_txn *txn, struct replica_create *req)
 {
     struct checkpoint_raft raft = {.term = req->term, .membership = req->membership, .hard_term = req->term};
@@ -403,7 +409,8 @@ static void create_on_run(struct work *work)
 {
     struct replicas *replicas = container_of(work, struct replicas, create_work);
     struct kv_txn *txn = NULL;
-    enum err err = kv_begin_write(replicas->params.local, &txn);
+    enum err err = before_change(replicas, NULL);
+    err = err == OK ? kv_begin_write(replicas->params.local, &txn) : err;
     for (struct list *link = replicas->creating.next; link != &replicas->creating; link = link->next) {
         struct replica_create *req = container_of(link, struct replica_create, link);
         if (err == OK) {
@@ -509,7 +516,8 @@ static void remove_on_run(struct work *work)
     struct replicas *replicas = container_of(work, struct replicas, remove_work);
     struct errmsg msg = {""};
     struct kv_txn *txn = NULL;
-    enum err err = kv_begin_write(replicas->params.local, &txn);
+    enum err err = before_change(replicas, &msg);
+    err = err == OK ? kv_begin_write(replicas->params.local, &txn) : err;
     for (struct list *link = replicas->removing.next; err == OK && link != &replicas->removing; link = link->next) {
         err = remove_one(txn, container_of(link, struct replica_remove, link));
     }

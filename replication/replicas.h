@@ -30,6 +30,9 @@ struct replicas_params {
     struct wal_options wal;
     int64_t checkpoint_interval_ms;  /* 0: only when the WAL asks for one */
     void *owner;
+    /* Called in work jobs before groups are created or removed durably: what asked for it is durable when it returns. A
+     * power loss must not leave a replica that the metadata do not know yet, or know again. */
+    enum err (*before_change)(void *owner, struct errmsg *msg);
     /* layout != old_layout: all groups are checkpointed; the new layout may be committed. Groups do not go on before
      * replicas_layout_committed(). */
     void (*layout_ready)(void *owner);

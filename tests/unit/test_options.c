@@ -141,6 +141,8 @@ START_TEST(defaults_are_decoded)
     ck_assert_int_eq(options.election_ms, 2000);
     ck_assert_int_eq(options.session_timeout_ms, 9000);
     ck_assert_int_eq(options.voter_timeout_ms, 60000);
+    ck_assert_uint_eq(options.moves_max, 32);
+    ck_assert_uint_eq(options.catchups_max, 8);
     ck_assert(!options.has_peer_listener);
     ck_assert_uint_eq(options.seed_count, 0);
     ck_assert_int_eq(options.checkpoint_interval_ms, 30000);
