@@ -263,8 +263,9 @@ enum err rule_check_change(const struct raft_view *view, const struct change_vie
 
 bool rule_proves_change(const struct raft_view *view, uint64_t uncommitted_index, const struct replica_message *part)
 {
-    return rule_is_on(RULE_PROVEN_CHANGE) && uncommitted_index != 0 && part->append.entry_count > 0 &&
-           part->append.entries[0]->kind == ENTRY_CHANGE && uncommitted_index <= part->append.prev_index &&
+    return rule_is_on(RULE_PROVEN_CHANGE) && !view->is_installing && uncommitted_index != 0 &&
+           part->append.entry_count > 0 && part->append.entries[0]->kind == ENTRY_CHANGE &&
+           uncommitted_index <= part->append.prev_index &&
            term_log_at(view->terms, part->append.prev_index) == part->append.prev_term;
 }
 

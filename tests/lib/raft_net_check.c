@@ -214,8 +214,8 @@ void net_check_send(struct net_node *node, const struct replica_message *message
                       (unsigned long long)message->append_result.last_index,
                       (unsigned long long)replica->durable_index);
     }
-    if (message->kind != REPLICA_APPEND) {
-        return;
+    if (message->kind != REPLICA_APPEND || message->term != replica_term(replica)) {
+        return; /* what an old term left behind has no entries any more */
     }
     for (uint64_t index = replica->durable_index + 1; index < tail_end(&replica->tail); index++) {
         if (tail_at(&replica->tail, index)->entry->kind == ENTRY_CHANGE) {

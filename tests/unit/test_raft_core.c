@@ -300,6 +300,38 @@ START_TEST(hostile_messages_are_survived)
 }
 END_TEST
 
+/* Goal: while a staged state takes the log's place, a membership change of the log that went proves nothing and a new one
+ * is not taken (R12, R19). Method: a follower with an uncommitted change is told to install; then a change arrives
+ * right behind the state, as an APPEND that overtook the end of the installation. */
+START_TEST(change_during_an_install_is_left_alone)
+{
+    struct membership three = member_membership(3, 0), more = member_membership(3, 1), most = member_membership(3, 2);
+    member_open(&member, 2, &three, 3, 5);
+    struct replica_message append = member_append(1, 3, 6, 3, 3, 3, 6, 1, &more);
+    member_receive(&member, &append);
+    member_append_free(&append);
+    member_persist(&member);
+    struct replica_message install = {
+        .kind = REPLICA_INSTALL,
+        .peer = 3,
+        .term = 5,
+        .install = {.last_index = 40, .last_term = 4, .membership_index = 1, .membership = three},
+    };
+    member_step(&member, (struct raft_core_event){.kind = RAFT_CORE_INSTALL, .message = &install});
+    ck_assert_int_eq((int)member.err, (int)OK);
+    append = member_append(3, 5, 40, 4, 5, 1, 40, 0, &most);
+    member_receive(&member, &append);
+    ck_assert_uint_eq(raft_core_last_index(member.core), 40);
+    member_step(&member, (struct raft_core_event){.kind = RAFT_CORE_INSTALLED});
+    member_receive(&member, &append);
+    member_append_free(&append);
+    uint64_t index;
+    ck_assert(membership_equal(raft_core_membership(member.core, &index), &most));
+    ck_assert_uint_eq(index, 41);
+    member_close(&member);
+}
+END_TEST
+
 static Suite *core_suite(void)
 {
     Suite *suite = suite_create("raft_core");
@@ -310,6 +342,7 @@ static Suite *core_suite(void)
     tcase_add_test(core, three_members_elect_and_commit);
     tcase_add_test(core, deadlines_are_for_those_who_need_them);
     tcase_add_test(core, membership_is_known_at_every_index);
+    tcase_add_test(core, change_during_an_install_is_left_alone);
     suite_add_tcase(suite, core);
     TCase *hostile = tcase_create("hostile");
     tcase_add_checked_fixture(hostile, quiet, NULL);
