@@ -198,6 +198,10 @@ struct net {
     void (*stream_write)(struct stream *stream, struct stream_write *req);   /* in order */
     /* Writes that wait are canceled (ERR_CANCELED) first; cb(owner) is the last callback. cb may be NULL. */
     void (*stream_close)(struct stream *stream, stream_close_cb cb);
+    /* Gives the connection back as a token, which adopt() of any shard's net takes (or net->refuse). The stream is gone
+     * then, without a callback. Only while no write is under way and the end has not been read; bytes that on_alloc had
+     * no room for are not lost. Allowed inside on_read. ERR_IO: no descriptor is free; the stream is as it was. */
+    MUST_CHECK enum err (*stream_detach)(struct stream *stream, int *token);
     /* Numeric text of both ends; the local one tells which address a client came in on.
      * size >= NET_ADDRESS_TEXT_SIZE; empty if the connection is gone. */
     void (*stream_peer)(struct stream *stream, char *text, size_t size, uint16_t *port);

@@ -56,6 +56,21 @@
 #define SHARD_TAIL_SIZE_MAX MIB(512)   /* bytes of all groups' entries in memory; proposals are refused beyond */
 #define SHARD_RETAIN_SIZE_MAX MIB(128) /* beyond this no applied entry is retained */
 
+/* Links between brokers. */
+#define PEER_WRITE_SIZE MIB(1)         /* payload of one frame, but for one larger entry: a heartbeat waits for it */
+#define PEER_QUEUE_SIZE_MAX MIB(16)    /* waiting on one connection: a few INFLIGHT_SIZEs */
+#define PEER_URGENT_SIZE_MAX MIB(1)    /* of it, messages without payload: 50,000 heartbeats */
+#define PEER_CALL_COUNT_MAX 1024       /* calls of one link without a reply, and requests of one connection in work */
+#define PEER_CALL_SIZE_MAX MIB(16)     /* payload of one call or reply */
+#define PEER_REQUEST_SIZE_MAX MIB(64)  /* payload of the requests of one connection that are in work */
+#define PEER_ENVELOPE_SIZE_MAX MIB(2)  /* a frame's first part: PEER_URGENT_SIZE_MAX and as much for heads of payload */
+#define PEER_ENVELOPE_MEMORY_MAX MIB(64) /* and unpacked: a heartbeat grows tenfold, what grows more is hostile */
+#define PEER_FRAME_SIZE_MAX (PEER_ENVELOPE_SIZE_MAX + PEER_WRITE_SIZE + ENTRY_SIZE_MAX) /* what is read at a time */
+#define PEER_HELLO_SIZE_MAX KIB(4)     /* a frame of one who has not said who it is */
+#define PEER_HELLO_COUNT_MAX 64        /* connections of such */
+#define PEER_IN_COUNT_MAX 1024         /* connections of brokers' shards to one shard */
+#define PEER_LINK_COUNT_MAX 1024       /* brokers and seeds that a shard keeps links to */
+
 /* Record batches. */
 #define RECORDS_PLAIN_SIZE_MAX \
     MIB(64) /* records of one batch decompressed: a bomb stops here, honest batches are far below */
@@ -84,4 +99,6 @@ static_assert(MESSAGE_MAX_BYTES_LIMIT < ENTRY_SIZE_MAX, "a batch fits in an entr
 static_assert(MESSAGE_MAX_BYTES_LIMIT < RECORDS_PLAIN_SIZE_MAX, "an uncompressed batch is no bomb");
 static_assert(MESSAGE_MAX_BYTES_LIMIT < REQUEST_SIZE_MAX, "a batch fits in a request");
 static_assert(ENTRY_SIZE_MAX < GROUP_TAIL_SIZE_MAX, "one entry fits in a group's tail");
+static_assert(PEER_CALL_SIZE_MAX <= ENTRY_SIZE_MAX, "a frame has room for a call behind a full write");
+static_assert(PEER_URGENT_SIZE_MAX < PEER_ENVELOPE_SIZE_MAX, "messages without payload fit in one frame");
 static_assert(SHARD_RETAIN_SIZE_MAX < SHARD_TAIL_SIZE_MAX, "retained entries alone never refuse a proposal");

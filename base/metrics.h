@@ -40,6 +40,17 @@
     X(REPLICAS, replicas, GAUGE, "Open replicas")                                                                      \
     X(REPLICAS_DAMAGED, replicas_damaged, GAUGE, "Replicas out of service because of damage")                          \
     X(LEADERS, leaders, GAUGE, "Replicas that lead")                                                                   \
+    X(PEER_LINKS, peer_links, GAUGE, "Links to other brokers that work, each shard's counted")                         \
+    X(PEER_LOST, peer_links_lost_total, COUNTER, "Links to other brokers that worked and were lost")                   \
+    X(PEER_REFUSED, peer_connections_refused_total, COUNTER, "Brokers' connections refused: strangers, bad frames")    \
+    X(PEER_FRAMES_SENT, peer_frames_sent_total, COUNTER, "Frames sent to other brokers: one write each")               \
+    X(PEER_BYTES_SENT, peer_sent_bytes_total, COUNTER, "Bytes sent to other brokers")                                  \
+    X(PEER_BYTES_RECEIVED, peer_received_bytes_total, COUNTER, "Bytes received from other brokers")                    \
+    X(PEER_MESSAGES_SENT, peer_messages_sent_total, COUNTER, "Raft messages sent to other brokers")                    \
+    X(PEER_MESSAGES_DROPPED, peer_messages_dropped_total, COUNTER, "Raft messages dropped: no link, or its queue full")\
+    X(PEER_QUEUE_BYTES, peer_queue_bytes, GAUGE, "Bytes that wait to be sent to other brokers")                        \
+    X(PEER_CALLS, peer_calls_total, COUNTER, "Calls to other brokers")                                                 \
+    X(PEER_CALL_ERRORS, peer_call_errors_total, COUNTER, "Calls to other brokers that had no reply")                   \
     X(SUCCESSIONS, successions_total, COUNTER, "Elections started because the links of a leader died")
 
 enum metric {

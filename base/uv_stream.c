@@ -5,9 +5,12 @@
  * `completed` and owed to the end of the turn; a write that libuv finishes goes behind it on the same list, which is
  * then run.
  *
+ * A detached stream is closed in the same way; its connection lives on under a copy of the descriptor.
+ *
  * Close sequence: stream_close() stops reading and closes the handle; libuv cancels what it still had (ERR_CANCELED);
  * in the close callback whatever is on `completed` is run, then the owner's callback, then the stream is freed. */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -224,6 +227,24 @@ static void stream_close(struct stream *stream, stream_close_cb cb)
     uv_close((uv_handle_t *)&stream->tcp, stream_on_closed);
 }
 
+/* libuv cannot let go of a descriptor: it goes on under another number while its handle is closed. */
+static enum err stream_detach(struct stream *stream, int *token)
+{
+    uv_os_fd_t fd = -1;
+    assert(!stream->is_closing);
+    assert(!stream->has_ended);
+    assert(list_is_empty(&stream->completed));
+    assert(uv_stream_get_write_queue_size((uv_stream_t *)&stream->tcp) == 0);
+    int status = uv_fileno((uv_handle_t *)&stream->tcp, &fd);
+    int copy = status == 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (copy < 0) {
+        return ERR_IO;
+    }
+    *token = copy;
+    stream_close(stream, NULL);
+    return OK;
+}
+
 struct stream *uv_stream_new(struct uv_env *uv)
 {
     struct stream *stream = mem_alloc(sizeof(*stream));
@@ -322,6 +343,7 @@ void uv_stream_fill_net(struct net *net)
     net->stream_resume = stream_resume;
     net->stream_write = stream_write;
     net->stream_close = stream_close;
+    net->stream_detach = stream_detach;
     net->stream_peer = stream_peer;
     net->stream_local = stream_local;
 }

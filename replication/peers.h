@@ -1,14 +1,16 @@
 /* Links of one shard to the other brokers: one TCP connection of our own to each for everything this shard sends, and
- * the connections of their shards for what comes in. All Raft groups share a link; what a loop turn sends to one broker
- * leaves in one write.
+ * the connections of their shards for what comes in. All Raft groups share a link; what a loop turn sends to one
+ * broker leaves in one write.
  *
  * Frames: u32 magic, u32 envelope size, u32 payload size, u32 CRC-32C of both; envelope: balsa.peer.Envelope
- * (proto/peer.proto), payload: raw bytes of entries, calls and replies in the envelope's order, never copied on sending.
+ * (proto/peer.proto), payload: raw bytes of entries, calls and replies in the envelope's order, never copied on
+ * sending.
  * Connect: hello (cluster id, node id, server id, incarnation, version, number of the sending shard) and welcome, or a
  * refusal with a text that says what to do. The listener is on shard 0; a connection is handed to shard
  * `hello.shard % shard_count`, so that with equal shard counts it ends where its groups live.
  * Bounds: payload queued per link PEER_QUEUE_SIZE_MAX, calls PEER_CALL_COUNT_MAX; beyond, Raft messages with entries
- * are dropped and counted (Raft sends again), heartbeats of groups that have nothing queued overtake, calls get ERR_BUSY.
+ * are dropped and counted (Raft sends again), heartbeats of groups that have nothing queued overtake, calls get
+ * ERR_BUSY.
  * Bulk (replies of catch-up) is only taken while little else is queued. Reconnect: at once, then backoff to 1 s.
  *
  * Runs on: its shard, except where said. Callbacks never fire inside calls.
@@ -62,15 +64,16 @@ struct peers_params {
     void (*receive)(void *owner, uint64_t group, const struct replica_message *message);
     /* A call; ends with peers_reply(), now or later. */
     void (*request)(void *owner, struct peer_request *request);
-    /* Our link to `node` works (welcome received), or is lost. `identity` is what it told. is_reset: closed by the other
-     * side, so its process has most likely ended. */
+    /* Our link to a node works (welcome received; `identity` is what it told), or is lost. is_reset: closed by the
+     * other side, so its process has most likely ended. */
     void (*up)(void *owner, const struct peer_identity *identity);
     void (*down)(void *owner, int32_t node, uint64_t server_id, bool is_reset);
     /* The other side refused us, or we it: static causes are told once per change, as a trace line too. */
     void (*refused)(void *owner, const char *host, uint16_t port, const char *cause);
 };
 struct peers *peers_open(const struct peers_params *params);
-/* Closes all links; calls get ERR_CANCELED; requests not yet replied may still be replied to. cb is the last callback. */
+/* Closes all links; calls get ERR_CANCELED; requests not yet replied may still be replied to. cb is the last
+ * callback. */
 void peers_close(struct peers *peers, void *owner, void (*cb)(void *owner));
 
 /* ---- Whom to be linked with ---- */
@@ -102,7 +105,8 @@ void peers_adopt(struct peers *peers, int token, const struct peer_hello *hello)
 
 /* ---- Sending ---- */
 
-/* replica_shard_params.send: borrowed for the call, entries are acquired. Dropped when there is no link to the server. */
+/* replica_shard_params.send: borrowed for the call, entries are acquired. Dropped when there is no link to the
+ * server. */
 void peers_send(struct peers *peers, uint64_t group, const struct replica_message *message);
 
 /* For what the broker layer says: broker/peer_method.h lists the methods. */

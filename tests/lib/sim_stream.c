@@ -372,6 +372,20 @@ static void stream_close(struct stream *stream, stream_close_cb cb)
     ring(stream);
 }
 
+static enum err stream_detach(struct stream *stream, int *token)
+{
+    assert(!stream->is_closing);
+    assert(!stream->has_ended);
+    assert(list_is_empty(&stream->writes));
+    assert(list_is_empty(&stream->completed));
+    stream->is_reading = false;
+    stream->handlers = NULL;
+    stream->owner = NULL;
+    stream->token = ++stream->env->process->accepted_count;
+    *token = stream->token;
+    return OK;
+}
+
 static void stream_peer(struct stream *stream, char *text, size_t size, uint16_t *port)
 {
     assert(size >= NET_ADDRESS_TEXT_SIZE);
@@ -432,6 +446,7 @@ void sim_stream_fill(struct net *net)
     net->stream_resume = stream_resume;
     net->stream_write = stream_write;
     net->stream_close = stream_close;
+    net->stream_detach = stream_detach;
     net->stream_peer = stream_peer;
     net->stream_local = stream_local;
 }
