@@ -1,5 +1,7 @@
 /* A broker that advertises no host is told about by the address the client used to reach it: that works from the host,
- * from other containers and through port mappings without any listener editing. */
+ * from other containers and through port mappings without any listener editing. That address leads to this broker only;
+ * of another one it is the host at which brokers reach it, or, if that one has none either, it runs where this one
+ * does. */
 
 #include "broker/describe.h"
 #include <string.h>
@@ -31,8 +33,10 @@ static void fill_broker(const struct listing *listing, const struct store_broker
     const struct store_endpoint *endpoint = find_endpoint(broker, listing->listener->name);
     *item = (struct described_broker){.id = broker->id, .rack = broker->rack.size > 0 ? broker->rack : BYTES_NONE};
     if (endpoint != NULL) {
+        bool is_self = broker->id == listing->request->shard->options->node_id;
         bool is_as_reached = endpoint->host.size == 0;
-        item->host = is_as_reached ? listing->local_host : endpoint->host;
+        bool is_by_peer = is_as_reached && !is_self && broker->peer.host.size > 0;
+        item->host = is_by_peer ? broker->peer.host : is_as_reached ? listing->local_host : endpoint->host;
         item->port = is_as_reached && endpoint->port == 0 ? listing->local_port : endpoint->port;
     }
 }
