@@ -110,6 +110,8 @@ struct disk {
     enum err (*pread_nowait)(struct disk *disk, int file, uint64_t position, void *data, size_t size, size_t *got);
     enum err (*sync)(struct disk *disk, int file); /* fdatasync; blocks: work jobs and recovery only */
     enum err (*rename)(struct disk *disk, const char *source, const char *target);
+    /* Gives a file a second name. ERR_EXISTS; ERR_UNSUPPORTED: not on this file system, copy it. */
+    enum err (*link)(struct disk *disk, const char *source, const char *target);
     enum err (*unlink)(struct disk *disk, const char *path);         /* file or empty directory */
     /* With parents; OK if there. As with files, a name is durable only after sync_dir() of the directory it is in. */
     enum err (*mkdir)(struct disk *disk, const char *path);

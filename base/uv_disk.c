@@ -186,6 +186,16 @@ static enum err disk_rename(struct disk *disk, const char *source, const char *t
     return rename(source, target) == 0 ? OK : err_from_errno(errno);
 }
 
+static enum err disk_link(struct disk *disk, const char *source, const char *target)
+{
+    (void)disk;
+    if (link(source, target) == 0) {
+        return OK;
+    }
+    bool is_unable = errno == EPERM || errno == EOPNOTSUPP || errno == EXDEV || errno == EMLINK || errno == ENOSYS;
+    return is_unable ? ERR_UNSUPPORTED : err_from_errno(errno);
+}
+
 static enum err disk_unlink(struct disk *disk, const char *path)
 {
     (void)disk;
@@ -415,6 +425,7 @@ static const struct disk disk_functions = {
     .pread_nowait = disk_pread_nowait,
     .sync = disk_sync,
     .rename = disk_rename,
+    .link = disk_link,
     .unlink = disk_unlink,
     .mkdir = disk_mkdir,
     .sync_dir = disk_sync_dir,

@@ -136,6 +136,14 @@ static enum err disk_rename(struct disk *disk, const char *source, const char *t
     return err;
 }
 
+static enum err disk_link(struct disk *disk, const char *source, const char *target)
+{
+    (void)disk;
+    (void)source;
+    (void)target;
+    return ERR_UNSUPPORTED;
+}
+
 static enum err disk_unlink(struct disk *disk, const char *path)
 {
     struct crash_env *crash = of_disk(disk);
@@ -325,6 +333,7 @@ static const struct disk disk_functions = {
     .pread_nowait = disk_pread,
     .sync = disk_sync,
     .rename = disk_rename,
+    .link = disk_link,
     .unlink = disk_unlink,
     .mkdir = disk_mkdir,
     .sync_dir = disk_sync_dir,

@@ -87,6 +87,11 @@ static enum err fixture_rename(struct disk *disk, const char *source, const char
     return inner(disk)->rename(inner(disk), source, target);
 }
 
+static enum err fixture_link(struct disk *disk, const char *source, const char *target)
+{
+    return inner(disk)->link(inner(disk), source, target);
+}
+
 static enum err fixture_unlink(struct disk *disk, const char *path)
 {
     return inner(disk)->unlink(inner(disk), path);
@@ -164,6 +169,7 @@ void log_fixture_init(struct log_fixture *fixture, unsigned files_count_max)
         .pread_nowait = fixture_pread_nowait,
         .sync = fixture_sync,
         .rename = fixture_rename,
+        .link = fixture_link,
         .unlink = fixture_unlink,
         .mkdir = fixture_mkdir,
         .sync_dir = fixture_sync_dir,

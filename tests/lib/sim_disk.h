@@ -1,7 +1,7 @@
 /* A simulated disk with its file system: it outlives the processes that use it.
  *
  * Durability of file contents: tests/lib/sim_file.h. Durability of names: each directory has its own order of changes
- * (create, unlink, rename, mkdir); a power loss keeps a prefix of them, by itself in each directory; a rename between
+ * (create, link, unlink, rename, mkdir); a power loss keeps a prefix of them, by itself in each directory; a rename between
  * two happens in both or in neither. sync_dir() makes all earlier changes in that directory durable, and nothing else:
  * neither the contents of its files nor its own name in its parent.
  *
@@ -37,10 +37,11 @@ enum {
     SIM_OP_WRITE = 256,      /* durable write, when it is about to happen */
     SIM_OP_WRITTEN = 512,    /* durable write, when it has happened and the callback comes: crash points only */
     SIM_OP_COMMIT = 1024,    /* of a store (base/kv.h) */
-    SIM_OP_CHANGES = 2047,
-    SIM_OP_OPEN = 2048,      /* from here on: counted by faults only */
-    SIM_OP_PREAD = 4096,     /* pread_nowait and kv_open as well */
-    SIM_OP_READ = 8192,
+    SIM_OP_LINK = 2048,
+    SIM_OP_CHANGES = 4095,
+    SIM_OP_OPEN = 4096,      /* from here on: counted by faults only */
+    SIM_OP_PREAD = 8192,     /* pread_nowait and kv_open as well */
+    SIM_OP_READ = 16384,
 };
 
 /* Changes so far, on any path. */

@@ -127,6 +127,29 @@ static enum err disk_rename(struct disk *disk, const char *source, const char *t
     return err;
 }
 
+static enum err disk_link(struct disk *disk, const char *source, const char *target)
+{
+    struct sim_disk *drive = drive_of(disk);
+    struct sim_node *node = sim_names_find(&drive->names, sim_disk_inner_path(drive, source));
+    struct sim_node *directory;
+    const char *name;
+    enum err err = sim_names_parent(&drive->names, sim_disk_inner_path(drive, target), &directory, &name);
+    if (err != OK || node == NULL) {
+        return err != OK ? err : ERR_NOT_FOUND;
+    }
+    if (node->is_directory) {
+        return ERR_UNSUPPORTED;
+    }
+    if (sim_node_find(directory, name) != NULL) {
+        return ERR_EXISTS;
+    }
+    err = sim_disk_op_whole(drive, SIM_OP_LINK, source);
+    if (err == OK) {
+        sim_names_link(&drive->names, node, directory, name);
+    }
+    return err;
+}
+
 static enum err disk_unlink(struct disk *disk, const char *path)
 {
     struct sim_disk *drive = drive_of(disk);
@@ -516,6 +539,7 @@ void sim_disk_fill(struct sim_env *env)
         .pread_nowait = disk_pread_nowait,
         .sync = disk_sync,
         .rename = disk_rename,
+        .link = disk_link,
         .unlink = disk_unlink,
         .mkdir = disk_mkdir,
         .sync_dir = disk_sync_dir,

@@ -204,6 +204,12 @@ struct sim_node *sim_names_create(struct sim_names *names, struct sim_node *dire
     return node;
 }
 
+void sim_names_link(struct sim_names *names, struct sim_node *node, struct sim_node *directory, const char *name)
+{
+    (void)change_new(names, directory, name, node);
+    name_set(directory, name, node);
+}
+
 void sim_names_unlink(struct sim_names *names, struct sim_node *directory, const char *name)
 {
     (void)change_new(names, directory, name, NULL);

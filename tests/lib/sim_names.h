@@ -48,6 +48,7 @@ struct sim_node *sim_node_find(const struct sim_node *directory, const char *nam
 /* Each is one change of its directory (or two). The caller has checked that it is possible. */
 struct sim_node *sim_names_create(struct sim_names *names, struct sim_node *directory, const char *name,
                                   bool is_directory);
+void sim_names_link(struct sim_names *names, struct sim_node *node, struct sim_node *directory, const char *name);
 void sim_names_unlink(struct sim_names *names, struct sim_node *directory, const char *name);
 void sim_names_rename(struct sim_names *names, struct sim_node *source, const char *source_name,
                       struct sim_node *target, const char *target_name);

@@ -351,6 +351,11 @@ START_TEST(names_are_made_moved_listed_and_removed)
     ck_assert_int_eq(disk->unlink(disk, "/n1/d/e/f"), OK);
     ck_assert_int_eq(disk->rename(disk, "/n1/a", "/n1/b"), OK);
     ck_assert_int_eq(disk->rename(disk, "/n1/a", "/n1/b"), ERR_NOT_FOUND);
+    ck_assert_int_eq(disk->link(disk, "/n1/b", "/n1/a"), OK);
+    ck_assert_int_eq(disk->link(disk, "/n1/b", "/n1/a"), ERR_EXISTS);
+    ck_assert_int_eq(disk->link(disk, "/n1/none", "/n1/c"), ERR_NOT_FOUND);
+    ck_assert_int_eq(disk->link(disk, "/n1/d", "/n1/c"), ERR_UNSUPPORTED);
+    ck_assert_int_eq(disk->unlink(disk, "/n1/a"), OK);
     ck_assert_int_eq(disk->sync_dir(disk, "/n1/none"), ERR_NOT_FOUND);
     file = open_file("/n1/b", DISK_READ_ONLY);
     struct iovec iov = {.iov_base = (char[]){"x"}, .iov_len = 1};

@@ -132,6 +132,11 @@ START_TEST(names_are_made_moved_listed_and_removed)
     ck_assert_int_eq(disk->unlink(disk, path_of("x/y/z")), OK);
     ck_assert_int_eq(disk->rename(disk, path_of("a"), path_of("b")), OK);
     ck_assert_int_eq(disk->rename(disk, path_of("a"), path_of("b")), ERR_NOT_FOUND);
+    ck_assert_int_eq(disk->link(disk, path_of("b"), path_of("a")), OK);
+    ck_assert_int_eq(disk->link(disk, path_of("b"), path_of("a")), ERR_EXISTS);
+    ck_assert_int_eq(disk->link(disk, path_of("none"), path_of("c")), ERR_NOT_FOUND);
+    ck_assert_int_eq(disk->link(disk, path_of("x"), path_of("c")), ERR_UNSUPPORTED);
+    ck_assert_int_eq(disk->unlink(disk, path_of("a")), OK);
     ck_assert_int_eq(disk->sync_dir(disk, dir), OK);
     ck_assert_int_eq(disk->sync_dir(disk, path_of("none")), ERR_NOT_FOUND);
     file = open_file("b", DISK_READ_ONLY);
