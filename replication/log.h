@@ -108,6 +108,13 @@ MUST_CHECK enum err log_find_max_time(struct log *log, int64_t *offset, int64_t 
  * a replicated trim; never beyond the base of the active segment, or the end for time retention after a roll). */
 int64_t log_retention_offset(const struct log *log, int64_t now_ms, int64_t retention_ms, int64_t retention_bytes);
 
+/* For a catch-up: the state as it is now, all of it in the files (not synced), which do not go, trimmed or not, before
+ * log_unpin(). That may come after the log is closed; a log that is removed takes its files all the same. */
+void log_pin(struct log *log, struct log_state *state);
+void log_unpin(struct log *log);
+/* As log_open() checks it: bytes of other brokers and of disks. */
+bool log_state_is_valid(const struct log_state *state);
+
 /* Checkpoint. capture: copies the state and takes the dirty file handles (pinned); on the shard's thread. sync:
  * fdatasync of each and the directory if names changed; in a work job. done, on the shard's thread: unpins. `is_ok`:
  * the checkpoint with `state` is durable, so what was trimmed before may be unlinked; false makes the files dirty

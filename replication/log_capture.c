@@ -32,7 +32,7 @@ void log_state_deinit(struct log_state *state)
     state->segment_count = 0;
 }
 
-static void capture_state(struct log *log, struct log_state *state)
+static void capture_state(const struct log *log, struct log_state *state)
 {
     *state = (struct log_state){
         .start_offset = log->start_offset,
@@ -76,11 +76,13 @@ struct log_capture *log_capture(struct log *log, struct log_state *state)
     capture->is_parent_dirty = log->is_parent_dirty;
     log->is_dir_dirty = false;
     log->is_parent_dirty = false;
-    capture->trimmed = log->trimmed;
-    capture->trimmed_count = log->trimmed_count;
-    log->trimmed = NULL;
-    log->trimmed_count = 0;
-    log->trimmed_capacity = 0;
+    if (log->pin_count == 0) {
+        capture->trimmed = log->trimmed;
+        capture->trimmed_count = log->trimmed_count;
+        log->trimmed = NULL;
+        log->trimmed_count = 0;
+        log->trimmed_capacity = 0;
+    }
     capture_state(log, state);
     return capture;
 }
@@ -145,7 +147,9 @@ void log_capture_done(struct log_capture *capture, bool is_ok)
         log->is_dir_dirty |= capture->is_dir_dirty;
         log->is_parent_dirty |= capture->is_parent_dirty;
     }
-    if (log->is_closed) {
+    if (is_ok && !log->is_closed && log->pin_count > 0) {
+        log_trimmed_add(log, capture->trimmed, capture->trimmed_count); /* the capture after the pin takes them */
+    } else if (log->is_closed) {
         /* The directory may be another instance's by now; a start removes what a checkpoint does not name. */
     } else if (!is_ok) {
         log_trimmed_add(log, capture->trimmed, capture->trimmed_count);
@@ -160,6 +164,26 @@ void log_capture_done(struct log_capture *capture, bool is_ok)
     mem_free(capture->trimmed);
     mem_free(capture->files);
     mem_free(capture);
+    log_release(log);
+}
+
+/* ---- Catch-up ---- */
+
+void log_pin(struct log *log, struct log_state *state)
+{
+    assert(!log->is_closed);
+    if (log->segment_count > 0) {
+        segment_flush(&log->place, log->segments[log->segment_count - 1]);
+    }
+    capture_state(log, state);
+    log_acquire(log);
+    log->pin_count++;
+}
+
+void log_unpin(struct log *log)
+{
+    assert(log->pin_count > 0);
+    log->pin_count--;
     log_release(log);
 }
 

@@ -28,7 +28,8 @@ struct log {
     int32_t (*epoch_at)(void *owner, int64_t offset);
     void *epoch_owner;
     struct list jobs;          /* log_job.link: reads in flight that somebody waits for */
-    unsigned references;       /* the owner, jobs and captures */
+    unsigned references;       /* the owner, jobs, captures and pins */
+    unsigned pin_count;        /* while not 0 no file goes */
     int64_t *trimmed;          /* base offsets of segments that wait for a capture before their files go */
     size_t trimmed_count;
     size_t trimmed_capacity;

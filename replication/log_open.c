@@ -72,7 +72,7 @@ static struct dir_file *listing_find(const struct dir_listing *listing, int64_t 
 /* ---- The checkpoint's list against the directory ---- */
 
 /* The checkpoint was read from a disk, so what it says is checked like any other bytes from there. */
-static bool state_is_valid(const struct log_state *state)
+bool log_state_is_valid(const struct log_state *state)
 {
     if (state->start_offset < 0 || state->end_offset < state->start_offset) {
         return false;
@@ -186,7 +186,7 @@ static enum err restore_segment(struct log *log, const struct log_segment_state 
 static enum err restore(struct log *log, const struct log_state *state, const struct dir_listing *listing,
                         struct errmsg *msg)
 {
-    if (!state_is_valid(state)) {
+    if (!log_state_is_valid(state)) {
         return fail(msg, ERR_DAMAGED, "checkpoint of %s: its list of segments is not a log", log->place.dir);
     }
     log->start_offset = state->start_offset;

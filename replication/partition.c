@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/shared.h"
 #include "base/trace.h"
+#include "replication/partition_dirs.h"
 #include "replication/partition_internal.h"
 #include "replication/partition_state.h"
 #include <inttypes.h>
@@ -21,7 +22,6 @@
 
 enum {
     DESCRIPTION_VERSION = 1,
-    DIR_TOPIC_SIZE_MAX = 200, /* "-2147483647." and twenty digits still fit in a name of 255 bytes */
 };
 
 /* ---- Description ---- */
@@ -125,15 +125,25 @@ static void machine_role_changed(struct replica_machine *machine, const struct r
 
 /* ---- Checkpoint ---- */
 
+struct partition_capture {
+    struct log_capture *log;
+    uint64_t generation;
+    int64_t end_offset;
+};
+
 static void *machine_capture(struct replica_machine *machine, struct dynbuf *buf)
 {
     struct partition *partition = container_of(machine, struct partition, machine);
     struct partition_state state = {
+        .generation = partition->generation,
         .append_ms = partition->append_ms,
         .epochs = &partition->epochs,
         .producers = &partition->producers,
     };
-    struct log_capture *capture = log_capture(partition->log, &state.log);
+    struct partition_capture *capture = mem_alloc(sizeof(*capture));
+    capture->log = log_capture(partition->log, &state.log);
+    capture->generation = partition->generation;
+    capture->end_offset = state.log.end_offset;
     if (partition->is_damaged) {
         partition_state_encode_damaged(buf);
     } else {
@@ -145,13 +155,18 @@ static void *machine_capture(struct replica_machine *machine, struct dynbuf *buf
 
 static enum err machine_capture_sync(void *capture, struct errmsg *msg)
 {
-    return log_capture_sync(capture, msg);
+    return log_capture_sync(((struct partition_capture *)capture)->log, msg);
 }
 
 static void machine_capture_done(struct replica_machine *machine, void *capture, bool is_ok)
 {
-    (void)machine;
-    log_capture_done(capture, is_ok);
+    struct partition *partition = container_of(machine, struct partition, machine);
+    struct partition_capture *captured = capture;
+    log_capture_done(captured->log, is_ok);
+    if (is_ok) {
+        partition_checkpointed(partition, captured->generation, captured->end_offset);
+    }
+    mem_free(captured);
 }
 
 /* ---- Closing ---- */
@@ -163,6 +178,7 @@ static void partition_free(struct partition *partition)
     mem_free(partition->batches);
     mem_free(partition->appends);
     mem_free(partition->topic);
+    mem_free(partition->plain_dir);
     mem_free(partition->dir);
     mem_free(partition);
 }
@@ -204,6 +220,7 @@ static void partition_close_log(struct partition *partition)
 {
     log_close(partition->log);
     partition->log = NULL;
+    partition_retired_remove(partition);
     if (!partition->machine.is_removed) {
         partition_close_end(partition);
         return;
@@ -257,21 +274,13 @@ static const struct replica_machine_ops MACHINE_OPS = {
     .capture = machine_capture,
     .capture_sync = machine_capture_sync,
     .capture_done = machine_capture_done,
+    .source = partition_source,
+    .stage = partition_stage,
+    .install = partition_install,
     .close = machine_close,
 };
 
 /* ---- Opening ---- */
-
-static char *partition_dir(const char *data_dir, uint64_t group, const struct partition_name *name)
-{
-    int topic_size = name->topic.size < DIR_TOPIC_SIZE_MAX ? (int)name->topic.size : DIR_TOPIC_SIZE_MAX;
-    size_t size = strlen(data_dir) + DIR_TOPIC_SIZE_MAX + 40;
-    char *dir = mem_alloc(size);
-    int printed = snprintf(dir, size, "%s/%.*s-%d.%" PRIu64, data_dir, topic_size, (const char *)name->topic.data,
-                           name->index, group);
-    assert(printed > 0 && (size_t)printed < size);
-    return dir;
-}
 
 static int32_t partition_epoch_at(void *owner, int64_t offset)
 {
@@ -279,7 +288,12 @@ static int32_t partition_epoch_at(void *owner, int64_t offset)
     return epochs_at(&partition->epochs, offset);
 }
 
-static enum err open_at(struct partition *partition, struct log_files *files, struct bytes bytes, struct errmsg *msg)
+void partition_attach_log(struct partition *partition)
+{
+    log_set_epochs(partition->log, partition_epoch_at, partition);
+}
+
+static enum err open_at(struct partition *partition, struct bytes bytes, struct errmsg *msg)
 {
     struct partition_state state = {.epochs = &partition->epochs, .producers = &partition->producers};
     enum err err = OK;
@@ -288,7 +302,10 @@ static enum err open_at(struct partition *partition, struct log_files *files, st
     }
     if (err == OK) {
         partition->append_ms = state.append_ms;
-        err = log_open(partition->env, files, partition->dir, &partition->config.log,
+        partition->generation = state.generation;
+        partition->durable_end_offset = state.log.end_offset;
+        partition->dir = partition_dir_generation(partition->plain_dir, state.generation);
+        err = log_open(partition->env, partition->files, partition->dir, &partition->config.log,
                        bytes.size > 0 ? &state.log : NULL, &partition->log, msg);
     }
     log_state_deinit(&state.log);
@@ -326,14 +343,15 @@ enum err partition_open(struct env *env, struct log_files *files, const char *da
 {
     assert(name->topic.size > 0 && name->topic.size <= TOPIC_NAME_SIZE_MAX);
     struct partition *partition = partition_new(env, group, name, config);
-    partition->dir = partition_dir(data_dir, group, name);
-    enum err err = open_at(partition, files, state, msg);
+    partition->files = files;
+    partition->plain_dir = partition_dir_plain(data_dir, group, name->topic, name->index);
+    enum err err = open_at(partition, state, msg);
     if (err != OK) {
         err = fail_wrap(msg, err, "partition %s-%d, group %" PRIu64, partition->topic, partition->index, group);
         partition_free(partition);
         return err;
     }
-    log_set_epochs(partition->log, partition_epoch_at, partition);
+    partition_attach_log(partition);
     trace(DEBUG, PARTITION, "opened", KV("group", (int64_t)group), KV("dir", partition->dir),
           KV("start_offset", log_start_offset(partition->log)), KV("end_offset", log_end_offset(partition->log)));
     *out = partition;

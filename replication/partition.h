@@ -94,6 +94,9 @@ enum kafka_error partition_offsets(const struct partition *partition, struct par
 /* current_leader_epoch check of Fetch, ListOffsets, OffsetForLeaderEpoch: -1 skips. 74, 75 or 0. */
 enum kafka_error partition_check_epoch(const struct partition *partition, int32_t current_leader_epoch);
 struct log *partition_log(struct partition *partition);
+/* Whether a path in the data directory is, was or may become this partition's: what is not, and looks like it, is left
+ * from something that was interrupted. */
+bool partition_owns_dir(const struct partition *partition, const char *path);
 
 /* Woken once when at least `bytes` were appended since it was set, or when leadership changes, or the partition
  * closes. */

@@ -25,8 +25,14 @@ struct partition_proposal {          /* One entry that this leader submitted, an
     struct partition_produce *requests[]; /* by ordinal; NULL: expired */
 };
 
+struct partition_retired {           /* A directory that a checkpoint may still name. */
+    char *dir;
+    uint64_t generation;
+};
+
 struct partition {
     struct env *env;
+    struct log_files *files;
     struct replica_machine machine;
     uint64_t group;
     char *topic;
@@ -77,7 +83,14 @@ struct partition {
     struct work remove_work;
     struct errmsg remove_msg;
     enum err remove_err;
-    char *dir;
+
+    /* Where it is (partition_dirs.c). */
+    char *plain_dir;                 /* generation 0 */
+    char *dir;                       /* the present one */
+    uint64_t generation;
+    int64_t durable_end_offset;      /* in the last durable checkpoint of this generation */
+    struct partition_retired *retired; /* oldest first */
+    size_t retired_count, retired_capacity;
 };
 
 /* An entry could not be applied, or stored data is wrong: nothing more is applied, served or proposed. */
@@ -112,3 +125,17 @@ void partition_trim_end(struct partition *partition, struct partition_trim *req,
 
 void partition_apply(struct replica_machine *machine, const struct entry *entry);
 void partition_applied(struct replica_machine *machine);
+
+/* ---- partition_install.c, partition_source.c: catch-up (replica_state.h) ---- */
+
+struct replica_source *partition_source(struct replica_machine *machine);
+struct replica_stage *partition_stage(struct replica_machine *machine);
+void partition_install(struct replica_machine *machine, uint64_t index);
+/* The log is the partition's from now on. */
+void partition_attach_log(struct partition *partition);
+/* A checkpoint of this generation, up to `end_offset`, is durable: older directories go. */
+void partition_checkpointed(struct partition *partition, uint64_t generation, int64_t end_offset);
+/* At the close: the older directories and the staging go with a group that is removed. */
+void partition_retired_remove(struct partition *partition);
+/* `dir` is taken over. */
+void partition_retire(struct partition *partition, char *dir, uint64_t generation);

@@ -7,7 +7,8 @@
 #include "base/mem.h"
 
 enum {
-    STATE_VERSION = 1,
+    STATE_VERSION = 2,
+    STATE_VERSION_PLAIN = 1, /* without a generation */
     STATE_VERSION_DAMAGED = 255,
     STATE_HEAD_SIZE = 1 + 8 + 8 + 8 + 4,
     STATE_SEGMENT_SIZE = 8 + 8 + 8 + 8 + 4 + 4 + 4,
@@ -47,6 +48,9 @@ void partition_state_encode(const struct partition_state *state, struct dynbuf *
     }
     epochs_encode(state->epochs, buf);
     producers_encode(state->producers, buf);
+    writer_init(&writer, memory, sizeof(memory));
+    write_u64(&writer, state->generation);
+    put_all(buf, &writer);
     writer_init(&writer, memory, sizeof(memory));
     write_u32(&writer, crc32c(0, dynbuf_bytes(buf)));
     put_all(buf, &writer);
@@ -109,18 +113,19 @@ enum err partition_state_decode(struct bytes bytes, struct partition_state *stat
     if (crc32c(0, body) != be32_get(bytes.data + body.size)) {
         return fail(msg, ERR_DAMAGED, "its state fails its CRC");
     }
-    if (body.data[0] != STATE_VERSION) {
+    if (body.data[0] != STATE_VERSION && body.data[0] != STATE_VERSION_PLAIN) {
         return fail(msg, ERR_DAMAGED, "its state has version %u, not known to this release", body.data[0]);
     }
     struct reader reader;
     reader_init(&reader, body);
-    read_skip(&reader, 1);
+    bool has_generation = read_u8(&reader) == STATE_VERSION;
     state->append_ms = read_i64(&reader);
     state->log.start_offset = read_i64(&reader);
     state->log.end_offset = read_i64(&reader);
     decode_segments(&reader, &state->log);
     epochs_decode(state->epochs, &reader);
     producers_decode(state->producers, &reader);
+    state->generation = has_generation ? read_u64(&reader) : 0;
     if (reader.err != OK || reader.left != 0 || state->append_ms < 0 || !is_log_sane(&state->log)) {
         return fail(msg, ERR_DAMAGED, "its state does not decode");
     }

@@ -196,6 +196,27 @@ static void replay_commit(struct recovery *recovery, struct recovery_group *grou
     }
 }
 
+/* The log before it is gone. Below the checkpoint that is all; else the machine takes what was staged, which is there
+ * until a checkpoint holds it. */
+static void replay_install(struct recovery *recovery, struct recovery_group *group, const struct wal_record *record)
+{
+    struct membership membership;
+    tail_cut(group, 0);
+    if (record->index <= group->applied_index) {
+        return;
+    }
+    if (group->machine->ops->install == NULL || membership_decode(record->payload, &membership) != OK) {
+        damage(recovery, record, "a state was taken from the leader that this group cannot have");
+        return;
+    }
+    group->machine->ops->install(group->machine, record->index);
+    group->applied_index = record->index;
+    group->applied_term = record->term;
+    group->membership = membership;
+    group->membership_index = record->value;
+    recovery->installs++;
+}
+
 void recovery_replay(void *owner, const struct wal_record *record)
 {
     struct recovery *recovery = owner;
@@ -218,9 +239,11 @@ void recovery_replay(void *owner, const struct wal_record *record)
     case WAL_COMMIT:
         replay_commit(recovery, group, record);
         break;
+    case WAL_INSTALL:
+        replay_install(recovery, group, record);
+        break;
     case WAL_STOP:
         break;
-    case WAL_INSTALL:
     default:
         damage(recovery, record, "frame of unknown kind %d", (int)record->kind);
         break;
@@ -230,7 +253,8 @@ void recovery_replay(void *owner, const struct wal_record *record)
 enum err recovery_finish(struct recovery *recovery, struct errmsg *msg)
 {
     trace(INFO, REPLICA, "recovered", KV("groups", (int64_t)recovery->groups.count),
-          KV("frames", (int64_t)recovery->frames), KV("applied", (int64_t)recovery->applied));
+          KV("frames", (int64_t)recovery->frames), KV("applied", (int64_t)recovery->applied),
+          KV("installs", (int64_t)recovery->installs));
     return recovery->err == OK ? OK : fail(msg, recovery->err, "%s", recovery->failure.text);
 }
 

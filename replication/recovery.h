@@ -33,6 +33,7 @@ struct recovery {
     enum err err;
     uint64_t frames;
     uint64_t applied;
+    uint64_t installs;
 };
 
 /* Reads this shard's groups from the local store and opens their machines. A group whose data is bad is kept without a

@@ -248,6 +248,11 @@ enum err replica_install(struct replica *replica, const struct replica_message *
     return replica_step(replica, &event);
 }
 
+void replica_retain(struct replica *replica, size_t size)
+{
+    replica->retain_size = size;
+}
+
 static void finish_install(struct replica *replica)
 {
     if (!replica->is_installing || replica->shard->durable_lsn <= replica->install_lsn) {
@@ -259,6 +264,9 @@ static void finish_install(struct replica *replica)
     replica->machine->ops->install(replica->machine, replica->install_index);
     struct raft_core_event event = {.kind = RAFT_CORE_INSTALLED};
     (void)replica_step(replica, &event);
+    if (replica->shard->params.on_installed != NULL) {
+        replica->shard->params.on_installed(replica->shard->params.owner, replica);
+    }
 }
 
 /* ---- The end of the turn ---------------------------------------------------------------------------------------- */
@@ -287,6 +295,9 @@ static void release_applied(struct replica *replica)
     size_t retain = shard->params.retain_size > 0 ? shard->params.retain_size : GROUP_RETAIN_SIZE;
     if (raft_core_is_alone(replica->core) || shard->tail_size > SHARD_RETAIN_SIZE_MAX) {
         retain = 0;
+    }
+    if (retain < replica->retain_size) {
+        retain = replica->retain_size; /* a follower is being caught up: few groups at a time */
     }
     struct tail *tail = &replica->tail;
     while (replica->applied_size > retain && tail->first_index <= replica->applied_index) {

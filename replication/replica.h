@@ -12,6 +12,7 @@
 #include "base/env.h"
 #include "replication/entry.h"
 #include "replication/membership.h"
+#include "replication/replica_state.h"
 
 struct replica;
 struct replicas;
@@ -45,8 +46,12 @@ struct replica_machine_ops {
     void *(*capture)(struct replica_machine *machine, struct dynbuf *state);
     enum err (*capture_sync)(void *capture, struct errmsg *msg);
     void (*capture_done)(struct replica_machine *machine, void *capture, bool is_ok);
-    /* The staged state takes the place of the machine's own, which was behind: applied_index is now `index` (R12).
-     * NULL: the machine cannot be caught up in this way. */
+    /* Catch-up, all three or none (replica_state.h). source: the state as of now, to be sent; stage: where one that comes
+     * is put together; NULL from them: not now. install: what was sealed for `index` takes the place of the machine's
+     * state, which was behind: applied_index is now `index` (R12); also from the replay of a start. A machine that
+     * cannot take it is damaged and says so when it has a replica. */
+    struct replica_source *(*source)(struct replica_machine *machine);
+    struct replica_stage *(*stage)(struct replica_machine *machine);
     void (*install)(struct replica_machine *machine, uint64_t index);
     /* Closes the machine: cancels waiters and reads, then calls replica_machine_closed(machine). */
     void (*close)(struct replica_machine *machine);

@@ -46,6 +46,7 @@ struct replica {
     uint64_t group;
     struct raft_core *core;
     struct tail tail;
+    size_t retain_size;                /* replica_retain() */
     size_t applied_size;               /* bytes of entries in the tail that are applied: kept for followers */
     size_t counted_size;               /* what the shard's tail_size counts for this replica */
     struct entry **pending;            /* proposals of this turn */

@@ -52,6 +52,8 @@ struct replica_shard_params {
     /* The replica took itself out of service (libraft refused to go on, or replica_damaged()). It is stopped; never
      * called inside a call of the machine. The owner closes the machine and the replica. */
     void (*on_damaged)(void *owner, struct replica *replica, const char *cause);
+    /* The state of a catch-up has taken the place of the log: a checkpoint is due. May be NULL. */
+    void (*on_installed)(void *owner, struct replica *replica);
 };
 
 struct replica_shard;
@@ -128,6 +130,10 @@ void replica_checkpointed(struct replica *replica, uint64_t index);
 void replica_copy_forward(struct replica *replica);
 /* A WAL_COMMIT mark for what is applied, if the last one is behind: before the WAL is closed. */
 void replica_mark_commit(struct replica *replica);
+
+/* At least so many bytes of applied entries stay in memory, so that a follower whose state is being sent finds the log
+ * going on behind it. 0: as usual. */
+void replica_retain(struct replica *replica, size_t size);
 
 /* Catch-up, last step: state up to `message->install.last_index` is staged (R12). Asks the core; when it wants it,
  * appends WAL_INSTALL, and when that is durable calls ops->install of the machine and goes on behind it. ERR_BUSY: one

@@ -116,6 +116,13 @@ static void replicas_on_replica_damaged(void *owner, struct replica *replica, co
     }
 }
 
+static void replicas_on_installed(void *owner, struct replica *replica)
+{
+    struct replicas *replicas = owner;
+    (void)replica;
+    checkpointer_run(replicas); /* until it is durable, both states are kept */
+}
+
 static void close_pending(struct replicas *replicas)
 {
     for (struct list *link = replicas->groups.next; link != &replicas->groups; link = link->next) {
@@ -170,6 +177,7 @@ static void open_shard(struct replicas *replicas)
         .election_ms = replicas->params.election_ms,
         .owner = replicas,
         .on_damaged = replicas_on_replica_damaged,
+        .on_installed = replicas_on_installed,
     };
     replicas->shard = replica_shard_open(&params);
 }

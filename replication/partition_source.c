@@ -1,0 +1,89 @@
+/* A partition's state to be sent: its segments as files, pinned as they are; and what a checkpoint would hold.
+ * Everything is captured when the source is made, so prepare() has nothing to do. */
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "replication/partition_internal.h"
+#include "replication/partition_state.h"
+#include "replication/segment.h"
+
+#include <inttypes.h>
+
+struct partition_source {
+    struct replica_source source;
+    struct disk *disk;
+    struct log *log; /* pinned; maybe closed by now */
+    char *dir;
+};
+
+static enum err source_prepare(struct replica_source *base, struct errmsg *msg)
+{
+    (void)base;
+    (void)msg;
+    return OK;
+}
+
+static enum err source_read(struct replica_source *base, const struct replica_file *file, uint64_t position, void *data,
+                            size_t size, struct errmsg *msg)
+{
+    struct partition_source *source = container_of(base, struct partition_source, source);
+    struct disk *disk = source->disk;
+    char path[SEGMENT_PATH_SIZE];
+    int opened;
+    size_t got = 0;
+    segment_path(source->dir, (int64_t)file->id, SEGMENT_LOG, path);
+    enum err err = disk->open(disk, path, DISK_READ_ONLY, &opened, msg);
+    if (err != OK) {
+        return err;
+    }
+    err = disk->pread(disk, opened, position, data, size, &got);
+    disk->close(disk, opened);
+    if (err != OK || got < size) {
+        return fail(msg, err == OK ? ERR_DAMAGED : err,
+                    "file %s position %" PRIu64 ": it ends too early or cannot be read", path, position + got);
+    }
+    return OK;
+}
+
+static void source_close(struct replica_source *base)
+{
+    struct partition_source *source = container_of(base, struct partition_source, source);
+    log_unpin(source->log);
+    dynbuf_deinit(&source->source.state);
+    mem_free(source->source.files);
+    mem_free(source->dir);
+    mem_free(source);
+}
+
+static const struct replica_source_ops SOURCE_OPS = {source_prepare, source_read, source_close};
+
+struct replica_source *partition_source(struct replica_machine *machine)
+{
+    struct partition *partition = container_of(machine, struct partition, machine);
+    if (partition->log == NULL || partition->is_damaged || partition->is_closing) {
+        return NULL;
+    }
+    struct partition_source *source = mem_alloc(sizeof(*source));
+    struct partition_state state = {
+        .append_ms = partition->append_ms,
+        .epochs = &partition->epochs,
+        .producers = &partition->producers,
+    };
+    source->source.ops = &SOURCE_OPS;
+    source->disk = partition->env->disk;
+    source->log = partition->log;
+    source->dir = mem_strdup(log_dir(partition->log));
+    log_pin(partition->log, &state.log);
+    dynbuf_init(&source->source.state, CATCHUP_STATE_SIZE_MAX);
+    partition_state_encode(&state, &source->source.state);
+    if (state.log.segment_count > 0) {
+        source->source.files = mem_alloc(state.log.segment_count * sizeof(struct replica_file));
+    }
+    source->source.file_count = state.log.segment_count;
+    for (size_t i = 0; i < state.log.segment_count; i++) {
+        const struct log_segment_state *segment = &state.log.segments[i];
+        source->source.files[i] = (struct replica_file){(uint64_t)segment->base_offset, segment->size};
+    }
+    log_state_deinit(&state.log);
+    return &source->source;
+}
