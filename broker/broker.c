@@ -146,12 +146,20 @@ static void on_listener_closed(void *owner)
 
 void broker_stop(struct broker *broker)
 {
-    struct net *net = broker->shards[0].env->net;
     if (broker->is_stopping) {
         return;
     }
     broker->is_stopping = true;
     trace(INFO, MAIN, "stopping");
+    call_all(broker, shard_hand_over);
+}
+
+void broker_handed_over(struct broker *broker)
+{
+    struct net *net = broker->shards[0].env->net;
+    if (++broker->handed_over < broker->shard_count) {
+        return;
+    }
     for (unsigned i = 0; i < broker->listener_count; i++) {
         net->listener_close(broker->listeners[i], on_listener_closed);
     }

@@ -2,7 +2,7 @@
  *
  * Start:  lock the data directory -> local store (identity, layout) -> metadata store -> shards open and replay, all at
  *         once -> loops run -> shard 0 makes or joins the metadata group -> the broker is registered -> listeners open.
- * Stop:   listeners close -> connections of every shard drain -> replicas close -> loops end.
+ * Stop:   what is led here is handed over -> listeners close -> connections of every shard drain -> replicas close -> loops end.
  * The broker runs on envs that its host gives it: threads and libuv loops (threads.h), or the simulator's.
  * Runs on: shard 0's thread, except where said. */
 #pragma once
@@ -33,6 +33,7 @@ struct broker {
     unsigned listener_count;
     unsigned next_shard;                  /* of accepted connections */
     unsigned layouts_ready;
+    unsigned handed_over;                 /* shards that lead nothing any more, or as little as they can */
     unsigned drained;                     /* shards whose connections are gone */
     bool is_serving;
     bool is_stopping;
@@ -52,4 +53,5 @@ void broker_stop(struct broker *broker);        /* begins to stop; again: no-op 
 void broker_layout_ready(struct broker *broker);
 /* the metadata replica leads and is ready; the broker is registered */
 void broker_metadata_ready(struct broker *broker);
+void broker_handed_over(struct broker *broker);
 void broker_drained(struct broker *broker);

@@ -1,8 +1,8 @@
 /* Happy path: shard_open() builds the layers from the bottom up; machines of groups come from shard_machine_open();
  * role changes of a turn are gathered and sent to every shard as one message each.
- * Close, told by shard 0 in two phases so that no shard's connection waits for a shard that is gone: first all
- * connections (shard_drain), then replicas (shard_stop), then the loop ends; memory that other shards may point to is
- * freed when all threads have ended (shard_close). */
+ * Close, told by shard 0 in phases so that no shard's connection waits for a shard that is gone: first leadership
+ * (shard_hand_over) while everything still runs, then all connections (shard_drain), then replicas (shard_stop), then
+ * the loop ends; memory that other shards may point to is freed when all threads have ended (shard_close). */
 
 #include "broker/shard.h"
 #include "base/assert.h"
@@ -19,6 +19,7 @@
 
 #define SPACE_CHECK_US (1000 * 1000)
 #define DRAIN_GRACE_MS 2000
+#define HAND_OVER_TIMEOUT_MS 5000
 
 unsigned shard_count(const struct shard *shard)
 {
@@ -314,6 +315,24 @@ void shard_serve(struct shard *shard)
 {
     store_reader_refresh(shard->reader);
     reconciler_all(shard->reconciler);
+}
+
+static void on_handed_over(struct message *message)
+{
+    struct to_shard_0 *sent = container_of(message, struct to_shard_0, message);
+    broker_handed_over(sent->broker);
+    mem_free(sent);
+}
+
+static void shard_on_handed_over(void *owner, unsigned left)
+{
+    (void)left;
+    send_to_shard_0(owner, on_handed_over);
+}
+
+void shard_hand_over(struct shard *shard)
+{
+    replicas_hand_over(shard->replicas, HAND_OVER_TIMEOUT_MS, shard, shard_on_handed_over);
 }
 
 static void on_drained(struct message *message)

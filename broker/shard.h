@@ -63,6 +63,7 @@ void shard_close(struct shard *shard);          /* after all loops have ended */
 
 /* On the shard's thread. */
 void shard_serve(struct shard *shard);          /* the metadata is ready: make replicas what it says */
+void shard_hand_over(struct shard *shard);      /* leads nothing any more, then broker_handed_over() on shard 0 */
 void shard_drain(struct shard *shard);          /* closes connections, then tells shard 0 by broker_drained() */
 void shard_stop(struct shard *shard);           /* closes replicas, then ends the loop */
 /* The metadata group's events, on shard 0: shard_metadata.c. */

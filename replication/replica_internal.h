@@ -10,6 +10,13 @@
 
 enum { TIMER_SLOT_COUNT = 64 };
 
+struct hand_over {
+    struct timer timer;
+    replica_shard_hand_over_cb cb;     /* NULL: none under way */
+    void *owner;
+    uint64_t until_ms;
+};
+
 struct replica_shard {
     struct replica_shard_params params;
     struct raft_core_update update;    /* of the step in work, whichever replica's */
@@ -28,6 +35,7 @@ struct replica_shard {
     struct list slots[TIMER_SLOT_COUNT]; /* replicas by deadline / tick_ms; may be looked at too early */
     struct list replicas;              /* all that are not stopped */
     struct succession succession;
+    struct hand_over hand_over;
 };
 
 struct outbox_message {
@@ -63,6 +71,7 @@ struct replica {
     uint64_t trim_index;               /* asked for by the outbox: the entries up to here are not in memory */
     uint64_t transfer_target;          /* R13: waiting for it to have the whole log, or under way */
     uint64_t transfer_until_ms;
+    uint64_t settle_until_ms;          /* handed over before a stop: till then the new leader should be heard */
     bool is_transfer_sent;
     bool is_installing;
     uint64_t install_lsn, install_index;
@@ -103,6 +112,10 @@ void outbox_put(struct replica *replica, const struct replica_message *message);
 /* Sends what may leave. */
 void outbox_release(struct replica *replica);
 bool outbox_is_gated(const struct replica *replica);
+
+/* hand_over.c */
+void hand_over_init(struct replica_shard *shard);
+void hand_over_deinit(struct replica_shard *shard);
 
 /* replica_shard.c */
 uint64_t shard_now_ms(const struct replica_shard *shard);

@@ -25,6 +25,7 @@ struct replica_shard *replica_shard_open(const struct replica_shard_params *para
     list_init(&shard->waiting);
     list_init(&shard->replicas);
     succession_init(shard);
+    hand_over_init(shard);
     task_init(&shard->flush, shard_on_flush);
     timer_init(&shard->timer, shard_on_timer);
     shard->tick_ms = params->heartbeat_ms / 8 > 0 ? params->heartbeat_ms / 8 : 1;
@@ -41,6 +42,7 @@ void replica_shard_close(struct replica_shard *shard)
     env_timer_cancel(shard->params.env, &shard->timer);
     shard->params.env->tasks->cancel(shard->params.env->tasks, &shard->flush);
     succession_deinit(shard);
+    hand_over_deinit(shard);
     raft_core_update_deinit(&shard->update);
     mem_free(shard);
 }

@@ -786,6 +786,12 @@ void replicas_peer_down(struct replicas *replicas, uint64_t server_id)
     replica_shard_peer_down(replicas->shard, server_id);
 }
 
+void replicas_hand_over(struct replicas *replicas, unsigned timeout_ms, void *owner,
+                        void (*cb)(void *owner, unsigned left))
+{
+    replica_shard_hand_over(replicas->shard, timeout_ms, owner, cb);
+}
+
 void replicas_peer_up(struct replicas *replicas, uint64_t server_id)
 {
     replica_shard_peer_up(replicas->shard, server_id);

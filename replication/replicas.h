@@ -93,6 +93,10 @@ struct replica_remove {              /* Caller's memory until cb. */
  * be read, so it may not come back under this server id, and stays out of service. */
 void replicas_remove(struct replicas *replicas, struct replica_remove *req);
 
+/* Before a stop: hands what this shard leads to other voters. `cb`, once and never inside: none is left that another one
+ * could lead, or the time is over. */
+void replicas_hand_over(struct replicas *replicas, unsigned timeout_ms, void *owner,
+                        void (*cb)(void *owner, unsigned left));
 /* Links to a server are lost, or work again: replica_shard_peer_down(). */
 void replicas_peer_down(struct replicas *replicas, uint64_t server_id);
 void replicas_peer_up(struct replicas *replicas, uint64_t server_id);

@@ -23,7 +23,7 @@ static bool is_down(uint64_t server, const uint64_t *down, unsigned down_count)
 }
 
 /* Groups are numbered one by one and placed round the brokers in the same order: plain numbers would not spread. */
-static uint64_t spread(uint64_t group)
+uint64_t succession_spread(uint64_t group)
 {
     group *= 0x9e3779b97f4a7c15u;
     return group ^ group >> 32;
@@ -46,7 +46,7 @@ unsigned succession_rank(const struct membership *membership, uint64_t group, ui
     }
     for (unsigned i = 0; i < count; i++) {
         if (line[i] == self) {
-            return (i + count - (unsigned)(spread(group) % count)) % count;
+            return (i + count - (unsigned)(succession_spread(group) % count)) % count;
         }
     }
     return SUCCESSION_NONE;
@@ -229,6 +229,11 @@ void succession_deinit(struct replica_shard *shard)
 {
     env_timer_cancel(shard->params.env, &shard->succession.timer);
     mem_free(shard->succession.down);
+}
+
+bool succession_is_down(const struct replica_shard *shard, uint64_t server)
+{
+    return is_down(server, shard->succession.down, shard->succession.down_count);
 }
 
 void succession_cancel(struct replica *replica)

@@ -48,6 +48,8 @@ struct heir {                          /* of a replica */
 
 void succession_init(struct replica_shard *shard);
 void succession_deinit(struct replica_shard *shard);
+bool succession_is_down(const struct replica_shard *shard, uint64_t server);
+uint64_t succession_spread(uint64_t group); /* a number that differs evenly among neighbours */
 void succession_cancel(struct replica *replica);
 /* After a message that may have moved the term: whoever refused the candidate before it goes next. */
 void succession_look_again(struct replica *replica);

@@ -19,7 +19,8 @@ enum net_event_kind {
     EVENT_SYNC,
     EVENT_INSTALL,
     EVENT_CHECKPOINT,
-    EVENT_SIGNAL
+    EVENT_SIGNAL,
+    EVENT_STOP
 };
 
 struct net_event {
@@ -441,6 +442,7 @@ void raft_net_start(struct raft_net *net, unsigned slot)
     }
     node->is_up = true;
     node->is_checkpointing = false;
+    node->is_stopping = false;
     node->paused_until_us = 0;
     memset(node->install_until_us, 0, sizeof node->install_until_us);
     replica_shard_start(node->shard);
@@ -615,6 +617,23 @@ void raft_net_signal(struct raft_net *net, unsigned slot, unsigned peer, bool is
     }
 }
 
+static void on_handed_over(void *owner, unsigned left)
+{
+    struct net_node *node = owner;
+    struct net_event event = {.kind = EVENT_STOP, .slot = node->slot, .life = node->life};
+    (void)left;
+    event_put(node->net, 0, event);
+}
+
+void raft_net_stop(struct raft_net *net, unsigned slot)
+{
+    struct net_node *node = &net->nodes[slot];
+    if (node->is_up && !node->is_stopping) {
+        node->is_stopping = true;
+        replica_shard_hand_over(node->shard, 2000, node, on_handed_over);
+    }
+}
+
 void raft_net_pause(struct raft_net *net, unsigned slot, uint64_t us)
 {
     net->nodes[slot].paused_until_us = net->now_us + us;
@@ -655,6 +674,10 @@ static void on_event(struct raft_net *net, struct net_event *event)
     case EVENT_CHECKPOINT:
         on_checkpoint(node, event->checkpoint);
         break;
+    case EVENT_STOP:
+        net->stops++;
+        raft_net_crash(net, node->slot);
+        return;
     case EVENT_SIGNAL:
         net->signals++;
         if (event->is_up) {

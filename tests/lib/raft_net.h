@@ -76,6 +76,7 @@ struct net_node {
     struct replica_status seen;  /* for the checks of monotony */
     uint64_t install_until_us[NET_NODE_MAX]; /* catch-up under way to that slot */
     bool is_checkpointing;
+    bool is_stopping;
     uint64_t paused_until_us;    /* the process stands still: everything that happens to it waits */
 };
 
@@ -108,7 +109,7 @@ struct raft_net {
     unsigned violations;
     FILE *log;                   /* NULL: quiet */
     /* Counts, to see that things do happen. */
-    uint64_t steps, elections, commits, installs, crashes, changes, proposals, checkpoints, messages, transfers, signals;
+    uint64_t steps, elections, commits, installs, crashes, changes, proposals, checkpoints, messages, transfers, signals, stops;
 };
 
 struct raft_net *raft_net_open(uint64_t seed, const struct net_options *options);
@@ -127,6 +128,8 @@ void raft_net_pause(struct raft_net *net, unsigned slot, uint64_t us);  /* stops
 /* `slot` hears that its links to `peer` are down, or up again, true or not. Crashes and starts tell that by themselves,
  * most of the time. */
 void raft_net_signal(struct raft_net *net, unsigned slot, unsigned peer, bool is_up, uint64_t delay_us);
+/* Stops a node in order: what it leads is handed over first. */
+void raft_net_stop(struct raft_net *net, unsigned slot);
 void raft_net_heal(struct raft_net *net);                               /* no cuts, no faults from now on */
 /* The slot of a leader that is ready, of the highest term; -1. */
 int raft_net_leader(const struct raft_net *net);

@@ -47,6 +47,10 @@ static const struct kind kinds[] = {
 
 static void crash_some(struct raft_net *net)
 {
+    if (raft_net_chance(net, 150)) {
+        raft_net_stop(net, (unsigned)raft_net_random(net, net->options.node_count));
+        return;
+    }
     if (raft_net_chance(net, 100)) { /* power loss */
         for (unsigned i = 0; i < net->options.node_count; i++) {
             raft_net_crash(net, i);
@@ -214,18 +218,23 @@ static void chaos(struct raft_net *net, const struct kind *kind)
     }
 }
 
-/* After all faults are gone the cluster must elect, commit and bring every member to the same state. */
-static bool recover(struct raft_net *net)
+static void start_all(struct raft_net *net)
 {
-    raft_net_heal(net);
     for (unsigned i = 0; i < net->options.node_count; i++) {
         if (!net->nodes[i].is_up) {
             raft_net_start(net, i);
         }
     }
+}
+
+/* After all faults are gone the cluster must elect, commit and bring every member to the same state. */
+static bool recover(struct raft_net *net)
+{
+    raft_net_heal(net);
     uint64_t end = net->now_us + (uint64_t)HEAL_MS * 1000;
     unsigned proposed = 0;
     while (net->now_us < end && net->violations == 0) {
+        start_all(net); /* some may still be on their way to stop */
         raft_net_run(net, net->now_us + 50000);
         int leader = raft_net_leader(net);
         if (leader >= 0 && proposed < LAST_PROPOSALS && raft_net_propose(net, (unsigned)leader) == OK) {

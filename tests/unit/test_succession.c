@@ -261,6 +261,116 @@ START_TEST(others_stay_quiet)
 }
 END_TEST
 
+/* ---- Handing over before a stop --------------------------------------------------------------------------------- */
+
+static unsigned handed_over, handed_left;
+
+static void on_handed_over(void *owner, unsigned left)
+{
+    ck_assert_ptr_eq(owner, &world);
+    handed_over++;
+    handed_left = left;
+}
+
+static void hand_over(void)
+{
+    handed_over = 0;
+    replica_shard_hand_over(world.shard, 3 * ELECTION_MS, &world, on_handed_over);
+    ck_assert_uint_eq(handed_over, 0); /* never inside */
+    turn_env_advance(&world.turn, 1000);
+}
+
+/* Goal: who leads nothing, or could give it to nobody, stops without waiting. Method: a group of one; one of three that
+ * follows; a leader whose two followers are down. */
+START_TEST(nothing_to_hand_over_takes_no_time)
+{
+    switch (_i) {
+    case 0:
+        world_open(1, 1);
+        world_settle();
+        break;
+    case 1:
+        open_follower();
+        break;
+    default:
+        world_open(3, 0);
+        world_elect_and_commit();
+        replica_shard_peer_down(world.shard, 2);
+        replica_shard_peer_down(world.shard, 3);
+        break;
+    }
+    hand_over();
+    ck_assert_uint_eq(handed_over, 1);
+    ck_assert_uint_eq(handed_left, 0);
+    world_close();
+}
+END_TEST
+
+/* Goal: leadership goes to the voter that has most of the log, and the stop waits until that one leads. Method: server 3
+ * has one entry more than server 2; then it asks for a vote, then it is heard. */
+START_TEST(group_goes_to_who_has_most_of_the_log)
+{
+    world_open(3, 0);
+    world_elect_and_commit();
+    ck_assert_int_eq((int)world_submit(1, 4), (int)OK);
+    world_settle();
+    world_ack(3, 3);
+    world_settle();
+    world.sent_count = 0;
+    hand_over();
+    ck_assert_uint_eq(world_sent(REPLICA_TIMEOUT_NOW), 1);
+    const struct replica_message *order = &world.sent[world.sent_count - 1];
+    ck_assert_int_eq((int)order->kind, REPLICA_TIMEOUT_NOW);
+    ck_assert_uint_eq(order->peer, 3);
+    ck_assert_int_eq((int)world_submit(2, 4), (int)ERR_NOT_READY);
+    uint64_t term = replica_term(world.replica);
+    world_receive((struct replica_message){
+        .kind = REPLICA_VOTE,
+        .peer = 3,
+        .term = term + 1,
+        .vote = {.last_index = 3, .last_term = term, .is_disruptive = true},
+    });
+    world_settle();
+    turn_env_advance(&world.turn, 50000);
+    ck_assert_uint_eq(handed_over, 0);
+    world_receive((struct replica_message){.kind = REPLICA_APPEND,
+                                           .peer = 3,
+                                           .term = term + 1,
+                                           .append = {.prev_index = 3, .prev_term = term, .commit_index = 3}});
+    turn_env_advance(&world.turn, 10000);
+    ck_assert_uint_eq(handed_over, 1);
+    ck_assert_uint_eq(handed_left, 0);
+    world_close();
+}
+END_TEST
+
+/* Goal: a stop waits no longer than it was told to. Method: nobody follows the order to campaign; both are asked. */
+START_TEST(hand_over_ends_in_time)
+{
+    unsigned asked[4] = {0};
+    world_open(3, 0);
+    world_elect_and_commit();
+    world_ack(3, 2);
+    world_settle();
+    hand_over();
+    for (unsigned ms = 0; ms < 3 * ELECTION_MS; ms += 100) {
+        for (unsigned i = 0; i < world.sent_count; i++) {
+            asked[world.sent[i].kind == REPLICA_TIMEOUT_NOW ? world.sent[i].peer : 0]++;
+        }
+        world.sent_count = 0;
+        ck_assert_uint_eq(handed_over, 0);
+        world_ack(2, 2);
+        world_ack(3, 2);
+        turn_env_advance(&world.turn, 100000);
+    }
+    ck_assert_uint_eq(handed_over, 1);
+    ck_assert_uint_eq(handed_left, 1);
+    ck_assert_uint_gt(asked[2], 0);
+    ck_assert_uint_gt(asked[3], 0);
+    world_close();
+}
+END_TEST
+
 /* ---- Many groups ------------------------------------------------------------------------------------------------ */
 
 static void quiet_apply(struct replica_machine *machine, const struct entry *entry)
@@ -347,6 +457,11 @@ static Suite *succession_suite(void)
     tcase_add_test(member, attempts_are_rare);
     tcase_add_loop_test(member, others_stay_quiet, 0, 3);
     tcase_add_test(member, thousand_groups_go_in_slices);
+    TCase *stop = tcase_create("stop");
+    tcase_add_loop_test(stop, nothing_to_hand_over_takes_no_time, 0, 3);
+    tcase_add_test(stop, group_goes_to_who_has_most_of_the_log);
+    tcase_add_test(stop, hand_over_ends_in_time);
+    suite_add_tcase(suite, stop);
     suite_add_tcase(suite, line);
     suite_add_tcase(suite, member);
     return suite;
