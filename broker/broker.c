@@ -169,6 +169,13 @@ void broker_handed_over(struct broker *broker)
 void broker_drained(struct broker *broker)
 {
     if (++broker->drained == broker->shard_count) {
+        call_all(broker, shard_unlink);
+    }
+}
+
+void broker_unlinked(struct broker *broker)
+{
+    if (++broker->unlinked == broker->shard_count) {
         call_all(broker, shard_stop);
     }
 }

@@ -2,7 +2,8 @@
  *
  * Start:  lock the data directory -> local store (identity, layout) -> metadata store -> shards open and replay, all at
  *         once -> loops run -> shard 0 makes or joins the metadata group -> the broker is registered -> listeners open.
- * Stop:   what is led here is handed over -> listeners close -> connections of every shard drain -> replicas close -> loops end.
+ * Stop:   what is led here is handed over -> listeners close -> connections of every shard drain -> links close ->
+ *         replicas close -> loops end.
  * The broker runs on envs that its host gives it: threads and libuv loops (threads.h), or the simulator's.
  * Runs on: shard 0's thread, except where said. */
 #pragma once
@@ -35,6 +36,7 @@ struct broker {
     unsigned layouts_ready;
     unsigned handed_over;                 /* shards that lead nothing any more, or as little as they can */
     unsigned drained;                     /* shards whose connections are gone */
+    unsigned unlinked;                    /* shards whose links are gone */
     bool is_serving;
     bool is_stopping;
     int64_t started_us;
@@ -55,3 +57,4 @@ void broker_layout_ready(struct broker *broker);
 void broker_metadata_ready(struct broker *broker);
 void broker_handed_over(struct broker *broker);
 void broker_drained(struct broker *broker);
+void broker_unlinked(struct broker *broker);

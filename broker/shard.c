@@ -14,6 +14,7 @@
 #include "broker/forward.h"
 #include "broker/producer_ids.h"
 #include "broker/reconciler.h"
+#include "broker/shard_peers.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -265,6 +266,7 @@ static enum err open_replicas(struct shard *shard, struct errmsg *msg)
                 .checkpoint_size = options->wal_size_max / 4},
         .checkpoint_interval_ms = options->checkpoint_interval_ms,
         .owner = shard,
+        .send = options->has_peer_listener ? shard_peers_send : NULL,
         .before_change = shard_before_change,
         .layout_ready = shard_layout_ready,
         .damaged = shard_damaged,
@@ -300,6 +302,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     shard->reconciler = reconciler_open(shard);
     shard->producer_ids = producer_ids_open(shard);
     shard->forward = number == 0 ? forward_open(shard) : NULL;
+    shard_peers_open(shard);
     enum err err = make_topics_dir(shard, msg);
     err = err == OK ? open_replicas(shard, msg) : err;
     if (err != OK) {
@@ -358,6 +361,23 @@ void shard_drain(struct shard *shard)
     conns_close(shard->conns, DRAIN_GRACE_MS, shard, shard_on_conns_closed);
 }
 
+static void on_unlinked(struct message *message)
+{
+    struct to_shard_0 *sent = container_of(message, struct to_shard_0, message);
+    broker_unlinked(sent->broker);
+    mem_free(sent);
+}
+
+static void shard_on_peers_closed(struct shard *shard)
+{
+    send_to_shard_0(shard, on_unlinked);
+}
+
+void shard_unlink(struct shard *shard)
+{
+    shard_peers_close(shard, shard_on_peers_closed);
+}
+
 static void shard_on_replicas_closed(void *owner)
 {
     struct shard *shard = owner;
@@ -386,5 +406,6 @@ void shard_stop(struct shard *shard)
 
 void shard_close(struct shard *shard)
 {
+    shard_peers_free(shard);
     mailbox_close(shard->mailbox);
 }

@@ -10,6 +10,7 @@
 #include "broker/options.h"
 #include "metadata/controller.h"
 #include "replication/partition.h"
+#include "replication/peers.h"
 #include "replication/replicas.h"
 
 struct broker;
@@ -18,6 +19,7 @@ struct forward;
 struct leader_news;
 struct producer_ids;
 struct reconciler;
+struct shard_peers;
 
 struct shard {
     unsigned number;
@@ -33,6 +35,8 @@ struct shard {
     struct conns *conns;
     struct producer_ids *producer_ids;
     struct reconciler *reconciler;
+    struct peers *peers;                /* NULL: no listener for brokers, or closed */
+    struct peer_identity peer_self;     /* what `peers` tells; after a change peers_restart() */
     /* Shard 0 only, else NULL. */
     struct metadata *metadata;
     struct controller *controller;
@@ -45,6 +49,7 @@ struct shard {
     struct task news_task;
     struct leader_news *news;           /* role changes of this turn, for every shard */
     bool is_stopping;
+    struct shard_peers *links;          /* private to shard_peers.c */
 };
 
 unsigned shard_count(const struct shard *shard);
@@ -65,6 +70,7 @@ void shard_close(struct shard *shard);          /* after all loops have ended */
 void shard_serve(struct shard *shard);          /* the metadata is ready: make replicas what it says */
 void shard_hand_over(struct shard *shard);      /* leads nothing any more, then broker_handed_over() on shard 0 */
 void shard_drain(struct shard *shard);          /* closes connections, then tells shard 0 by broker_drained() */
+void shard_unlink(struct shard *shard);         /* closes links, then tells shard 0 by broker_unlinked() */
 void shard_stop(struct shard *shard);           /* closes replicas, then ends the loop */
 /* The metadata group's events, on shard 0: shard_metadata.c. */
 void shard_metadata_create(struct shard *shard);

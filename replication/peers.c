@@ -299,5 +299,9 @@ void peers_send(struct peers *peers, uint64_t group, const struct replica_messag
 
 void peers_reply(struct peer_request *request, struct slice payload, bool is_bulk)
 {
-    peer_in_reply(request, payload, is_bulk);
+    if (request->reply != NULL) {
+        request->reply(request, payload, is_bulk);
+    } else {
+        peer_in_reply(request, payload, is_bulk);
+    }
 }

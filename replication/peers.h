@@ -52,6 +52,9 @@ struct peer_request {
     uint64_t id;                           /* private */
     struct list link;                      /* private */
     struct peer_in *in;                    /* private; NULL: the connection is lost, the reply goes nowhere */
+    /* NULL; else peers_reply() is left to it: of a request that its owner has made from another one, on another shard,
+     * whose memory and payload it gives back. */
+    void (*reply)(struct peer_request *request, struct slice payload, bool is_bulk);
 };
 
 struct peers_params {

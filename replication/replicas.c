@@ -167,6 +167,12 @@ static enum err group_open(struct replicas *replicas, const struct recovery_grou
     return replica_open(replicas->shard, &params, &group->replica, msg);
 }
 
+static void replicas_on_send(void *owner, struct replica *replica, const struct replica_message *message)
+{
+    struct replicas *replicas = owner;
+    replicas->params.send(replicas->params.owner, replica_group(replica), message);
+}
+
 static void open_shard(struct replicas *replicas)
 {
     struct replica_shard_params params = {
@@ -176,6 +182,7 @@ static void open_shard(struct replicas *replicas)
         .heartbeat_ms = replicas->params.heartbeat_ms,
         .election_ms = replicas->params.election_ms,
         .owner = replicas,
+        .send = replicas->params.send != NULL ? replicas_on_send : NULL,
         .on_damaged = replicas_on_replica_damaged,
         .on_installed = replicas_on_installed,
     };

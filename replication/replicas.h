@@ -11,6 +11,7 @@
 #include "base/kv.h"
 #include "replication/checkpoint.h"
 #include "replication/replica.h"
+#include "replication/replica_message.h"
 #include "replication/wal.h"
 
 struct replicas;
@@ -30,6 +31,8 @@ struct replicas_params {
     struct wal_options wal;
     int64_t checkpoint_interval_ms;  /* 0: only when the WAL asks for one */
     void *owner;
+    /* A message of `group` may leave: replica_shard_params.send. NULL: there are no links. */
+    void (*send)(void *owner, uint64_t group, const struct replica_message *message);
     /* Called in work jobs before groups are created or removed durably: what asked for it is durable when it returns. A
      * power loss must not leave a replica that the metadata do not know yet, or know again. */
     enum err (*before_change)(void *owner, struct errmsg *msg);
