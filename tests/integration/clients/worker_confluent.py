@@ -1,5 +1,6 @@
 """confluent-kafka (librdkafka) as producer, consumer by assignment and admin client."""
 import json
+import os
 import time
 import uuid
 
@@ -10,6 +11,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 import records
 
 report = records.Report()
+BROKERS = int(os.environ.get("BROKERS", "1"))
+REPLICAS = min(BROKERS, 3)
 
 
 def version():
@@ -103,13 +106,13 @@ def wait(futures):
 def admin(broker):
     client = AdminClient({"bootstrap.servers": broker})
     topic = f"admin-{uuid.uuid4().hex[:8]}"
-    wait(client.create_topics([NewTopic(topic, 3, 1, config={"retention.ms": "-1", "max.message.bytes": "2000000"})]))
+    wait(client.create_topics([NewTopic(topic, 3, REPLICAS, config={"retention.ms": "-1", "max.message.bytes": "2000000"})]))
     found = client.list_topics(topic, timeout=20).topics[topic]
     report.check(sorted(found.partitions) == [0, 1, 2] and found.error is None, "a created topic has its partitions")
     report.check(all(p.leader >= 0 and p.error is None for p in found.partitions.values()), "and a leader for each, at once")
-    report.expect(lambda: wait(client.create_topics([NewTopic(topic, 3, 1)])), "TOPIC_ALREADY_EXISTS", "create it again")
+    report.expect(lambda: wait(client.create_topics([NewTopic(topic, 3, REPLICAS)])), "TOPIC_ALREADY_EXISTS", "create it again")
     report.expect(lambda: wait(client.create_topics([NewTopic("bad/name", 1, 1)])), "TOPIC_EXCEPTION", "create a bad name")
-    report.expect(lambda: wait(client.create_topics([NewTopic(topic + "x", 1, 3)])), "REPLICATION_FACTOR", "three replicas on one broker")
+    report.expect(lambda: wait(client.create_topics([NewTopic(topic + "x", 1, BROKERS + 1)])), "REPLICATION_FACTOR", "more replicas than brokers")
     report.expect(lambda: wait(client.create_topics([NewTopic(topic + "x", 0, 1)])), "INVALID_PARTITIONS", "no partitions")
     report.expect(lambda: wait(client.create_topics([NewTopic(topic + "x", 1, 1, config={"retention.ms": "soon"})])), "INVALID_CONFIG",
                   "a bad config value")
@@ -130,7 +133,7 @@ def admin(broker):
     report.expect(lambda: wait(client.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, "nowhere")])), "UNKNOWN_TOPIC",
                   "configs of an unknown topic")
     cluster = client.describe_cluster(request_timeout=20).result()
-    report.check(len(cluster.nodes) == 1 and cluster.cluster_id and cluster.controller is not None, f"cluster {cluster.cluster_id}")
+    report.check(len(cluster.nodes) == BROKERS and cluster.cluster_id and cluster.controller is not None, f"cluster {cluster.cluster_id}")
     described = wait(client.describe_topics(TopicCollection([topic])))[topic]
     report.check(len(described.partitions) == 5 and described.topic_id, "topic described, with its id")
     wait(client.delete_topics([topic]))
@@ -143,7 +146,7 @@ def admin(broker):
 def again(broker, client, topic):
     """A topic of the same name starts from nothing."""
     for round_number in range(3):
-        wait(client.create_topics([NewTopic(topic, 1, 1)]))
+        wait(client.create_topics([NewTopic(topic, 1, REPLICAS)]))
         producer = Producer({"bootstrap.servers": broker, "enable.idempotence": True})
         for number in range(round_number + 1):
             producer.produce(topic, f"{round_number}/{number}", partition=0)

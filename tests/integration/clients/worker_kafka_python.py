@@ -1,5 +1,6 @@
 """kafka-python as producer, consumer by assignment and admin client."""
 import json
+import os
 import time
 import uuid
 
@@ -10,6 +11,8 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTo
 import records
 
 report = records.Report()
+BROKERS = int(os.environ.get("BROKERS", "1"))
+REPLICAS = min(BROKERS, 3)
 
 
 def version():
@@ -97,18 +100,18 @@ def offsets(broker, topic, *times):
 def admin(broker):
     client = KafkaAdminClient(bootstrap_servers=broker)
     topic = f"admin-{uuid.uuid4().hex[:8]}"
-    client.create_topics([NewTopic(topic, 3, 1, topic_configs={"retention.ms": "-1", "max.message.bytes": "2000000"})])
+    client.create_topics([NewTopic(topic, 3, REPLICAS, topic_configs={"retention.ms": "-1", "max.message.bytes": "2000000"})])
     found = client.describe_topics([topic])[0]
     report.check(len(found["partitions"]) == 3, "a created topic has its partitions")
     report.check(all(p["leader_id"] >= 0 for p in found["partitions"]), "and a leader for each, at once")
-    report.expect(lambda: client.create_topics([NewTopic(topic, 3, 1)]), "TopicAlreadyExists", "create it again")
+    report.expect(lambda: client.create_topics([NewTopic(topic, 3, REPLICAS)]), "TopicAlreadyExists", "create it again")
     report.expect(lambda: client.create_topics([NewTopic("bad/name", 1, 1)]), "InvalidTopic", "create a bad name")
     client.create_partitions({topic: NewPartitions(5)})
     report.check(len(client.describe_topics([topic])[0]["partitions"]) == 5, "partitions are added")
     report.expect(lambda: client.create_partitions({topic: NewPartitions(4)}), "InvalidPartitions", "fewer partitions")
     report.note(f"configs {client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])}"[:300])
     cluster = client.describe_cluster()
-    report.check(len(cluster["brokers"]) == 1 and cluster["cluster_id"], f"cluster {cluster['cluster_id']}")
+    report.check(len(cluster["brokers"]) == BROKERS and cluster["cluster_id"], f"cluster {cluster['cluster_id']}")
     client.delete_topics([topic])
     report.check(topic not in client.list_topics(), "a deleted topic is gone")
     report.expect(lambda: client.delete_topics([topic]), "UnknownTopic", "delete it again")

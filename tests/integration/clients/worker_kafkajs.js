@@ -17,6 +17,7 @@ const lz4 = require('lz4-napi')
 const zstd = require('@bokuweb/zstd-wasm')
 
 const CODECS = { none: 0, gzip: 1, snappy: 2, lz4: 3, zstd: 4 }
+const BROKERS = Number(process.env.BROKERS || '1')
 const DECOMPRESSED_MAX = 16 << 20
 
 CompressionCodecs[CompressionTypes.Snappy] = snappy
@@ -43,7 +44,7 @@ async function expectError(promise, type, what) {
 }
 
 function kafka(broker, retries = 5) {
-  return new Kafka({ clientId: 'balsa', brokers: [broker], logLevel: logLevel.NOTHING, connectionTimeout: 20000, requestTimeout: 60000, retry: { retries } })
+  return new Kafka({ clientId: 'balsa', brokers: broker.split(','), logLevel: logLevel.NOTHING, connectionTimeout: 20000, requestTimeout: 60000, retry: { retries } })
 }
 
 /* ---- frames and digests: see records.py ---- */
@@ -163,7 +164,7 @@ async function produce(broker, topic, file, codec, acks, idempotent) {
 async function consume(broker, out, ...topics) {
   const cluster = new Cluster({
     logger: createLogger({ level: logLevel.ERROR, logCreator: LoggerConsole }),
-    socketFactory: socketFactory(), brokers: [broker], clientId: 'balsa', connectionTimeout: 20000, requestTimeout: 60000,
+    socketFactory: socketFactory(), brokers: broker.split(','), clientId: 'balsa', connectionTimeout: 20000, requestTimeout: 60000,
     enforceRequestTimeout: true, metadataMaxAge: 300000, allowAutoTopicCreation: false, isolationLevel: 1,
   })
   await cluster.connect()
@@ -237,7 +238,7 @@ async function adminCalls(broker) {
   const admin = kafka(broker, 0).admin()
   await admin.connect()
   const topic = `admin-${crypto.randomBytes(4).toString('hex')}`
-  const wish = { topic, numPartitions: 3, replicationFactor: 1, configEntries: [{ name: 'retention.ms', value: '-1' }] }
+  const wish = { topic, numPartitions: 3, replicationFactor: Math.min(BROKERS, 3), configEntries: [{ name: 'retention.ms', value: '-1' }] }
   check(await admin.createTopics({ topics: [wish], waitForLeaders: true }), 'a topic is created and has leaders')
   check((await admin.createTopics({ topics: [wish] })) === false, 'creating it again does nothing')
   await expectError(admin.createTopics({ topics: [{ topic: 'bad/name' }] }), 'INVALID_TOPIC', 'create a bad name')
@@ -248,7 +249,7 @@ async function adminCalls(broker) {
   const configs = await admin.describeConfigs({ includeSynonyms: true, resources: [{ type: ConfigResourceTypes.TOPIC, name: topic }] })
   check(configs.resources[0].configEntries.some(e => e.configName === 'retention.ms' && e.configValue === '-1'), 'configs as created')
   const cluster = await admin.describeCluster()
-  check(cluster.brokers.length === 1 && cluster.controller === 1 && cluster.clusterId, `cluster ${cluster.clusterId}`)
+  check(cluster.brokers.length === BROKERS && cluster.brokers.some(b => b.nodeId === cluster.controller) && cluster.clusterId, `cluster ${cluster.clusterId}`)
   check((await admin.listTopics()).includes(topic), 'it is listed')
   await admin.deleteTopics({ topics: [topic] })
   check(!(await admin.listTopics()).includes(topic), 'a deleted topic is gone')

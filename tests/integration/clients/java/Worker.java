@@ -44,6 +44,9 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.utils.AppInfoParser;
 
 public final class Worker {
+    static final int BROKERS = Integer.parseInt(System.getenv().getOrDefault("BROKERS", "1"));
+    static final short REPLICAS = (short) Math.min(BROKERS, 3);
+
     private Worker() {
     }
 
@@ -240,14 +243,14 @@ public final class Worker {
     static void admin(String broker) throws Exception {
         try (Admin admin = Admin.create(Map.of("bootstrap.servers", broker))) {
             String topic = "admin-" + UUID.randomUUID().toString().substring(0, 8);
-            NewTopic wish = new NewTopic(topic, 3, (short) 1).configs(Map.of("retention.ms", "-1"));
+            NewTopic wish = new NewTopic(topic, 3, REPLICAS).configs(Map.of("retention.ms", "-1"));
             check(admin.createTopics(List.of(wish)).numPartitions(topic).get() == 3, "create answers with the partitions");
             check(admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().stream().allMatch(p -> p.leader() != null),
                   "each has a leader, at once");
             expect(() -> admin.createTopics(List.of(wish)).all().get(), "TopicExistsException", "create it again");
             expect(() -> admin.createTopics(List.of(new NewTopic("bad/name", 1, (short) 1))).all().get(), "InvalidTopicException", "create a bad name");
-            expect(() -> admin.createTopics(List.of(new NewTopic(topic + "x", 1, (short) 3))).all().get(), "InvalidReplicationFactor",
-                   "three replicas on one broker");
+            expect(() -> admin.createTopics(List.of(new NewTopic(topic + "x", 1, (short) (BROKERS + 1)))).all().get(), "InvalidReplicationFactor",
+                   "more replicas than brokers");
             admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(5))).all().get();
             check(partitionCount(admin, topic) == 5, "partitions are added");
             expect(() -> admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(4))).all().get(), "InvalidPartitions", "fewer partitions");
@@ -255,7 +258,7 @@ public final class Worker {
             check(admin.describeConfigs(List.of(resource)).all().get().get(resource).get("retention.ms").value().equals("-1"), "configs as created");
             ConfigResource ofBroker = new ConfigResource(ConfigResource.Type.BROKER, "1");
             check(admin.describeConfigs(List.of(ofBroker)).all().get().get(ofBroker).entries().size() > 50, "configs of the broker");
-            check(admin.describeCluster().nodes().get().size() == 1 && admin.describeCluster().clusterId().get() != null,
+            check(admin.describeCluster().nodes().get().size() == BROKERS && admin.describeCluster().clusterId().get() != null,
                   "cluster " + admin.describeCluster().clusterId().get());
             check(admin.listTopics().names().get().contains(topic), "it is listed");
             admin.deleteTopics(List.of(topic)).all().get();
