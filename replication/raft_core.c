@@ -320,6 +320,9 @@ static void timeout(struct step *step)
         restart(step);
         return;
     }
+    if (rule_asks_again(&view) && core->now_ms >= raft_timeout(&core->raft)) {
+        core->raft.candidate_state.in_pre_vote = true; /* the election that begins in this step reads it */
+    }
     struct raft_event event = {.type = RAFT_TIMEOUT};
     core_step(step, &event);
 }

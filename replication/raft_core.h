@@ -5,7 +5,7 @@
  * ownership rules of libraft 0.22.1, and invariants that are asserted after every step.
  *
  * Order of an update: hard state, then entries (which may replace what is there), then messages, then role and commit.
- * Source:  libraft 0.22.1, raft.h; rules R1..R24: replication/README.md, "Raft".
+ * Source:  libraft 0.22.1, raft.h; rules R1..R25: replication/README.md, "Raft".
  * Runs on: its owner's thread. Cores on different threads are independent. */
 #pragma once
 

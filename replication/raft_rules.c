@@ -212,6 +212,11 @@ bool rule_votes_as_voter(const struct raft_view *view, const struct replica_mess
            self != NULL && !self->is_voter && !view->is_in_contact && !view->is_installing;
 }
 
+bool rule_asks_again(const struct raft_view *view)
+{
+    return rule_is_on(RULE_ASK_AGAIN) && rule_is_on(RULE_SETTINGS) && view->role == REPLICA_CANDIDATE;
+}
+
 bool rule_may_disrupt(uint64_t term, uint64_t disrupt_term)
 {
     return !rule_is_on(RULE_DISRUPT) || term == disrupt_term;

@@ -40,6 +40,7 @@ enum raft_rule {               /* bit numbers of raft_rules_disabled */
     RULE_GATE,                 /* R2 */
     RULE_GATE_CHANGE,          /* R23, R9g */
     RULE_SETTINGS,             /* R24 */
+    RULE_ASK_AGAIN,            /* R25 */
 };
 
 /* Tests only: rules whose bit is set do nothing. Never written by the program. */
@@ -128,5 +129,7 @@ bool rule_is_from_impostor(const struct raft_view *view, const struct replica_me
 bool rule_proves_change(const struct raft_view *view, uint64_t uncommitted_index, const struct replica_message *part);
 /* R20. A proposal to a group at rest: its followers must be sent to at once, probing or not. */
 bool rule_nudges(const struct raft_view *view);
+/* R25. A candidate that nobody elected asks for pre-votes again before it raises its term once more. */
+bool rule_asks_again(const struct raft_view *view);
 /* R22. Only the election that TIMEOUT_NOW asked for may depose a leader. */
 bool rule_may_disrupt(uint64_t term, uint64_t disrupt_term);

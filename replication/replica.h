@@ -5,7 +5,7 @@
  * Entries live in memory from submit to apply (bounded) and in the WAL; the state machine keeps what is applied.
  *
  * Runs on:  its shard's thread. Callbacks of `struct replica_machine` never fire inside replica_submit().
- * Source:   reference for every rule R1..R24: replication/README.md, "Raft". */
+ * Source:   reference for every rule R1..R25: replication/README.md, "Raft". */
 #pragma once
 
 #include "base/dynbuf.h"

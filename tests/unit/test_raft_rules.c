@@ -327,6 +327,36 @@ START_TEST(r22_only_the_first_election_after_timeout_now_is_disruptive)
 }
 END_TEST
 
+/* Goal: a candidate that won the pre-votes and was then elected by nobody raises its term once, not at each timeout
+ * (N14). Method: pre-votes are granted, then nobody answers for three timeouts; then pre-votes are granted again. */
+START_TEST(r25_candidate_asks_again_before_it_raises_its_term)
+{
+    rule_for(_i, RULE_ASK_AGAIN);
+    struct membership three = member_membership(3, 0);
+    member_open(&member, 1, &three, 3, 3);
+    member_timeout(&member);
+    struct replica_message grant = {
+        .kind = REPLICA_VOTE_RESULT, .peer = 2, .term = 4, .vote_result = {.is_granted = true, .is_pre_vote = true}};
+    member_receive(&member, &grant);
+    ck_assert_uint_eq(raft_core_term(member.core), 4);
+    for (unsigned i = 0; i < 3; i++) {
+        member_timeout(&member);
+        ck_assert(member_message(&member, REPLICA_VOTE, 0)->vote.is_pre_vote == is_ruled);
+        ck_assert_uint_eq(raft_core_term(member.core), is_ruled ? 4 : 5 + i);
+        ck_assert_uint_eq(raft_core_vote(member.core), 1);
+    }
+    grant.term = 5;
+    member_receive(&member, &grant);
+    ck_assert_uint_eq(raft_core_term(member.core), is_ruled ? 5 : 7);
+    ck_assert_int_eq((int)raft_core_role(member.core), REPLICA_CANDIDATE);
+    grant = (struct replica_message){
+        .kind = REPLICA_VOTE_RESULT, .peer = 3, .term = 5, .vote_result = {.is_granted = true}};
+    member_receive(&member, &grant);
+    ck_assert_int_eq((int)raft_core_role(member.core), is_ruled ? REPLICA_LEADER : REPLICA_CANDIDATE);
+    member_close(&member);
+}
+END_TEST
+
 static Suite *raft_rules_suite(void)
 {
     Suite *suite = suite_create("raft_rules");
@@ -345,6 +375,7 @@ static Suite *raft_rules_suite(void)
     tcase_add_loop_test(rules, r6_late_vote_result_does_not_disturb_a_follower, 0, 2);
     tcase_add_loop_test(rules, r7_standby_votes_when_no_leader_is_in_sight, 0, 2);
     tcase_add_loop_test(rules, r22_only_the_first_election_after_timeout_now_is_disruptive, 0, 2);
+    tcase_add_loop_test(rules, r25_candidate_asks_again_before_it_raises_its_term, 0, 2);
     suite_add_tcase(suite, rules);
     return suite;
 }
