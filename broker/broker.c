@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/process.h"
 #include "base/trace.h"
+#include "broker/cluster.h"
 #include "broker/conn.h"
 #include "broker/identity.h"
 #include <stdio.h>
@@ -263,9 +264,7 @@ void broker_opened(struct broker *broker)
     if (err != OK) {
         process_stop("the layout of the logs cannot be recorded: %s", msg.text);
     }
-    if (replicas_machine(broker->shards[0].replicas, METADATA_GROUP) == NULL) {
-        shard_metadata_create(&broker->shards[0]);
-    }
+    cluster_start(broker->shards[0].cluster);
 }
 
 void broker_close(struct broker *broker)

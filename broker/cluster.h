@@ -1,23 +1,23 @@
 /* The broker among brokers: forms the cluster or joins one, registers, keeps the links' addresses in step with the
- * metadata, tells the others what this broker leads, knows who is alive and who leads the metadata.
+ * metadata, has the metadata's members be what they should, knows who is alive.
  *
  * Founding. Seeds are controller.quorum.bootstrap.servers (1, 3 or 5 addresses of peer listeners; none: a cluster of this
- * broker alone). A broker without a metadata group asks all seeds who they are (PEER_WHO):
+ * broker alone, which others may join when it has a peer listener). A broker without a metadata replica asks all seeds
+ * who they are (PEER_WHO), again and again, until founding_decide() knows:
  *   - one of them is in a cluster: that is the cluster. If this broker's server id is among its founders, the metadata
- *     group is created with the same bootstrap membership (it was never here, so it has never voted); else it joins: the
- *     metadata leader registers it (PEER_JOIN) and adds it to the metadata group as standby.
- *   - all seeds have answered that they are in none, and this broker is one of them with the lowest node id: it is the
- *     founder. It makes a cluster id and the membership {all seeds' server ids}, records both, and tells the others
- *     (PEER_FOUND) until each has them.
- *   - some seed does not answer, none is in a cluster: wait, and say whom for. All of them, not a majority: a founder
- *     that lost its disk while another was away must never found a second cluster beside the first.
- * The cluster id is recorded in the local store before the metadata group is created ('U' version u8, cluster id 22,
- * founder count u8, server ids u64, CRC-32C). From then on links to other clusters are refused on both sides.
+ *     group is created with the same bootstrap membership (it was never here, so it has never voted); else it joins: its
+ *     metadata replica starts with nothing and the metadata leader has it as standby.
+ *   - all seeds have answered that they are in none, and this broker is the one of them with the lowest node id: it makes
+ *     a cluster id and the membership {all seeds' server ids}. Nobody is told; whoever asks next finds the cluster.
+ * The cluster is recorded in the local store (identity.h, 'U') before the metadata replica is created, and questions that
+ * come in meanwhile wait. From then on links to other clusters are refused on both sides.
  *
- * Serving starts when this broker's own copy of the metadata has its registration (id, incarnation, endpoints).
- * Alive: a node is alive while something was heard of it within broker.session.timeout.ms.
+ * Joining. Until this broker's own copy of the metadata has its registration as it should be (id, incarnation,
+ * endpoints, rack), it asks the metadata leader to register it (PEER_JOIN); a leader registers itself. Then it serves.
+ * Alive: a broker is alive while something was heard of it within broker.session.timeout.ms, and for a moment after
+ * this broker's start.
  *
- * Runs on: shard 0, but for cluster_told_leaders(), any shard. */
+ * Runs on: shard 0, but for what is said. */
 #pragma once
 
 #include "broker/shard.h"
@@ -25,21 +25,24 @@
 
 struct cluster;
 
-struct cluster *cluster_open(struct shard *shard);
-void cluster_close(struct cluster *cluster);
-/* Shards are open: begins to found, join or simply go on. */
+/* Reads which cluster this is, from the local store. */
+MUST_CHECK enum err cluster_open(struct shard *shard, struct cluster **cluster, struct errmsg *msg);
+/* Begins to found, join or simply go on: shards are open, the peer listener is. */
 void cluster_start(struct cluster *cluster);
+void cluster_stop(struct cluster *cluster);  /* the process drains: nothing is begun any more */
+/* cb when no background work is under way any more, maybe inside the call. */
+void cluster_wait(struct cluster *cluster, void *owner, void (*cb)(void *owner));
+void cluster_close(struct cluster *cluster); /* replicas and links are closed */
 
-/* Of shard->peers, on shard 0. */
+/* Of shard 0's links. */
 void cluster_peer_up(struct cluster *cluster, const struct peer_identity *identity);
 void cluster_peer_down(struct cluster *cluster, int32_t node, uint64_t server_id, bool is_reset);
-void cluster_request(struct cluster *cluster, struct peer_request *request); /* FOUND, WHO, JOIN */
+void cluster_request(struct cluster *cluster, struct peer_request *request); /* WHO, JOIN */
+void cluster_refused(struct cluster *cluster, const char *host, uint16_t port, const char *cause);
 
-/* The metadata group's events: role changes (who leads it), and applied changes (brokers' addresses). */
+/* The metadata group's events: who leads it, and applied changes of brokers. May be called inside the replica. */
 void cluster_metadata_role(struct cluster *cluster, const struct replica_status *status);
 void cluster_metadata_changed(struct cluster *cluster);
 
-/* Node id of the metadata leader as known here; -1: unknown. Any shard may ask its own copy: leaders_get(METADATA_GROUP). */
-int32_t cluster_controller(const struct cluster *cluster);
-bool cluster_is_alive(const struct cluster *cluster, int32_t node);
-/* Told by shard 0 to every shard when it changes, kept there in shard->alive: sorted node ids. */
+/* Whether a broker was heard of lately: as this shard was told by shard 0; this broker itself always. Any shard. */
+bool cluster_is_alive(const struct shard *shard, int32_t node);

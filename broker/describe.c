@@ -4,6 +4,7 @@
  * does. */
 
 #include "broker/describe.h"
+#include "broker/cluster.h"
 #include <string.h>
 
 #define ADDRESS_SIZE 64
@@ -74,9 +75,7 @@ static void listing_init(struct listing *listing, struct request *request)
 
 bool describe_is_alive(const struct shard *shard, int32_t node)
 {
-    (void)shard;
-    (void)node;
-    return true;
+    return cluster_is_alive(shard, node);
 }
 
 int32_t describe_controller(const struct shard *shard)

@@ -40,15 +40,17 @@ void leaders_close(struct leaders *leaders)
     mem_free(leaders);
 }
 
-void leaders_set(struct leaders *leaders, uint64_t group, int32_t broker, int32_t epoch)
+void leaders_set(struct leaders *leaders, uint64_t group, int32_t broker, int32_t epoch, int32_t source)
 {
     struct leader *leader = map_get(&leaders->map, group);
     if (leader == NULL) {
         leader = mem_alloc(sizeof(*leader));
+        leader->broker = -1;
         leader->epoch = -1;
         map_put(&leaders->map, group, leader);
     }
-    if (epoch < leader->epoch) {
+    bool is_ignorance = broker < 0 && epoch == leader->epoch && leader->broker >= 0 && leader->broker != source;
+    if (epoch < leader->epoch || is_ignorance) {
         return;
     }
     leader->broker = broker;
@@ -56,6 +58,37 @@ void leaders_set(struct leaders *leaders, uint64_t group, int32_t broker, int32_
     if (broker >= 0 && !list_is_empty(&leaders->waits)) {
         env_task(leaders->env, &leaders->check);
     }
+}
+
+void leaders_lose(struct leaders *leaders, int32_t broker)
+{
+    size_t cursor = 0;
+    uint64_t group;
+    struct leader *leader;
+    while ((leader = map_next(&leaders->map, &cursor, &group)) != NULL) {
+        if (leader->broker == broker) {
+            leader->broker = -1;
+        }
+    }
+}
+
+void leaders_keep_only(struct leaders *leaders, int32_t broker, const uint64_t *groups, size_t count, void *context,
+                       bool (*is_asked)(void *context, uint64_t group))
+{
+    size_t cursor = 0;
+    uint64_t group;
+    struct leader *leader;
+    struct map kept;
+    map_init(&kept);
+    for (size_t i = 0; i < count; i++) {
+        map_put(&kept, groups[i], leaders);
+    }
+    while ((leader = map_next(&leaders->map, &cursor, &group)) != NULL) {
+        if (leader->broker == broker && is_asked(context, group) && map_get(&kept, group) == NULL) {
+            leader->broker = -1;
+        }
+    }
+    map_deinit(&kept);
 }
 
 void leaders_remove(struct leaders *leaders, uint64_t group)

@@ -1,5 +1,6 @@
 /* Soft state: who leads which Raft group at which term, as this shard knows it. Every shard has its own copy, fed by
- * messages when a replica of any shard changes its role. Never written to the log, rebuilt at every start.
+ * messages when a replica of any shard changes its role, and by what other brokers tell. Never written to the log,
+ * rebuilt at every start.
  *
  * Runs on: one shard. */
 #pragma once
@@ -14,8 +15,14 @@ struct leader {
 struct leaders;
 struct leaders *leaders_open(struct env *env);
 void leaders_close(struct leaders *leaders);
-/* an older epoch is ignored */
-void leaders_set(struct leaders *leaders, uint64_t group, int32_t broker, int32_t epoch);
+/* What broker `source` says. An older epoch is ignored; so is "nobody leads" at the epoch of a known leader, unless that
+ * leader says so itself: it is only others' not knowing. */
+void leaders_set(struct leaders *leaders, uint64_t group, int32_t broker, int32_t epoch, int32_t source);
+/* The broker is not alive: nothing is led by it, as far as is known. What it led it leads again when it says so. */
+void leaders_lose(struct leaders *leaders, int32_t broker);
+/* `broker` leads nothing of the groups for which `is_asked` but `groups`: its news of all that it leads. */
+void leaders_keep_only(struct leaders *leaders, int32_t broker, const uint64_t *groups, size_t count, void *context,
+                       bool (*is_asked)(void *context, uint64_t group));
 void leaders_remove(struct leaders *leaders, uint64_t group);
 struct leader leaders_get(const struct leaders *leaders, uint64_t group);                 /* broker -1 when unknown */
 

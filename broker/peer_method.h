@@ -3,7 +3,6 @@
 #pragma once
 
 enum peer_method {
-    PEER_FOUND = 1,    /* FoundRequest -> FoundReply: become a founding voter of this cluster; shard 0 */
     PEER_WHO = 2,      /* WhoRequest -> WhoReply: in which cluster are you, who founded it, who leads the metadata; shard 0 */
     PEER_JOIN = 3,     /* JoinRequest -> JoinReply: to the metadata leader: register me, have me as a member; shard 0 */
     PEER_LEADERS = 4,  /* told: LeadersNews, what the sender leads (all of it when a link comes up); any shard */

@@ -1,5 +1,4 @@
-/* Happy path: shard_open() builds the layers from the bottom up; machines of groups come from shard_machine_open();
- * role changes of a turn are gathered and sent to every shard as one message each.
+/* Happy path: shard_open() builds the layers from the bottom up; machines of groups come from shard_machine_open().
  * Close, told by shard 0 in phases so that no shard's connection waits for a shard that is gone: first leadership
  * (shard_hand_over) while everything still runs, then all connections (shard_drain), then replicas (shard_stop), then
  * the loop ends; memory that other shards may point to is freed when all threads have ended (shard_close). */
@@ -10,8 +9,10 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/broker.h"
+#include "broker/cluster.h"
 #include "broker/conn.h"
 #include "broker/forward.h"
+#include "broker/leader_news.h"
 #include "broker/producer_ids.h"
 #include "broker/reconciler.h"
 #include "broker/shard_peers.h"
@@ -47,73 +48,12 @@ bool shard_is_damaged(struct shard *shard, uint64_t group)
     return replicas_is_damaged(shard->replicas, group);
 }
 
-/* ---- Who leads what ---- */
-
-struct leader_role {
-    uint64_t group;
-    int32_t broker;
-    int32_t epoch;
-};
-
-struct leader_news {
-    struct message message;
-    struct shard *target;
-    size_t count;
-    size_t capacity;
-    struct leader_role *roles;
-};
-
-static void news_on_message(struct message *message)
-{
-    struct leader_news *news = container_of(message, struct leader_news, message);
-    for (size_t i = 0; i < news->count; i++) {
-        leaders_set(news->target->leaders, news->roles[i].group, news->roles[i].broker, news->roles[i].epoch);
-    }
-    mem_free(news->roles);
-    mem_free(news);
-}
-
-static struct leader_news *news_copy(const struct leader_news *news)
-{
-    struct leader_news *copy = mem_alloc(sizeof(*copy));
-    *copy = *news;
-    copy->roles = mem_alloc(news->count * sizeof(*copy->roles));
-    memcpy(copy->roles, news->roles, news->count * sizeof(*copy->roles));
-    return copy;
-}
-
-static void news_on_task(struct task *task)
-{
-    struct shard *shard = container_of(task, struct shard, news_task);
-    struct leader_news *news = shard->news;
-    shard->news = NULL;
-    for (unsigned i = 0; i < shard->broker->shard_count; i++) {
-        bool is_last = i + 1 == shard->broker->shard_count;
-        struct leader_news *sent = is_last ? news : news_copy(news);
-        sent->target = &shard->broker->shards[i];
-        sent->message.cb = news_on_message;
-        shard_send(shard, i, &sent->message);
-    }
-}
-
 static void shard_on_role(void *owner, uint64_t group, const struct replica_status *status)
 {
     struct shard *shard = owner;
-    bool is_leader = status->role == REPLICA_LEADER && status->is_ready;
-    if (shard->is_stopping) {
-        return;
+    if (!shard->is_stopping) {
+        leader_news_role(shard->leader_news, group, status);
     }
-    if (shard->news == NULL) {
-        shard->news = mem_alloc(sizeof(*shard->news));
-        env_task(shard->env, &shard->news_task);
-    }
-    struct leader_news *news = shard->news;
-    if (news->count == news->capacity) {
-        news->capacity = news->capacity > 0 ? 2 * news->capacity : 8;
-        news->roles = mem_resize(news->roles, news->capacity * sizeof(*news->roles));
-    }
-    news->roles[news->count++] =
-        (struct leader_role){group, is_leader ? shard->options->node_id : -1, (int32_t)status->term};
 }
 
 /* ---- Machines of groups ---- */
@@ -293,17 +233,18 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     shard->metrics = env->metrics;
     timer_init(&shard->space_timer, shard_on_space_timer);
     timer_init(&shard->retention_timer, shard_on_retention_timer);
-    task_init(&shard->news_task, news_on_task);
 
     shard->mailbox = mailbox_open(shard->env);
     shard->files = log_files_open(shard->env, LOG_FILES_COUNT_MAX / broker->shard_count);
     shard->reader = store_reader_open(broker->store, shard->env);
     shard->leaders = leaders_open(shard->env);
+    shard->leader_news = leader_news_open(shard);
     shard->reconciler = reconciler_open(shard);
     shard->producer_ids = producer_ids_open(shard);
     shard->forward = number == 0 ? forward_open(shard) : NULL;
     shard_peers_open(shard);
-    enum err err = make_topics_dir(shard, msg);
+    enum err err = number == 0 ? cluster_open(shard, &shard->cluster, msg) : OK;
+    err = err == OK ? make_topics_dir(shard, msg) : err;
     err = err == OK ? open_replicas(shard, msg) : err;
     if (err != OK) {
         return err;
@@ -358,6 +299,9 @@ void shard_drain(struct shard *shard)
     if (shard->forward != NULL) {
         forward_stop(shard->forward);
     }
+    if (shard->cluster != NULL) {
+        cluster_stop(shard->cluster);
+    }
     conns_close(shard->conns, DRAIN_GRACE_MS, shard, shard_on_conns_closed);
 }
 
@@ -378,10 +322,9 @@ void shard_unlink(struct shard *shard)
     shard_peers_close(shard, shard_on_peers_closed);
 }
 
-static void shard_on_replicas_closed(void *owner)
+static void shard_finish(void *owner)
 {
     struct shard *shard = owner;
-    shard->replicas = NULL;
     reconciler_close(shard->reconciler);
     producer_ids_close(shard->producer_ids);
     env_timer_cancel(shard->env, &shard->space_timer);
@@ -389,13 +332,30 @@ static void shard_on_replicas_closed(void *owner)
     if (shard->forward != NULL) {
         forward_close(shard->forward);
     }
+    if (shard->cluster != NULL) {
+        cluster_close(shard->cluster);
+    }
     if (shard->controller != NULL) {
         controller_close(shard->controller);
     }
     log_files_close(shard->files);
+    leader_news_close(shard->leader_news);
+    mem_free(shard->alive);
+    mem_free(shard->linked);
     leaders_close(shard->leaders);
     store_reader_close(shard->reader);
     shard->broker->host->shard_closed(shard);
+}
+
+static void shard_on_replicas_closed(void *owner)
+{
+    struct shard *shard = owner;
+    shard->replicas = NULL;
+    if (shard->cluster != NULL) {
+        cluster_wait(shard->cluster, shard, shard_finish);
+    } else {
+        shard_finish(shard);
+    }
 }
 
 void shard_stop(struct shard *shard)

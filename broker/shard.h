@@ -14,6 +14,7 @@
 #include "replication/replicas.h"
 
 struct broker;
+struct cluster;
 struct conns;
 struct forward;
 struct leader_news;
@@ -35,19 +36,22 @@ struct shard {
     struct conns *conns;
     struct producer_ids *producer_ids;
     struct reconciler *reconciler;
+    struct leader_news *leader_news;
     struct peers *peers;                /* NULL: no listener for brokers, or closed */
     struct peer_identity peer_self;     /* what `peers` tells; after a change peers_restart() */
+    /* As told by shard 0: node ids of brokers heard of lately, sorted, and of those that links are kept to. */
+    int32_t *alive, *linked;
+    size_t alive_count, linked_count;
     /* Shard 0 only, else NULL. */
     struct metadata *metadata;
     struct controller *controller;
+    struct cluster *cluster;
     struct forward *forward;
     /* Produce is refused with a retriable error while the disk is below its reserve. */
     bool is_space_low;
     /* private to shard.c */
     struct timer space_timer;
     struct timer retention_timer;
-    struct task news_task;
-    struct leader_news *news;           /* role changes of this turn, for every shard */
     bool is_stopping;
     struct shard_peers *links;          /* private to shard_peers.c */
 };
@@ -73,6 +77,5 @@ void shard_drain(struct shard *shard);          /* closes connections, then tell
 void shard_unlink(struct shard *shard);         /* closes links, then tells shard 0 by broker_unlinked() */
 void shard_stop(struct shard *shard);           /* closes replicas, then ends the loop */
 /* The metadata group's events, on shard 0: shard_metadata.c. */
-void shard_metadata_create(struct shard *shard);
 void shard_metadata_changed(void *owner, const struct metadata_change *changes, size_t count);
 void shard_metadata_role_changed(void *owner, const struct replica_status *status);
