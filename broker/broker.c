@@ -10,6 +10,7 @@
 #include "broker/cluster.h"
 #include "broker/conn.h"
 #include "broker/identity.h"
+#include "broker/shard_peers.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -107,22 +108,45 @@ static void on_accept(void *owner, struct listener *listener, int token)
     shard_send(&broker->shards[0], target, &accepted->message);
 }
 
+static void open_listener(struct broker *broker, const struct option_listener *listener, listener_cb cb,
+                          struct listener **opened)
+{
+    struct net *net = broker->shards[0].env->net;
+    struct errmsg msg = {""};
+    enum err err = net->listen(net, listener->host, listener->port, broker, cb, opened, &msg);
+    if (err != OK) {
+        trace(ERROR, NET, "cannot listen", KV("listener", (const char *)listener->name),
+              KV("cause", (const char *)msg.text));
+        broker->host->cannot_listen(broker, listener, &msg);
+    }
+    trace(INFO, NET, "listening", KV("listener", (const char *)listener->name),
+          KV("host", (const char *)listener->host), KV("port", net->listener_port(*opened)));
+}
+
 static void open_listeners(struct broker *broker)
 {
-    struct env *env = broker->shards[0].env;
     for (unsigned i = 0; i < broker->options->listener_count; i++) {
-        const struct option_listener *listener = &broker->options->listeners[i];
-        struct errmsg msg = {""};
-        enum err err =
-            env->net->listen(env->net, listener->host, listener->port, broker, on_accept, &broker->listeners[i], &msg);
-        if (err != OK) {
-            trace(ERROR, NET, "cannot listen", KV("listener", (const char *)listener->name),
-                  KV("cause", (const char *)msg.text));
-            broker->host->cannot_listen(broker, listener, &msg);
-        }
+        open_listener(broker, &broker->options->listeners[i], on_accept, &broker->listeners[i]);
         broker->listener_count++;
-        trace(INFO, NET, "listening", KV("listener", (const char *)listener->name),
-              KV("host", (const char *)listener->host), KV("port", env->net->listener_port(broker->listeners[i])));
+    }
+}
+
+static void on_peer_accept(void *owner, struct listener *listener, int token)
+{
+    struct broker *broker = owner;
+    (void)listener;
+    shard_peers_accept(&broker->shards[0], token);
+}
+
+/* Brokers connect before clients may: it takes them to found a cluster and to elect. */
+static void open_peer_listener(struct broker *broker)
+{
+    struct shard *shard = &broker->shards[0];
+    if (broker->options->has_peer_listener) {
+        open_listener(broker, &broker->options->peer_listener, on_peer_accept, &broker->peer_listener);
+        if (shard->peer_self.port == 0) {
+            shard->peer_self.port = shard->env->net->listener_port(broker->peer_listener);
+        }
     }
 }
 
@@ -163,6 +187,9 @@ void broker_handed_over(struct broker *broker)
     }
     for (unsigned i = 0; i < broker->listener_count; i++) {
         net->listener_close(broker->listeners[i], on_listener_closed);
+    }
+    if (broker->peer_listener != NULL) {
+        net->listener_close(broker->peer_listener, on_listener_closed);
     }
     call_all(broker, shard_drain);
 }
@@ -264,6 +291,7 @@ void broker_opened(struct broker *broker)
     if (err != OK) {
         process_stop("the layout of the logs cannot be recorded: %s", msg.text);
     }
+    open_peer_listener(broker);
     cluster_start(broker->shards[0].cluster);
 }
 

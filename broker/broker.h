@@ -32,6 +32,7 @@ struct broker {
     /* Shard 0 only. */
     struct listener *listeners[OPTION_LISTENERS_MAX];
     unsigned listener_count;
+    struct listener *peer_listener;       /* NULL: none */
     unsigned next_shard;                  /* of accepted connections */
     unsigned layouts_ready;
     unsigned handed_over;                 /* shards that lead nothing any more, or as little as they can */

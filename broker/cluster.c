@@ -159,6 +159,7 @@ void cluster_start(struct cluster *cluster)
               KV("mend", "set controller.listener.names and listeners as before"));
     }
     if (has_record && has_links(cluster)) {
+        memcpy(shard->peer_self.cluster_id, cluster->identity.id, sizeof(cluster->identity.id));
         cluster_tell_identity(cluster);
     }
     for (unsigned i = 0; has_links(cluster) && i < shard->options->seed_count; i++) {

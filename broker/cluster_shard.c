@@ -12,6 +12,7 @@ struct cluster_news {
     struct shard *target;
     void (*take)(struct cluster_news *news);
     char id[IDENTITY_CLUSTER_TEXT_SIZE];
+    uint16_t port;
     int32_t *nodes;
     size_t count;
 };
@@ -46,13 +47,17 @@ static void tell(struct cluster *cluster, const struct cluster_news *original)
 static void take_identity(struct cluster_news *news)
 {
     struct shard *shard = news->target;
+    bool is_new = memcmp(shard->peer_self.cluster_id, news->id, sizeof(news->id)) != 0;
     memcpy(shard->peer_self.cluster_id, news->id, sizeof(news->id));
-    peers_restart(shard->peers);
+    shard->peer_self.port = news->port;
+    if (is_new && shard->peers != NULL) {
+        peers_restart(shard->peers);
+    }
 }
 
 void cluster_tell_identity(struct cluster *cluster)
 {
-    struct cluster_news news = {.take = take_identity};
+    struct cluster_news news = {.take = take_identity, .port = cluster->shard->peer_self.port};
     memcpy(news.id, cluster->identity.id, sizeof(news.id));
     if (cluster->shard->peers != NULL) {
         tell(cluster, &news);
@@ -97,6 +102,9 @@ static void take_links(struct cluster_news *news)
     struct shard *shard = news->target;
     struct link_pass pass = {.shard = shard};
     struct arena arena;
+    if (shard->peers == NULL) {
+        return;
+    }
     arena_init(&arena, MIB(16));
     store_reader_refresh(shard->reader);
     enum err err = store_brokers_each(shard->reader, &arena, &pass, link_broker);

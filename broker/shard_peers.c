@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/broker.h"
+#include "broker/cluster.h"
+#include "broker/leader_news.h"
 #include "broker/peer_method.h"
 #include "replication/raft_wire.h"
 #include "replication/replica_shard.h"
@@ -181,6 +183,13 @@ static void handle_here(struct shard *shard, struct peer_request *request)
         return;
     }
     switch (request->method) {
+    case PEER_WHO:
+    case PEER_JOIN:
+        cluster_request(shard->cluster, request);
+        break;
+    case PEER_LEADERS:
+        leader_news_arrived(shard->leader_news, request);
+        break;
     default:
         trace(DEBUG, PEER, "request of an unknown method", KV("node", request->node), KV("method", request->method));
         peers_reply(request, NO_PAYLOAD, false);
@@ -205,23 +214,29 @@ static void on_up(void *owner, const struct peer_identity *identity)
 {
     struct shard *shard = owner;
     replicas_peer_up(shard->replicas, identity->server_id);
+    leader_news_peer_up(shard->leader_news, identity->node);
+    if (shard->cluster != NULL) {
+        cluster_peer_up(shard->cluster, identity);
+    }
 }
 
 static void on_down(void *owner, int32_t node, uint64_t server_id, bool is_reset)
 {
     struct shard *shard = owner;
-    (void)node;
     if (is_reset) {
         replicas_peer_down(shard->replicas, server_id);
+    }
+    if (shard->cluster != NULL) {
+        cluster_peer_down(shard->cluster, node, server_id, is_reset);
     }
 }
 
 static void on_refused(void *owner, const char *host, uint16_t port, const char *cause)
 {
-    (void)owner;
-    (void)host;
-    (void)port;
-    (void)cause;
+    struct shard *shard = owner;
+    if (shard->cluster != NULL) {
+        cluster_refused(shard->cluster, host, port, cause);
+    }
 }
 
 /* ---- Incoming connections ---- */
