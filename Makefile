@@ -37,18 +37,20 @@ JOBS ?= $(shell nproc)
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all
 FLAGS_debug   := -O1 -g $(ASAN)
 FLAGS_release := -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
+FLAGS_asserts := -O1 -g $(ASAN)
 FLAGS_tsan    := -O1 -g -fsanitize=thread
 FLAGS_cov     := -O0 -g --coverage
 FLAGS_fuzz    := -O1 -g $(ASAN) -fsanitize=fuzzer-no-link
 ifeq ($(FLAGS_$(MODE)),)
-  $(error unknown MODE=$(MODE): use debug, release, tsan, cov or fuzz)
+  $(error unknown MODE=$(MODE): use debug, release, asserts, tsan, cov or fuzz)
 endif
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wformat=2 \
             -Wwrite-strings -Wcast-align -Wswitch-enum -Wimplicit-fallthrough -fno-common -Werror
 CPPFLAGS_ALL := -I. -I$(GEN) -D_GNU_SOURCE $(CPPFLAGS)
 CFLAGS_ALL   := -std=gnu11 -fno-omit-frame-pointer -pthread $(FLAGS_$(MODE)) $(CFLAGS)
-LDFLAGS_ALL  := -pthread $(FLAGS_$(MODE)) -Wl,--as-needed $(LDFLAGS)
+# MODE=asserts: libraft's core as scripts/libraft-asserts has built it.
+LDFLAGS_ALL  := -pthread $(FLAGS_$(MODE)) -Wl,--as-needed $(if $(filter asserts,$(MODE)),-Lbuild/libraft) $(LDFLAGS)
 
 # libraft is linked from its archive: only then its core comes without the I/O layer and that layer's libraries.
 LIBS_base        := -luv -llmdb -lisal

@@ -57,8 +57,10 @@ enum err rule_check_message(const struct raft_view *view, const struct replica_m
         return OK;
     case REPLICA_VOTE:
         return is_sane(message->vote.last_index) && message->vote.last_term < message->term ? OK : ERR_CORRUPT;
-    case REPLICA_VOTE_RESULT:
-        return OK;
+    case REPLICA_VOTE_RESULT: /* nobody can grant what was not asked for yet */
+        return message->vote_result.is_granted && message->term > view->term + message->vote_result.is_pre_vote
+                   ? ERR_CORRUPT
+                   : OK;
     case REPLICA_INSTALL:
         if (message->install.last_index < 2 || !is_sane(message->install.last_index) ||
             message->install.last_term == 0 || message->install.last_term > message->term ||
