@@ -12,6 +12,7 @@
 #include "base/trace.h"
 #include "broker/broker.h"
 #include "broker/cluster.h"
+#include "broker/forward.h"
 #include "broker/leader_news.h"
 #include "broker/peer_method.h"
 #include "replication/raft_wire.h"
@@ -189,6 +190,9 @@ static void handle_here(struct shard *shard, struct peer_request *request)
         break;
     case PEER_LEADERS:
         leader_news_arrived(shard->leader_news, request);
+        break;
+    case PEER_FORWARD:
+        forward_request_arrived(shard, request);
         break;
     default:
         trace(DEBUG, PEER, "request of an unknown method", KV("node", request->node), KV("method", request->method));
