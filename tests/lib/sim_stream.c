@@ -119,7 +119,10 @@ static void break_stream(struct stream *stream, enum err err)
     stream->broken = err;
     stream->end = err;
     stream->arrived_size = 0; /* a reset overtakes what was not read */
-    stream->other = NULL;
+    if (stream->other != NULL) {
+        stream->other->other = NULL; /* what it still sends arrives nowhere, and is answered by a reset */
+        stream->other = NULL;
+    }
     while ((link = list_pop(&stream->writes)) != NULL) {
         complete(stream, container_of(link, struct stream_write, link), err);
     }

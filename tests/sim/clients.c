@@ -65,7 +65,7 @@ static void refresh_now(struct clients *clients)
     struct kafka_metadata_request request = {.topics = &topic, .topics_count = 1};
     clients->is_refreshing = true;
     clients->refresh = (struct link_call){
-        .api = KAFKA_API_METADATA, .version = 12, .timeout_us = CALL_TIMEOUT_US, .cb = refresh_on_answer};
+        .api = KAFKA_API_METADATA, .version = 12, .timeout_us = REFRESH_TIMEOUT_US, .cb = refresh_on_answer};
     links_call(clients->links, clients_any_node(clients), &clients->refresh, &request);
 }
 
