@@ -154,6 +154,11 @@ void leaders_wait_for(struct leaders *leaders, struct leaders_wait *wait, int64_
     env_task(leaders->env, &leaders->check);
 }
 
+bool leaders_is_stopping(const struct leaders *leaders)
+{
+    return leaders->is_stopping;
+}
+
 void leaders_stop(struct leaders *leaders)
 {
     leaders->is_stopping = true;

@@ -40,3 +40,4 @@ struct leaders_wait {
 void leaders_wait_for(struct leaders *leaders, struct leaders_wait *wait, int64_t timeout_ms);
 /* The broker stops: whoever waits, now or later, is called back in this turn. */
 void leaders_stop(struct leaders *leaders);
+bool leaders_is_stopping(const struct leaders *leaders); /* nobody should wait for news any more */

@@ -343,6 +343,8 @@ static void finish_numbers(struct options *options)
     options->election_ms = (int32_t)number(options, "balsa.raft.election.timeout.ms");
     options->session_timeout_ms = number(options, "broker.session.timeout.ms");
     options->voter_timeout_ms = number(options, "balsa.metadata.voter.timeout.ms");
+    options->is_leadership_balanced = truth(options, "auto.leader.rebalance.enable");
+    options->imbalance_check_interval_us = number(options, "leader.imbalance.check.interval.seconds") * 1000000;
     options->moves_max = (unsigned)number(options, "balsa.moves.max");
     options->catchups_max = (unsigned)number(options, "balsa.catchups.max");
     options->checkpoint_interval_ms = number(options, "balsa.checkpoint.interval.ms");

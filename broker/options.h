@@ -56,6 +56,8 @@ struct options {
     int32_t election_ms;                 /* balsa.raft.election.timeout.ms */
     int64_t session_timeout_ms;          /* broker.session.timeout.ms */
     int64_t voter_timeout_ms;            /* balsa.metadata.voter.timeout.ms */
+    bool is_leadership_balanced;         /* auto.leader.rebalance.enable */
+    int64_t imbalance_check_interval_us; /* leader.imbalance.check.interval.seconds */
     unsigned moves_max;                  /* balsa.moves.max */
     unsigned catchups_max;               /* balsa.catchups.max */
     int64_t checkpoint_interval_ms;      /* balsa.checkpoint.interval.ms */

@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/broker.h"
+#include "broker/mover.h"
 #include "metadata/broker_list.h"
 
 #define PASS_ARENA_SIZE_MAX MIB(64)
@@ -174,6 +175,9 @@ static void reconcile_partition(struct reconciler *reconciler, struct arena *are
         remove_group(reconciler, group, false);
     } else if (is_ours && open != NULL) {
         partition_set_config(open, config);
+        if (partition_machine(open)->replica != NULL && replica_is_ready_leader(partition_machine(open)->replica)) {
+            mover_group(shard->mover, group);
+        }
     } else if (is_ours && !is_damaged && map_get(&reconciler->creating, group) == NULL &&
                map_get(&reconciler->removing, group) == NULL) {
         create(reconciler, topic, index, &stored);

@@ -12,5 +12,5 @@ void reconciler_close(struct reconciler *reconciler);  /* nothing is in work: re
 /* every topic, and groups that the store does not know any more */
 void reconciler_all(struct reconciler *reconciler);
 void reconciler_topic(struct reconciler *reconciler, const struct uuid *id); /* created, grown or reconfigured */
-void reconciler_partition(struct reconciler *reconciler, const struct uuid *id, int32_t index); /* moves, or has moved */
+void reconciler_partition(struct reconciler *reconciler, const struct uuid *id, int32_t index); /* moves */
 void reconciler_remove(struct reconciler *reconciler, const uint64_t *groups, size_t count);

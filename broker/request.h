@@ -102,4 +102,7 @@ void handle_delete_topics(struct request *request);
 void handle_create_partitions(struct request *request);
 void handle_describe_configs(struct request *request);
 void handle_describe_cluster(struct request *request);
+void handle_elect_leaders(struct request *request);
+void handle_alter_partition_reassignments(struct request *request);
+void handle_list_partition_reassignments(struct request *request);
 void handle_allocate_producer_ids(struct request *request);

@@ -13,6 +13,8 @@
 #include "broker/conn.h"
 #include "broker/forward.h"
 #include "broker/leader_news.h"
+#include "broker/leadership.h"
+#include "broker/mover.h"
 #include "broker/producer_ids.h"
 #include "broker/reconciler.h"
 #include "broker/shard_peers.h"
@@ -43,6 +45,11 @@ struct partition *shard_partition(struct shard *shard, uint64_t group)
     return machine != NULL ? partition_of_machine(machine) : NULL;
 }
 
+bool shard_is_linked(const struct shard *shard, int32_t node)
+{
+    return node == shard->options->node_id || (shard->peers != NULL && peers_is_up(shard->peers, node));
+}
+
 bool shard_is_damaged(struct shard *shard, uint64_t group)
 {
     return replicas_is_damaged(shard->replicas, group);
@@ -53,6 +60,9 @@ static void shard_on_role(void *owner, uint64_t group, const struct replica_stat
     struct shard *shard = owner;
     if (!shard->is_stopping) {
         leader_news_role(shard->leader_news, group, status);
+    }
+    if (!shard->is_stopping && status->role == REPLICA_LEADER && status->is_ready) {
+        mover_group(shard->mover, group);
     }
 }
 
@@ -241,6 +251,8 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     shard->leader_news = leader_news_open(shard);
     shard->reconciler = reconciler_open(shard);
     shard->producer_ids = producer_ids_open(shard);
+    shard->mover = mover_open(shard);
+    shard->balancer = balancer_open(shard);
     shard->forward = number == 0 ? forward_open(shard) : NULL;
     shard_peers_open(shard);
     enum err err = number == 0 ? cluster_open(shard, &shard->cluster, msg) : OK;
@@ -326,6 +338,8 @@ static void shard_finish(void *owner)
 {
     struct shard *shard = owner;
     reconciler_close(shard->reconciler);
+    mover_close(shard->mover);
+    balancer_close(shard->balancer);
     producer_ids_close(shard->producer_ids);
     env_timer_cancel(shard->env, &shard->space_timer);
     env_timer_cancel(shard->env, &shard->retention_timer);
@@ -361,6 +375,8 @@ static void shard_on_replicas_closed(void *owner)
 void shard_stop(struct shard *shard)
 {
     shard->is_stopping = true;
+    mover_stop(shard->mover);
+    balancer_stop(shard->balancer);
     replicas_close(shard->replicas, shard_on_replicas_closed);
 }
 

@@ -17,7 +17,9 @@ struct broker;
 struct cluster;
 struct conns;
 struct forward;
+struct balancer;
 struct leader_news;
+struct mover;
 struct producer_ids;
 struct reconciler;
 struct shard_peers;
@@ -37,6 +39,8 @@ struct shard {
     struct producer_ids *producer_ids;
     struct reconciler *reconciler;
     struct leader_news *leader_news;
+    struct mover *mover;
+    struct balancer *balancer;
     struct peers *peers;                /* NULL: no listener for brokers, or closed */
     struct peer_identity peer_self;     /* what `peers` tells; after a change peers_restart() */
     /* As told by shard 0: node ids of brokers heard of lately, sorted, and of those that links are kept to. */
@@ -61,6 +65,8 @@ unsigned shard_count(const struct shard *shard);
 void shard_send(struct shard *shard, unsigned number, struct message *message);
 /* The partition of a group that lives on this shard; NULL: not here, closed or damaged. */
 struct partition *shard_partition(struct shard *shard, uint64_t group);
+/* Whether `node` can be reached by this shard now: itself, or a link to it works. */
+bool shard_is_linked(const struct shard *shard, int32_t node);
 bool shard_is_damaged(struct shard *shard, uint64_t group);
 
 /* ---- Life, called by broker.c ---- */

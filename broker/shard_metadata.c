@@ -8,6 +8,7 @@
 #include "broker/cluster.h"
 #include "broker/forward.h"
 #include "broker/leader_news.h"
+#include "broker/mover.h"
 #include "broker/reconciler.h"
 #include <string.h>
 
@@ -25,12 +26,32 @@ void shard_metadata_role_changed(void *owner, const struct replica_status *statu
 struct change_news {
     struct message message;
     struct shard *target;
-    struct uuid topic;
-    int32_t partition; /* -1: all */
-    bool is_deleted;
-    uint64_t *groups;
-    size_t group_count;
+    struct metadata_change change;
+    uint64_t *groups; /* of a topic that was deleted */
 };
+
+static void change_take(struct shard *shard, const struct change_news *news)
+{
+    const struct metadata_change *change = &news->change;
+    switch (change->kind) {
+    case METADATA_TOPIC_DELETED:
+        reconciler_remove(shard->reconciler, news->groups, change->group_count);
+        break;
+    case METADATA_PARTITIONS_CHANGED:
+        reconciler_partition(shard->reconciler, &change->topic, change->partition);
+        break;
+    case METADATA_TOPIC_CREATED:
+    case METADATA_PARTITIONS_ADDED:
+    case METADATA_CONFIGS_CHANGED:
+        reconciler_topic(shard->reconciler, &change->topic);
+        break;
+    case METADATA_BROKER_CHANGED:
+        mover_broker(shard->mover, change->broker);
+        break;
+    case METADATA_CLUSTER_CREATED:
+        break;
+    }
+}
 
 static void change_on_message(struct message *message)
 {
@@ -38,13 +59,7 @@ static void change_on_message(struct message *message)
     struct shard *shard = news->target;
     if (!shard->is_stopping) {
         store_reader_refresh(shard->reader);
-        if (news->is_deleted) {
-            reconciler_remove(shard->reconciler, news->groups, news->group_count);
-        } else if (news->partition >= 0) {
-            reconciler_partition(shard->reconciler, &news->topic, news->partition);
-        } else {
-            reconciler_topic(shard->reconciler, &news->topic);
-        }
+        change_take(shard, news);
     }
     mem_free(news->groups);
     mem_free(news);
@@ -54,10 +69,7 @@ static void tell_shard(struct shard *shard, unsigned number, const struct metada
 {
     struct change_news *news = mem_alloc(sizeof(*news));
     news->target = &shard->broker->shards[number];
-    news->topic = change->topic;
-    news->is_deleted = change->kind == METADATA_TOPIC_DELETED;
-    news->partition = change->kind == METADATA_PARTITIONS_CHANGED ? change->partition : -1;
-    news->group_count = change->group_count;
+    news->change = *change;
     if (change->group_count > 0) {
         news->groups = mem_alloc(change->group_count * sizeof(*news->groups));
         memcpy(news->groups, change->groups, change->group_count * sizeof(*news->groups));
@@ -76,7 +88,6 @@ void shard_metadata_changed(void *owner, const struct metadata_change *changes, 
     for (size_t i = 0; i < count; i++) {
         if (changes[i].kind == METADATA_BROKER_CHANGED || changes[i].kind == METADATA_CLUSTER_CREATED) {
             cluster_metadata_changed(shard->cluster);
-            continue;
         }
         for (unsigned n = 0; n < shard->broker->shard_count; n++) {
             tell_shard(shard, n, &changes[i]);

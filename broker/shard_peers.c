@@ -14,6 +14,8 @@
 #include "broker/cluster.h"
 #include "broker/forward.h"
 #include "broker/leader_news.h"
+#include "broker/leadership.h"
+#include "broker/moved.h"
 #include "broker/peer_method.h"
 #include "replication/raft_wire.h"
 #include "replication/replica_shard.h"
@@ -193,6 +195,12 @@ static void handle_here(struct shard *shard, struct peer_request *request)
         break;
     case PEER_FORWARD:
         forward_request_arrived(shard, request);
+        break;
+    case PEER_TRANSFER:
+        leadership_request_arrived(shard, request);
+        break;
+    case PEER_MOVED:
+        moved_request_arrived(shard, request);
         break;
     default:
         trace(DEBUG, PEER, "request of an unknown method", KV("node", request->node), KV("method", request->method));
