@@ -37,7 +37,7 @@ struct peer_conn {
     size_t queued;                         /* charges of the lanes and of the write under way */
     struct task flush;
     bool is_ping_wanted;
-    bool has_sent;                         /* since the last tick */
+    bool has_sent;                         /* since the last tick, other than a ping */
     struct dynbuf sending;                 /* the write under way: head and envelope */
     struct list sending_items;
     struct iovec *iov;

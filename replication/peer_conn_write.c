@@ -298,7 +298,6 @@ static void frame_write(struct peer_conn *conn, size_t payload)
     metrics_add(conn->shared.env->metrics, METRIC_PEER_FRAMES_SENT, 1);
     metrics_add(conn->shared.env->metrics, METRIC_PEER_BYTES_SENT, (int64_t)(conn->sending.size + payload));
     conn->is_writing = true;
-    conn->has_sent = true;
     conn->is_ping_wanted = false;
     conn->write = (struct stream_write){.iov = conn->iov, .count = conn->iov_count, .cb = conn_on_written};
     conn->shared.env->net->stream_write(conn->stream, &conn->write);
@@ -310,6 +309,7 @@ static void conn_on_flush(struct task *task)
     if (conn->events == NULL || conn->is_writing || !(peer_conn_has_unsent(conn) || conn->is_ping_wanted)) {
         return;
     }
+    conn->has_sent = conn->has_sent || peer_conn_has_unsent(conn); /* a ping does not stand in for the next one */
     size_t payload = frame_gather(conn);
     frame_put_envelope(conn);
     frame_write(conn, payload);

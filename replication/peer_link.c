@@ -375,6 +375,6 @@ void peer_link_tick(struct peer_link *link)
         }
         break;
     default:
-        assert(!"a state of a link");
+        assert(false);
     }
 }

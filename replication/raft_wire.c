@@ -123,7 +123,7 @@ static unsigned put_kind(struct backward *out, const struct replica_message *mes
         put_number(out, 1, message->timeout_now.last_index);
         return 8;
     default:
-        assert(!"a message of a known kind");
+        assert(false);
         return 0;
     }
 }
