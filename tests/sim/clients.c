@@ -12,6 +12,7 @@
 
 enum {
     REFRESH_US = 1000000,
+    REFRESH_TIMEOUT_US = 1000000,
     RETRY_US = 200000
 };
 
