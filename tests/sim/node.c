@@ -121,6 +121,7 @@ void node_start(struct node *node)
     assert(node->process == NULL);
     node->process = sim_process_open(node->world, node->disk, node->name);
     node->closed_shards = 0;
+    node->lives++;
     node->is_paused = false;
     (void)sim_process_run(node->process, inside_start, node);
 }

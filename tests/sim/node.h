@@ -26,6 +26,7 @@ struct node {
     char name[8];
     char mount[8];
     struct node_life *life;
+    unsigned lives; /* so far */
     unsigned closed_shards;
     bool is_paused;
     char failure[ERRMSG_SIZE]; /* of the last start; "": none */

@@ -29,7 +29,7 @@ struct observer {
     struct history *history;
     struct group groups[OBSERVED_GROUPS_MAX];
     unsigned group_count;
-    const struct node_life *lives[NODES_MAX];
+    unsigned lives[NODES_MAX];
     unsigned states[NODES_MAX];
     struct observed *events;
     size_t event_count, event_capacity;
@@ -158,7 +158,7 @@ static void look_at(void *context, uint64_t id, struct replica_machine *machine)
 
 static void begin_life(struct observer *observer, unsigned node)
 {
-    observer->lives[node] = observer->nodes[node].life;
+    observer->lives[node] = observer->nodes[node].lives;
     for (unsigned i = 0; i < observer->group_count; i++) {
         observer->groups[i].of[node].commit_index = 0;
         observer->groups[i].of[node].shown = 0;
@@ -183,7 +183,7 @@ static void look_into(struct observer *observer, unsigned node)
     if (state == 0 || at->closed_shards > 0) {
         return;
     }
-    if (observer->lives[node] != at->life) {
+    if (observer->lives[node] != at->lives) {
         begin_life(observer, node);
     }
     observer->node = node;
