@@ -51,6 +51,11 @@
     X(PEER_QUEUE_BYTES, peer_queue_bytes, GAUGE, "Bytes that wait to be sent to other brokers")                        \
     X(PEER_CALLS, peer_calls_total, COUNTER, "Calls to other brokers")                                                 \
     X(PEER_CALL_ERRORS, peer_call_errors_total, COUNTER, "Calls to other brokers that had no reply")                   \
+    X(CATCHUPS_SENT, catchups_sent, GAUGE, "Members that take a state from here")                                      \
+    X(CATCHUPS_TAKEN, catchups_taken, GAUGE, "Replicas here that take a state from another member")                    \
+    X(CATCHUP_SENT_BYTES, catchup_sent_bytes_total, COUNTER, "Bytes of states sent to members")                        \
+    X(CATCHUP_TAKEN_BYTES, catchup_taken_bytes_total, COUNTER, "Bytes of states taken from members")                   \
+    X(CATCHUP_INSTALLS, catchup_installs_total, COUNTER, "States of other members that took the place of a replica's") \
     X(SUCCESSIONS, successions_total, COUNTER, "Elections started because the links of a leader died")
 
 enum metric {

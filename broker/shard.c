@@ -17,6 +17,7 @@
 #include "broker/mover.h"
 #include "broker/producer_ids.h"
 #include "broker/reconciler.h"
+#include "broker/shard_catchups.h"
 #include "broker/shard_peers.h"
 #include <stdio.h>
 #include <string.h>
@@ -261,6 +262,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     if (err != OK) {
         return err;
     }
+    shard_catchups_open(shard);
     shard->conns = conns_open(shard);
     env_timer(shard->env, &shard->space_timer, 0);
     env_timer(shard->env, &shard->retention_timer, shard->options->retention_check_interval_ms * 1000);
@@ -372,12 +374,17 @@ static void shard_on_replicas_closed(void *owner)
     }
 }
 
+static void shard_on_catchups_closed(struct shard *shard)
+{
+    replicas_close(shard->replicas, shard_on_replicas_closed);
+}
+
 void shard_stop(struct shard *shard)
 {
     shard->is_stopping = true;
     mover_stop(shard->mover);
     balancer_stop(shard->balancer);
-    replicas_close(shard->replicas, shard_on_replicas_closed);
+    shard_catchups_close(shard, shard_on_catchups_closed);
 }
 
 void shard_close(struct shard *shard)

@@ -14,10 +14,11 @@
 #include "replication/replicas.h"
 
 struct broker;
+struct balancer;
+struct catchups;
 struct cluster;
 struct conns;
 struct forward;
-struct balancer;
 struct leader_news;
 struct mover;
 struct producer_ids;
@@ -32,6 +33,7 @@ struct shard {
     struct mailbox *mailbox;
     struct metrics *metrics;
     struct replicas *replicas;
+    struct catchups *catchups;
     struct log_files *files;
     struct store_reader *reader;        /* metadata as of this turn */
     struct leaders *leaders;

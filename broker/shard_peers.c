@@ -17,6 +17,8 @@
 #include "broker/leadership.h"
 #include "broker/moved.h"
 #include "broker/peer_method.h"
+#include "broker/shard_catchups.h"
+#include "replication/catchup.h"
 #include "replication/raft_wire.h"
 #include "replication/replica_shard.h"
 #include <stdio.h>
@@ -38,7 +40,9 @@ static void receive_here(struct shard *shard, uint64_t group, const struct repli
 {
     struct replica *replica =
         shard->replicas != NULL && !shard->is_stopping ? replicas_find(shard->replicas, group) : NULL;
-    if (replica != NULL) {
+    if (replica != NULL && message->kind == REPLICA_INSTALL) {
+        catchup_signal(shard->catchups, group, message);
+    } else if (replica != NULL) {
         replica_receive(replica, message);
     }
     raft_wire_release(message);
@@ -192,6 +196,9 @@ static void handle_here(struct shard *shard, struct peer_request *request)
         break;
     case PEER_LEADERS:
         leader_news_arrived(shard->leader_news, request);
+        break;
+    case PEER_CATCHUP:
+        shard_catchups_request(shard, request);
         break;
     case PEER_FORWARD:
         forward_request_arrived(shard, request);

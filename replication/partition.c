@@ -370,6 +370,11 @@ struct replica_machine *partition_machine(struct partition *partition)
     return &partition->machine;
 }
 
+bool partition_is_machine(const struct replica_machine *machine)
+{
+    return machine->ops == &MACHINE_OPS;
+}
+
 struct partition *partition_of_machine(struct replica_machine *machine)
 {
     assert(machine->ops == &MACHINE_OPS);

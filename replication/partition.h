@@ -47,6 +47,7 @@ void partition_on_role(struct partition *partition, void *owner,
                        void (*cb)(void *owner, uint64_t group, const struct replica_status *status));
 struct replica_machine *partition_machine(struct partition *partition);
 struct partition *partition_of_machine(struct replica_machine *machine);
+bool partition_is_machine(const struct replica_machine *machine); /* of a partition at all */
 void partition_name(const struct partition *partition, struct partition_name *name); /* borrowed */
 uint64_t partition_group(const struct partition *partition);
 void partition_set_config(struct partition *partition, const struct partition_config *config);

@@ -1,8 +1,8 @@
 /* A state that came from the leader takes the place of the partition's own (R12).
  *
- * Happy path: the sealed directory is opened at its manifest, as a start opens one at a checkpoint; epochs, producers and
- *             log are exchanged, readers of the old log are told, watches are woken; the old directory goes when a checkpoint of
- *             the new one is durable.
+ * Happy path: the sealed directory is opened at its manifest, as a start opens one at a checkpoint; epochs, producers
+ *             and log are exchanged, readers of the old log are told, watches are woken; the old directory goes when a
+ *             checkpoint of the new one is durable.
  * At replay:  the same, from WAL_INSTALL. Failure: what is staged is not what it should be: the replica is damaged, and
  *             nothing more is applied to it. */
 #include "base/assert.h"
@@ -157,9 +157,9 @@ void partition_install(struct replica_machine *machine, uint64_t index)
     struct log *old = partition->log;
     partition_retire(partition, partition->dir, partition->generation);
     epochs_deinit(&partition->epochs);
-    producers_deinit(&partition->producers);
     partition->epochs = epochs;
-    partition->producers = producers;
+    producers_move(&partition->producers, &producers);
+    producers_deinit(&producers);
     partition->append_ms = state.append_ms;
     partition->generation = index;
     partition->durable_end_offset = 0;

@@ -1,11 +1,11 @@
 /* Where a partition's state from its leader is put together: the staging directory beside the partition's own.
  *
- *   <base offset>.log        whole, durable, never written again: perhaps one file with a segment of the partition's own
+ *   <base offset>.log        whole, durable, never written again; may be one file with a segment of the partition's
  *   <base offset>.log.part   what was pulled so far; ours alone
  *   manifest                 written when all is there (partition_dirs.c: then the directory gets its number)
  *
- * A segment that the replica has itself is linked when its own checkpoint covers all of it and it takes no appends, so that
- * no restart cuts it under us; the beginning of the others is copied, not pulled. Committed records are the same
+ * A segment that the replica has itself is linked when its own checkpoint covers all of it and it takes no appends, so
+ * that no restart cuts it under us; the beginning of the others is copied, not pulled. Committed records are the same
  * everywhere, and everything but linked files is checked batch by batch (segment_check.h) before it is believed.
  * Failure: a file that does not check is cut at the first bad batch and pulled again from there. */
 #include "replication/partition_stage.h"

@@ -1,6 +1,6 @@
 /* The stage of a partition (replica_state.h): segments that come from its leader, put together beside its own.
- * Manifest file, in a sealed directory: u32 "BSTG" | u64 index | u32 size | state (partition_state.h) | CRC-32C u32 of all
- * before. */
+ * Manifest file, in a sealed directory: u32 "BSTG" | u64 index | u32 size | state (partition_state.h) | CRC-32C u32 of
+ * all before. */
 #pragma once
 
 #include "base/env.h"

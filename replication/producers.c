@@ -49,6 +49,17 @@ void producers_deinit(struct producers *producers)
     map_deinit(&producers->by_id);
 }
 
+void producers_move(struct producers *target, struct producers *source)
+{
+    size_t count_max = source->count_max;
+    producers_deinit(target);
+    target->by_id = source->by_id;
+    target->count_max = count_max;
+    list_init(&target->by_age);
+    list_move_all(&target->by_age, &source->by_age);
+    producers_init(source, count_max);
+}
+
 size_t producers_count(const struct producers *producers)
 {
     return producers->by_id.count;

@@ -43,6 +43,8 @@ struct producers {
 /* At most `count_max` producers; one more makes the oldest unknown. */
 void producers_init(struct producers *producers, size_t count_max);
 void producers_deinit(struct producers *producers);
+/* Puts the contents of `source`, which is then empty, in the place of those of `target`. */
+void producers_move(struct producers *target, struct producers *source);
 size_t producers_count(const struct producers *producers);
 /* NULL when unknown; valid until the table is changed. */
 const struct producer *producers_find(const struct producers *producers, int64_t id);

@@ -1,12 +1,13 @@
-/* How the state of a machine travels to another replica (catchup.h drives it): as a few files, and a block of bytes that
- * says what else there is. A *source* is a state captured to be sent, a *stage* is where one that comes is put
+/* How the state of a machine travels to another replica (catchup.h drives it): as a few files, and a block of bytes
+ * that says what else there is. A *source* is a state captured to be sent, a *stage* is where one that comes is put
  * together. Both are made by the machine and outlive it: they hold what they need.
  *
- * Order of a stage: begin, then for each file resume, write ..., finish, then seal; begin again at any time with a newer
- * manifest. What is staged outlives the stage and the process, for the next one to go on with. ops->install() of the
- * machine takes what was sealed last.
+ * Order of a stage: begin, then for each file resume, write ..., finish, then seal; begin again at any time with a
+ * newer manifest. What is staged outlives the stage and the process, for the next one to go on with. ops->install() of
+ * the machine takes what was sealed last.
  *
- * Runs on: the shard's thread, but for the calls marked (job), which run in work jobs, one at a time for each object. */
+ * Runs on: the shard's thread, but for the calls marked (job), which run in work jobs, one at a time for each object.
+ * */
 #pragma once
 
 #include "base/bytes.h"
@@ -51,7 +52,8 @@ struct replica_stage_ops {
     /* (job) Goes on where resume() or the write before ended. */
     enum err (*write)(struct replica_stage *stage, size_t file, uint64_t position, struct bytes bytes,
                       struct errmsg *msg);
-    /* (job) All of the file is here: checks and syncs it. ERR_DAMAGED: some of it is wrong, resume() says from where. */
+    /* (job) All of the file is here: checks and syncs it. ERR_DAMAGED: some of it is wrong, resume() says from where.
+     * */
     enum err (*finish)(struct replica_stage *stage, size_t file, struct errmsg *msg);
     /* (job) All files are finished: makes everything durable under the name of the manifest's index. */
     enum err (*seal)(struct replica_stage *stage, struct errmsg *msg);

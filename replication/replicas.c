@@ -24,7 +24,6 @@ unsigned replicas_shard(uint64_t group, unsigned shard_count)
 }
 
 static void replicas_on_flush(struct task *task);
-static void replicas_step_close(struct replicas *replicas);
 
 /* ---- Groups ---- */
 
@@ -41,7 +40,7 @@ static struct group *group_add(struct replicas *replicas, uint64_t id, enum grou
     return group;
 }
 
-static void group_forget(struct group *group)
+void replicas_group_forget(struct group *group)
 {
     struct replicas *replicas = group->replicas;
     list_remove(&group->link);
@@ -70,7 +69,7 @@ static void group_on_machine_closed(struct replica_machine *machine)
     group->closed(group);
 }
 
-static void group_close(struct group *group, void (*closed)(struct group *group))
+void replicas_group_close(struct group *group, void (*closed)(struct group *group))
 {
     struct replica_machine *machine = group->machine;
     assert(machine != NULL);
@@ -80,13 +79,11 @@ static void group_close(struct group *group, void (*closed)(struct group *group)
     machine->ops->close(machine);
 }
 
-static void remove_damaged(struct group *group);
-
 static void group_on_damaged_closed(struct group *group)
 {
     struct replicas *replicas = group->replicas;
     if (group->remove != NULL) {
-        remove_damaged(group); /* was asked for meanwhile */
+        replicas_remove_damaged(group); /* was asked for meanwhile */
         replicas_step_close(replicas);
         return;
     }
@@ -112,7 +109,7 @@ static void replicas_on_replica_damaged(void *owner, struct replica *replica, co
     if (replicas->checkpointer.is_running) {
         group->is_damage_pending = true; /* the round holds on to the machine */
     } else {
-        group_close(group, group_on_damaged_closed);
+        replicas_group_close(group, group_on_damaged_closed);
     }
 }
 
@@ -120,7 +117,8 @@ static void replicas_on_installed(void *owner, struct replica *replica)
 {
     struct replicas *replicas = owner;
     (void)replica;
-    checkpointer_run(replicas); /* until it is durable, both states are kept */
+    replicas->is_checkpoint_due = true; /* until one is durable, both states are kept */
+    env_task(replicas->params.env, &replicas->flush);
 }
 
 static void close_pending(struct replicas *replicas)
@@ -129,7 +127,7 @@ static void close_pending(struct replicas *replicas)
         struct group *group = container_of(link, struct group, link);
         if (group->is_damage_pending) {
             group->is_damage_pending = false;
-            group_close(group, group_on_damaged_closed);
+            replicas_group_close(group, group_on_damaged_closed);
         }
     }
 }
@@ -403,7 +401,7 @@ void replicas_round_done(struct replicas *replicas, bool is_ok)
 
 /* ---- Creating ---- */
 
-static enum err before_change(struct replicas *replicas, struct errmsg *msg)
+enum err replicas_before_change(struct replicas *replicas, struct errmsg *msg)
 {
     const struct replicas_params *params = &replicas->params;
     return params->before_change != NULL ? params->before_change(params->owner, msg) : OK;
@@ -424,7 +422,7 @@ static void create_on_run(struct work *work)
 {
     struct replicas *replicas = container_of(work, struct replicas, create_work);
     struct kv_txn *txn = NULL;
-    enum err err = before_change(replicas, NULL);
+    enum err err = replicas_before_change(replicas, NULL);
     err = err == OK ? kv_begin_write(replicas->params.local, &txn) : err;
     for (struct list *link = replicas->creating.next; link != &replicas->creating; link = link->next) {
         struct replica_create *req = container_of(link, struct replica_create, link);
@@ -513,135 +511,6 @@ void replicas_create(struct replicas *replicas, struct replica_create *req)
     env_task(replicas->params.env, &replicas->flush);
 }
 
-/* ---- Removing ---- */
-
-static enum err remove_one(struct kv_txn *txn, const struct replica_remove *req)
-{
-    enum err err = checkpoint_remove(txn, req->group);
-    if (err == OK && req->is_deleted) {
-        err = checkpoint_forget(txn, req->group);
-    } else if (err == OK && req->is_here) {
-        err = checkpoint_keep(txn, req->group, &req->kept);
-    }
-    return err;
-}
-
-static void remove_on_run(struct work *work)
-{
-    struct replicas *replicas = container_of(work, struct replicas, remove_work);
-    struct errmsg msg = {""};
-    struct kv_txn *txn = NULL;
-    enum err err = before_change(replicas, &msg);
-    err = err == OK ? kv_begin_write(replicas->params.local, &txn) : err;
-    for (struct list *link = replicas->removing.next; err == OK && link != &replicas->removing; link = link->next) {
-        err = remove_one(txn, container_of(link, struct replica_remove, link));
-    }
-    if (err == OK) {
-        err = kv_commit(txn, &msg);
-    }
-    if (err != OK) {
-        process_stop("local store: groups cannot be removed: %s: %s", err_text(err), msg.text);
-    }
-}
-
-static void remove_damaged(struct group *group)
-{
-    struct replicas *replicas = group->replicas;
-    struct replica_remove *req = group->remove;
-    replicas->damaged_count--;
-    metrics_add(replicas->params.env->metrics, METRIC_REPLICAS_DAMAGED, -1);
-    group_forget(group);
-    req->cb(req, OK);
-}
-
-static void group_on_removed(struct group *group)
-{
-    struct replicas *replicas = group->replicas;
-    struct replica_remove *req = group->remove;
-    group_forget(group);
-    req->cb(req, OK);
-    replicas_step_close(replicas);
-}
-
-static void remove_on_done(struct work *work)
-{
-    struct replicas *replicas = container_of(work, struct replicas, remove_work);
-    struct list *link;
-    replicas->is_removing = false;
-    while ((link = list_pop(&replicas->removing)) != NULL) {
-        struct replica_remove *req = container_of(link, struct replica_remove, link);
-        struct group *group = map_get(&replicas->map, req->group);
-        if (group == NULL) {
-            req->cb(req, ERR_NOT_FOUND);
-            continue;
-        }
-        group->remove = req;
-        if (group->machine == NULL) {
-            remove_damaged(group);
-        } else {
-            group->machine->is_removed = true;
-            if (group->closed == NULL) {
-                group_close(group, group_on_removed);
-            }
-        }
-    }
-    if (replicas->checkpointer.is_wanted) {
-        checkpointer_run(replicas);
-    }
-    env_task(replicas->params.env, &replicas->flush);
-    replicas_step_close(replicas);
-}
-
-/* The replica stops before its term and vote are read: nothing that it says later may go beyond what is kept. Its
- * frames must be in the log before a new life can follow: what comes after them is told apart by its LSN. */
-static bool remove_prepare(struct replicas *replicas, struct replica_remove *req)
-{
-    struct group *group = map_get(&replicas->map, req->group);
-    if (!req->is_stopped) {
-        req->is_stopped = true;
-        req->is_here = group != NULL;
-        req->kept = (struct checkpoint_kept){.layout = replicas->params.layout, .lsn = wal_end_lsn(replicas->wal)};
-        if (group != NULL && group->replica != NULL) {
-            replica_stop(group->replica);
-            struct replica_mark mark;
-            replica_mark(group->replica, &mark);
-            req->kept.hard_term = mark.hard_term;
-            req->kept.vote = mark.hard_vote;
-        } else if (group != NULL) {
-            req->kept.hard_term = group->hard_term;
-            req->kept.vote = group->hard_vote;
-        }
-    }
-    return req->is_deleted || !req->is_here || wal_durable_lsn(replicas->wal) >= req->kept.lsn;
-}
-
-/* Those that are ready for the transaction. */
-static void remove_gather(struct replicas *replicas)
-{
-    struct list *link = replicas->removes.next;
-    while (link != &replicas->removes) {
-        struct replica_remove *req = container_of(link, struct replica_remove, link);
-        link = link->next;
-        struct group *group = map_get(&replicas->map, req->group);
-        if (!req->is_deleted && group != NULL && group->is_hard_state_lost) {
-            list_remove(&req->link);
-            req->cb(req, ERR_DAMAGED);
-        } else if (remove_prepare(replicas, req)) {
-            list_remove(&req->link);
-            list_push(&replicas->removing, &req->link);
-        }
-    }
-}
-
-void replicas_remove(struct replicas *replicas, struct replica_remove *req)
-{
-    req->is_here = false;
-    req->is_stopped = false;
-    list_init(&req->link);
-    list_push(&replicas->removes, &req->link);
-    env_task(replicas->params.env, &replicas->flush);
-}
-
 /* ---- Jobs ---- */
 
 static void replicas_on_flush(struct task *task)
@@ -651,6 +520,10 @@ static void replicas_on_flush(struct task *task)
     if (replicas->is_closing) {
         return;
     }
+    if (replicas->is_checkpoint_due) {
+        replicas->is_checkpoint_due = false;
+        checkpointer_run(replicas);
+    }
     if (!replicas->is_creating && !list_is_empty(&replicas->creates)) {
         replicas->is_creating = true;
         list_move_all(&replicas->creating, &replicas->creates);
@@ -658,17 +531,7 @@ static void replicas_on_flush(struct task *task)
         replicas->create_work.done = create_on_done;
         workers->submit(workers, &replicas->create_work);
     }
-    bool is_free = !replicas->is_removing && !replicas->is_creating && !replicas->checkpointer.is_running &&
-                   !replicas->is_gated; /* a layout that is not committed may start over from the old logs */
-    if (is_free) {
-        remove_gather(replicas);
-    }
-    if (is_free && !list_is_empty(&replicas->removing)) {
-        replicas->is_removing = true;
-        replicas->remove_work.run = remove_on_run;
-        replicas->remove_work.done = remove_on_done;
-        workers->submit(workers, &replicas->remove_work);
-    }
+    replicas_flush_removals(replicas);
 }
 
 /* ---- Looking up ---- */
@@ -683,6 +546,16 @@ struct replica_machine *replicas_machine(struct replicas *replicas, uint64_t id)
 {
     struct group *group = map_get(&replicas->map, id);
     return group != NULL ? group->machine : NULL;
+}
+
+bool replicas_is_own(const struct replicas *replicas, uint64_t group)
+{
+    return group > 0 && replicas_shard(group, replicas->params.shard_count) == replicas->params.env->shard;
+}
+
+bool replicas_is_here(const struct replicas *replicas, uint64_t group)
+{
+    return map_get(&replicas->map, group) != NULL;
 }
 
 bool replicas_is_damaged(const struct replicas *replicas, uint64_t id)
@@ -738,7 +611,7 @@ static void replicas_on_wal_closed(void *owner)
 static void group_on_closed(struct group *group)
 {
     struct replicas *replicas = group->replicas;
-    group_forget(group);
+    replicas_group_forget(group);
     replicas_step_close(replicas);
 }
 
@@ -763,16 +636,16 @@ static void close_groups(struct replicas *replicas)
         struct group *group = container_of(link, struct group, link);
         link = link->next;
         if (group->machine == NULL) {
-            group_forget(group);
+            replicas_group_forget(group);
         } else if (group->closed == NULL) {
             replica_mark_commit(group->replica);
-            group_close(group, group_on_closed);
+            replicas_group_close(group, group_on_closed);
         }
     }
 }
 
 /* Called whenever something that the close waits for has ended. */
-static void replicas_step_close(struct replicas *replicas)
+void replicas_step_close(struct replicas *replicas)
 {
     if (!replicas->is_closing || replicas->checkpointer.is_running || replicas->is_creating || replicas->is_removing) {
         return;

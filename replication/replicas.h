@@ -77,8 +77,8 @@ struct replica_create {              /* Caller's memory until cb. */
     struct checkpoint_kept kept;     /* private: of an earlier life */
 };
 /* Creates and opens a member of a group. Creations of a turn share one transaction. ERR_EXISTS. A group that was here
- * before and was removed comes back as a joiner, whatever `membership` says, with the term and vote it had: the log that
- * it answered for is gone, so it must not be counted on before it has it again. */
+ * before and was removed comes back as a joiner, whatever `membership` says, with the term and vote it had: the log
+ * that it answered for is gone, so it must not be counted on before it has it again. */
 void replicas_create(struct replicas *replicas, struct replica_create *req);
 
 struct replica_remove {              /* Caller's memory until cb. */
@@ -96,8 +96,8 @@ struct replica_remove {              /* Caller's memory until cb. */
  * be read, so it may not come back under this server id, and stays out of service. */
 void replicas_remove(struct replicas *replicas, struct replica_remove *req);
 
-/* Before a stop: hands what this shard leads to other voters. `cb`, once and never inside: none is left that another one
- * could lead, or the time is over. */
+/* Before a stop: hands what this shard leads to other voters. `cb`, once and never inside: none is left that another
+ * one could lead, or the time is over. */
 void replicas_hand_over(struct replicas *replicas, unsigned timeout_ms, void *owner,
                         void (*cb)(void *owner, unsigned left));
 /* Links to a server are lost, or work again: replica_shard_peer_down(). */
@@ -109,6 +109,8 @@ struct replica_machine *replicas_machine(struct replicas *replicas, uint64_t id)
 void replicas_each(struct replicas *replicas, void *context,
                    /* machine NULL: damaged */
                    void (*cb)(void *context, uint64_t group, struct replica_machine *machine));
+bool replicas_is_own(const struct replicas *replicas, uint64_t group);  /* would live on this shard */
+bool replicas_is_here(const struct replicas *replicas, uint64_t group); /* known, in service or not */
 bool replicas_is_damaged(const struct replicas *replicas, uint64_t group);
 unsigned replicas_damaged_count(const struct replicas *replicas);
 void replicas_checkpoint(struct replicas *replicas); /* soon, in the background */

@@ -54,6 +54,7 @@ struct replicas {
     struct work remove_work;
     bool is_removing;
     struct task flush;               /* starts what is waiting, end of turn */
+    bool is_checkpoint_due;          /* a state was installed */
     bool is_gated;                   /* a new layout is not committed yet: durability is not told to Raft */
     uint64_t durable_lsn;            /* while gated */
     uint64_t layout_lsn;             /* all that recovery wrote again is below it */
@@ -64,6 +65,16 @@ struct replicas {
     bool is_closing_wal;
     replicas_close_cb close_cb;
 };
+
+/* replicas.c */
+enum err replicas_before_change(struct replicas *replicas, struct errmsg *msg); /* in a work job */
+void replicas_group_forget(struct group *group);
+void replicas_group_close(struct group *group, void (*closed)(struct group *group));
+void replicas_step_close(struct replicas *replicas); /* whenever something that the close waits for has ended */
+
+/* replicas_remove.c */
+void replicas_flush_removals(struct replicas *replicas); /* starts what is ready */
+void replicas_remove_damaged(struct group *group);       /* its machine is closed; group->remove asked for it */
 
 void checkpointer_init(struct replicas *replicas);
 void checkpointer_start(struct replicas *replicas);   /* the interval timer */

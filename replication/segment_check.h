@@ -1,5 +1,5 @@
-/* A segment's file, checked from front to end as if all of it were read by consumers: for what a catch-up brought, and for
- * the scrub of cold segments. Blocks: work jobs. Source: the checks of segment_read(). */
+/* A segment's file, checked from front to end as if all of it were read by consumers: for what a catch-up brought, and
+ * for the scrub of cold segments. Blocks: work jobs. Source: the checks of segment_read(). */
 #pragma once
 
 #include "base/env.h"
