@@ -157,6 +157,9 @@ static void metadata_applied(struct replica_machine *machine)
         process_stop("metadata store: cannot commit: %s: %s", err_text(err), msg.text);
     }
     metadata->txn = NULL;
+    if (metadata->is_ready_leader) {
+        replica_tell_commit(metadata->machine.replica); /* clients ask other brokers next */
+    }
     if (metadata->changes.count > 0) {
         if (metadata->is_opened) {
             metadata->events.changed(metadata->events.owner, metadata->changes.items, metadata->changes.count);

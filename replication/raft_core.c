@@ -19,6 +19,10 @@
 #include <string.h>
 
 #define INSTALL_TIMEOUT_MS 4000 /* R21; the default is 30 s */
+/* R26. The other members' replicas are made when this one is, give or take a sync or two. */
+#define HURRY_FIRST_MS 30
+#define HURRY_NEXT_MS 100
+#define HURRY_COUNT_MAX 30
 
 /* ---- Memory of libraft ------------------------------------------------------------------------------------------ */
 
@@ -118,6 +122,25 @@ static struct raft_entry *start_entries(const struct raft_core *core, uint8_t *p
     return entries;
 }
 
+/* R26. A new group, in which nobody can have led yet, need not wait out a timeout: its first member campaigns, again and
+ * again for a while, as the others' replicas may not be there yet. Pre-votes, so no term is spent on it. */
+static void hurry(struct raft_core *core)
+{
+    const struct membership *membership = &core_latest(core)->membership;
+    unsigned hurry_ms = core->hurries == 0 ? HURRY_FIRST_MS : HURRY_NEXT_MS;
+    if (!rule_is_on(RULE_HURRY) || core->terms.last_index != 1 || core->hurries == HURRY_COUNT_MAX ||
+        membership->servers[0].id != core->params.id || hurry_ms >= core->params.election_ms) {
+        return;
+    }
+    if (core->raft.state == RAFT_FOLLOWER && core->raft.follower_state.current_leader.id == 0) {
+        core->raft.follower_state.randomized_election_timeout = hurry_ms;
+        core->hurries++;
+    } else if (core->raft.state == RAFT_CANDIDATE) {
+        core->raft.candidate_state.randomized_election_timeout = hurry_ms;
+        core->hurries++;
+    }
+}
+
 /* START with all of the log durable. R9d: a sole voter elects itself inside this step without a new term, so it gets
  * its new term and vote here, and its messages wait until they are durable like those after any other vote. */
 static void core_start(struct step *step, uint64_t term, uint64_t vote)
@@ -155,6 +178,7 @@ static void core_start(struct step *step, uint64_t term, uint64_t vote)
     core_step(step, &event);
     raft_free(entries);
     mem_free(payloads);
+    hurry(core);
     core_check_membership(core);
 }
 
@@ -325,6 +349,21 @@ static void timeout(struct step *step)
     }
     struct raft_event event = {.type = RAFT_TIMEOUT};
     core_step(step, &event);
+    hurry(core);
+}
+
+/* A heartbeat carries the commit index, and with a timeout of 0 it is due. */
+static void tell(struct step *step)
+{
+    struct raft_core *core = step->core;
+    if (core->raft.state != RAFT_LEADER) {
+        step->update->err = ERR_NOT_LEADER;
+        return;
+    }
+    struct raft_event event = {.type = RAFT_TIMEOUT};
+    raft_set_heartbeat_timeout(&core->raft, 0);
+    core_step(step, &event);
+    raft_set_heartbeat_timeout(&core->raft, core->params.heartbeat_ms);
 }
 
 static void trim(struct step *step, uint64_t index)
@@ -452,6 +491,9 @@ void raft_core_step(struct raft_core *core, const struct raft_core_event *event,
         break;
     case RAFT_CORE_TRANSFER:
         transfer(&step, event->server);
+        break;
+    case RAFT_CORE_TELL:
+        tell(&step);
         break;
     case RAFT_CORE_CAMPAIGN:
         core_campaign(&step, event->server);

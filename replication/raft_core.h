@@ -39,6 +39,7 @@ enum raft_core_event_kind {
     RAFT_CORE_INSTALL,   /* state is staged: may it take the log's place? */
     RAFT_CORE_INSTALLED, /* it has, durably */
     RAFT_CORE_TRANSFER,  /* hand leadership to server */
+    RAFT_CORE_TELL,      /* the leader's members hear of its commit index now, not with the next heartbeat */
     RAFT_CORE_CAMPAIGN,  /* the leader, server, is lost: campaign now, as if it had asked for that. ERR_BUSY: not all of
                             the log is durable; ERR_INVALID: no voter that follows it */
 };

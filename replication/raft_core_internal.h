@@ -40,6 +40,7 @@ struct raft_core {
     uint64_t disrupt_term;     /* of the election that TIMEOUT_NOW asked for */
     uint64_t retry_ms;         /* a sole voter may not restart before (R9d) */
     uint64_t now_ms;
+    unsigned hurries;          /* R26: campaigns of a new group's first member that were not left to the timeout */
     unsigned inflight;
     bool is_installing;
     struct raft_snapshot_metadata installing; /* while is_installing; libraft's memory */

@@ -41,6 +41,7 @@ enum raft_rule {               /* bit numbers of raft_rules_disabled */
     RULE_GATE_CHANGE,          /* R23, R9g */
     RULE_SETTINGS,             /* R24 */
     RULE_ASK_AGAIN,            /* R25 */
+    RULE_HURRY,                /* R26 */
 };
 
 /* Tests only: rules whose bit is set do nothing. Never written by the program. */

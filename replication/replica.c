@@ -213,6 +213,21 @@ static void go_on_with_transfer(struct replica *replica)
     }
 }
 
+void replica_tell_commit(struct replica *replica)
+{
+    replica->is_telling = true;
+    shard_mark_dirty(replica);
+}
+
+static void tell_commit(struct replica *replica)
+{
+    if (replica->is_telling && !raft_core_is_alone(replica->core)) {
+        struct raft_core_event event = {.kind = RAFT_CORE_TELL};
+        (void)replica_step(replica, &event); /* not the leader any more: its successor tells */
+    }
+    replica->is_telling = false;
+}
+
 uint64_t replica_match_index(const struct replica *replica, uint64_t server)
 {
     return raft_core_match(replica->core, server);
@@ -397,6 +412,9 @@ void replica_flush(struct replica *replica)
     }
     if (replica->damage == NULL && apply_committed(replica)) {
         replica->machine->ops->applied(replica->machine);
+    }
+    if (replica->damage == NULL) {
+        tell_commit(replica);
     }
     if (replica->damage == NULL) {
         tell_role(replica); /* the entry that makes a leader ready may have been among them */

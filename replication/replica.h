@@ -87,6 +87,9 @@ MUST_CHECK enum err replica_change(struct replica *replica, const struct members
 /* Hands leadership to voter `server`: proposals are refused (ERR_NOT_READY) until it leads or an election timeout has
  * passed; the request goes out when the target has the whole log (R13). ERR_NOT_LEADER, ERR_BUSY, ERR_INVALID. */
 MUST_CHECK enum err replica_transfer(struct replica *replica, uint64_t server);
+/* Leader: the members hear of what is committed when this turn ends, not with the next heartbeat. For machines whose
+ * copies are asked about at once; may be called inside applied(). */
+void replica_tell_commit(struct replica *replica);
 /* Highest index that `server` is known to hold durably; leader only, else 0. */
 uint64_t replica_match_index(const struct replica *replica, uint64_t server);
 

@@ -69,6 +69,7 @@ struct replica {
     uint64_t copied_lsn;               /* where the entries lay that were copied forward last, */
     uint64_t copied_end_lsn;           /* needed until the copies, below this, are durable */
     uint64_t trim_index;               /* asked for by the outbox: the entries up to here are not in memory */
+    bool is_telling;                   /* replica_tell_commit() */
     uint64_t transfer_target;          /* R13: waiting for it to have the whole log, or under way */
     uint64_t transfer_until_ms;
     uint64_t settle_until_ms;          /* handed over before a stop: till then the new leader should be heard */

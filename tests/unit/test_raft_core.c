@@ -134,6 +134,35 @@ START_TEST(deadlines_are_for_those_who_need_them)
 }
 END_TEST
 
+/* Goal: members need not wait for a heartbeat to hear what is committed, when they are told. Method: an entry is
+ * committed by both answers; nothing leaves before TELL, and then the commit index goes to both at once. */
+START_TEST(members_are_told_of_what_is_committed)
+{
+    struct membership three = member_membership(3, 0);
+    member_open(&member, 1, &three, 1, 0);
+    member_elect(&member, 3);
+    member_submit(&member, 1);
+    member_persist(&member);
+    struct replica_message ack = member_ack(2, 2, 3);
+    member_receive(&member, &ack);
+    ck_assert_uint_eq(raft_core_commit(member.core), 3);
+    member_step(&member, (struct raft_core_event){.kind = RAFT_CORE_TELL});
+    ck_assert_int_eq((int)member.err, (int)OK);
+    for (uint64_t peer = 2; peer <= 3; peer++) {
+        const struct replica_message *append = member_message_to(&member, REPLICA_APPEND, peer);
+        ck_assert_ptr_nonnull(append);
+        ck_assert_uint_eq(append->append.commit_index, 3);
+    }
+    ck_assert_uint_ge(raft_core_deadline_ms(member.core), member.now_ms + MEMBER_HEARTBEAT_MS);
+    member_close(&member);
+    member_open(&member, 2, &three, 1, 0);
+    member_step(&member, (struct raft_core_event){.kind = RAFT_CORE_TELL});
+    ck_assert_int_eq((int)member.err, (int)ERR_NOT_LEADER);
+    ck_assert_uint_eq(member.message_count, 0);
+    member_close(&member);
+}
+END_TEST
+
 /* Goal: the membership of a checkpoint is the one in force there, not the latest (R9e). Method: a standby is added at
  * 6; questions below and above, before and after the log is cut off. */
 START_TEST(membership_is_known_at_every_index)
@@ -341,6 +370,7 @@ static Suite *core_suite(void)
     tcase_add_test(core, libraft_reads_memberships_as_we_write_them);
     tcase_add_test(core, three_members_elect_and_commit);
     tcase_add_test(core, deadlines_are_for_those_who_need_them);
+    tcase_add_test(core, members_are_told_of_what_is_committed);
     tcase_add_test(core, membership_is_known_at_every_index);
     tcase_add_test(core, change_during_an_install_is_left_alone);
     suite_add_tcase(suite, core);

@@ -456,6 +456,37 @@ START_TEST(r20_proposal_to_a_group_at_rest_is_sent_at_once)
 }
 END_TEST
 
+/* Goal: a new group is led at once, not after a timeout, and a first member that is alone spends no terms on it. Method:
+ * the first member of a new group and another one, then of a group that has been led; the first one's timeouts come
+ * and go unanswered until it has given up the hurry. */
+START_TEST(r26_new_group_does_not_wait_for_a_timeout)
+{
+    rule_for(_i, RULE_HURRY);
+    struct membership three = member_membership(3, 0);
+    member_open(&member, 2, &three, 1, 0);
+    ck_assert_uint_ge(raft_core_deadline_ms(member.core), member.now_ms + MEMBER_ELECTION_MS);
+    member_close(&member);
+    member_open(&member, 1, &three, 1, 1);
+    ck_assert_uint_ge(raft_core_deadline_ms(member.core), member.now_ms + MEMBER_ELECTION_MS);
+    member_close(&member);
+    member_open(&member, 1, &three, 1, 0);
+    uint64_t start_ms = member.now_ms;
+    ck_assert((raft_core_deadline_ms(member.core) < start_ms + MEMBER_ELECTION_MS / 2) == is_ruled);
+    unsigned campaigns = 0;
+    while (member.now_ms < start_ms + 4 * MEMBER_ELECTION_MS) {
+        member_timeout(&member);
+        campaigns += member_message_to(&member, REPLICA_VOTE, 2) != NULL;
+    }
+    ck_assert((campaigns > 10) == is_ruled);
+    ck_assert_uint_eq(raft_core_term(member.core), 1);
+    for (unsigned i = 0; i < 40; i++) {
+        member_timeout(&member);
+    }
+    ck_assert_uint_ge(raft_core_deadline_ms(member.core), member.now_ms + MEMBER_ELECTION_MS);
+    member_close(&member);
+}
+END_TEST
+
 /* Goal: a catch-up whose signal got lost is asked for again within seconds (B16). Method: the follower goes on
  * answering heartbeats, but neither asks nor installs. */
 START_TEST(r21_lost_install_is_sent_again_within_five_seconds)
@@ -529,6 +560,7 @@ static Suite *raft_rules_leader_suite(void)
     tcase_add_loop_test(rules, r16_applied_is_what_is_committed_and_durable, 0, 2);
     tcase_add_test(rules, r18_leader_refuses_an_append_of_its_own_term);
     tcase_add_loop_test(rules, r20_proposal_to_a_group_at_rest_is_sent_at_once, 0, 2);
+    tcase_add_loop_test(rules, r26_new_group_does_not_wait_for_a_timeout, 0, 2);
     tcase_add_loop_test(rules, r21_lost_install_is_sent_again_within_five_seconds, 0, 2);
     tcase_add_loop_test(rules, r24_pre_vote_is_on_and_the_window_is_wide, 0, 2);
     suite_add_tcase(suite, rules);
