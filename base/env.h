@@ -147,8 +147,9 @@ enum { NET_ADDRESS_TEXT_SIZE = 64 };
 struct stream; /* one TCP connection; owned by the env from accept/connect until the close callback */
 
 struct stream_handlers {
-    /* Room for the next read: at least one byte. The memory is the owner's and is valid until on_read or the close
-     * callback. It may be asked for again without an on_read between: nothing was there to be read. */
+    /* Room for the next read. The memory is the owner's and is valid until on_read or the close callback. It may be
+     * asked for again without an on_read between: nothing was there to be read. No room, *size = 0: the stream is
+     * paused, nothing was read. */
     void (*on_alloc)(void *owner, size_t size_hint, uint8_t **data, size_t *size);
     /* OK: size > 0 bytes are in the memory given by on_alloc. ERR_CLOSED: the peer finished. Else the error. After any
      * error nothing more is read; the owner closes. */

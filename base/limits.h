@@ -15,6 +15,7 @@
 
 /* Kafka face. */
 #define REQUEST_SIZE_MAX MIB(100)      /* socket.request.max.bytes, Kafka's default */
+#define FETCH_GRANT_SIZE_MAX MIB(8)    /* of records in one answer: more at once is no faster, only larger */
 #define RESPONSE_SIZE_MAX MIB(64)      /* a fetch answer is soft-limited to fetch.max.bytes = 55 MiB plus one batch */
 #define REQUEST_ARENA_SIZE_MAX MIB(32) /* decoded form of one request; 1 M array elements are refused before */
 #define CONNECTION_PIPELINE_MAX 64     /* requests of one connection in work; more stay in the socket */
@@ -28,6 +29,13 @@
 #define NET_CONNECT_TIMEOUT_US 10000000 /* the kernel alone would try for more than two minutes */
 #define NET_ADDRESS_COUNT_MAX 8         /* addresses of one host name that are tried */
 
+/* The allocator. */
+#define MALLOC_MAPPED_SIZE_MIN KIB(256) /* from here on a block is given back to the system when it is freed */
+#define MALLOC_KEPT_SIZE_MAX MIB(1)     /* free memory kept at the end of a thread's heap */
+#define SHARED_CACHED_SIZE_MIN KIB(256) /* mapped blocks of payload are kept for reuse from here on */
+#define SHARED_CACHED_SIZE_MAX MIB(4)   /* to here: frames and fetches of clients' default sizes are below */
+#define SHARED_CACHE_SIZE_MAX MIB(8)    /* by each shard */
+
 /* The write-ahead log. */
 #define WAL_BLOCK_SIZE KIB(4)       /* alignment of units: O_DIRECT, and the sector a disk writes whole */
 #define WAL_UNIT_SIZE_MAX MIB(20)   /* one group commit: an entry must fit with room for its neighbours */
@@ -36,6 +44,7 @@
 #define WAL_FILE_COUNT_MAX 64       /* 4 GiB a shard; appends wait when all are pinned */
 #define WAL_UNIT_SIZE_SOFT MIB(1)   /* a unit stops gathering here: larger writes are no faster, only later */
 #define WAL_BUFFER_SIZE_MIN KIB(64) /* a gathering buffer starts here and doubles, so an idle shard stays small */
+#define WAL_BUFFER_SIZE_MAX MIB(3)  /* larger ones are not kept: an entry of gathered batches is below */
 #define WAL_BUFFER_COUNT_MAX 4      /* buffers kept for reuse: one in flight, one gathering, two that wait */
 #define WAL_READ_SIZE MIB(4)        /* one read at recovery: large enough to run at the disk's speed */
 #define WAL_FILL_SIZE MIB(1)        /* one zero-filling write: what a unit may have to wait behind */

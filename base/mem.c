@@ -35,14 +35,19 @@ void *mem_resize(void *memory, size_t size)
     return check(realloc(memory, size), size);
 }
 
-void *mem_aligned(size_t alignment, size_t size)
+void *mem_aligned_raw(size_t alignment, size_t size)
 {
     assert(size > 0);
     assert(alignment >= sizeof(void *) && (alignment & (alignment - 1)) == 0);
     void *memory = NULL;
     bool is_there = posix_memalign(&memory, alignment, size) == 0;
     /* cppcheck-suppress memleak */
-    return memset(check(is_there ? memory : NULL, size), 0, size);
+    return check(is_there ? memory : NULL, size);
+}
+
+void *mem_aligned(size_t alignment, size_t size)
+{
+    return memset(mem_aligned_raw(alignment, size), 0, size);
 }
 
 char *mem_strdup(const char *text)

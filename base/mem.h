@@ -8,6 +8,7 @@ void *mem_alloc(size_t size) __attribute__((malloc, returns_nonnull));          
 void *mem_alloc_raw(size_t size) __attribute__((malloc, returns_nonnull));      /* not zeroed */
 void *mem_resize(void *memory, size_t size) __attribute__((returns_nonnull));   /* memory may be NULL */
 void *mem_aligned(size_t alignment, size_t size) __attribute__((returns_nonnull)); /* zeroed */
+void *mem_aligned_raw(size_t alignment, size_t size) __attribute__((returns_nonnull)); /* not zeroed */
 char *mem_strdup(const char *text) __attribute__((returns_nonnull));
 void mem_free(void *memory);                                                    /* NULL is allowed */
 

@@ -13,6 +13,7 @@
 #include "base/uv_internal.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "base/shared.h"
 #include "base/trace.h"
 
 static const int signal_numbers[SIGNAL_COUNT] = {SIGINT, SIGTERM, SIGUSR1};
@@ -391,6 +393,7 @@ struct env *uv_env_env(struct uv_env *uv)
 
 void uv_env_run(struct uv_env *uv)
 {
+    shared_cache_open();
     for (;;) {
         uv_run(&uv->loop, UV_RUN_DEFAULT);
         if (!list_is_empty(&uv->task_queue) || !list_is_empty(&uv->owed)) {
@@ -399,6 +402,7 @@ void uv_env_run(struct uv_env *uv)
             break;
         }
     }
+    shared_cache_close();
     assert(uv->is_stopping);
 }
 
@@ -422,8 +426,18 @@ void uv_env_close(struct uv_env *uv)
     mem_free(uv);
 }
 
+/* A large block is a mapping of its own, so that its memory is back with the system as soon as it is freed, and growing
+ * one moves no bytes. By itself glibc raises that limit to 32 MiB with the first such block that is freed, keeps twice
+ * as much at the end of each thread's heap, and holes between them besides. */
+static void prepare_malloc(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, (int)MALLOC_MAPPED_SIZE_MIN);
+    (void)mallopt(M_TRIM_THRESHOLD, (int)MALLOC_KEPT_SIZE_MAX);
+}
+
 void uv_process_prepare(unsigned shard_count)
 {
+    prepare_malloc();
     char threads[16];
     snprintf(threads, sizeof(threads), "%u", 4 + 2 * shard_count);
     setenv("UV_THREADPOOL_SIZE", threads, 0);

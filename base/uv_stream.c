@@ -58,14 +58,15 @@ static_assert(offsetof(uv_buf_t, len) == offsetof(struct iovec, iov_len), "uv_bu
 
 /* ---- Reading */
 
+static void stream_pause(struct stream *stream);
+
 static void stream_on_alloc(uv_handle_t *handle, size_t size_hint, uv_buf_t *buf)
 {
     struct stream *stream = container_of((uv_tcp_t *)handle, struct stream, tcp);
     uint8_t *data = NULL;
     size_t size = 0;
     stream->handlers->on_alloc(stream->owner, size_hint, &data, &size);
-    assert(data != NULL);
-    assert(size > 0);
+    assert(data != NULL || size == 0);
     buf->base = (char *)data;
     buf->len = size;
 }
@@ -76,6 +77,10 @@ static void stream_on_read(uv_stream_t *handle, ssize_t count, const uv_buf_t *b
     (void)buf;
     if (count == 0) {
         return; /* nothing there after all */
+    }
+    if (count == UV_ENOBUFS) { /* the owner had no room: libuv has not read */
+        stream_pause(stream);
+        return;
     }
     if (count > 0) {
         stream->handlers->on_read(stream->owner, OK, (size_t)count);

@@ -4,8 +4,8 @@
  * frees the memory. When it was the peer who left, Produce requests that wait for their turn are carried out first: a
  * client that sends with acks=0 may leave as soon as its bytes are in the socket.
  * Sweep, once a second: connections idle for connections.max.idle.ms are closed. If somebody has been waiting for
- * memory for STALL_US, clients are sitting on it: of those that have held some for as long without a byte in or out,
- * the largest are closed until half of the budget is free again. */
+ * memory for STALL_US, clients are sitting on it: of those that have held some for as long without a byte in or out, or
+ * with a frame that trickles, the largest are closed until half of the budget is free again. */
 
 #include "broker/conn.h"
 #include "base/assert.h"
@@ -16,6 +16,7 @@
 
 #define SWEEP_US (1000 * 1000)
 #define STALL_US (2 * 1000 * 1000)
+#define FRAME_RATE_MIN KIB(64) /* a second: slower clients hold memory for minutes */
 
 static void conns_on_sweep(struct timer *timer);
 static void conns_on_closed_task(struct task *task);
@@ -27,6 +28,10 @@ struct conns *conns_open(struct shard *shard)
     conns->shard = shard;
     conns->env = shard->env;
     budget_init(&conns->budget, shard->env, (size_t)shard->options->request_memory_max / shard_count(shard));
+    conns->frame_size_max = shard->options->request_size_max;
+    if (conns->frame_size_max > (int64_t)(conns->budget.size_max / 100 * CONN_LARGE_SHARE)) {
+        conns->frame_size_max = (int64_t)(conns->budget.size_max / 100 * CONN_LARGE_SHARE);
+    }
     conns->count_max = (size_t)shard->options->connections_max / shard_count(shard) + 1;
     list_init(&conns->list);
     list_init(&conns->closing);
@@ -68,9 +73,17 @@ void conn_touch(struct conn *conn)
     list_push(&conn->conns->list, &conn->link);
 }
 
+void conn_wait(struct conn *conn)
+{
+    if (conn->waiting_since_us == 0) {
+        conn->waiting_since_us = env_now_us(conn->conns->env);
+    }
+    budget_wait(&conn->conns->budget, &conn->waiter);
+}
+
 static void conn_on_waiter(struct budget_waiter *waiter)
 {
-    conn_read_resume(container_of(waiter, struct conn, waiter));
+    conn_schedule(container_of(waiter, struct conn, waiter));
 }
 
 void conns_accept(struct conns *conns, int accepted, const struct option_listener *listener)
@@ -208,13 +221,22 @@ static size_t conn_held(const struct conn *conn)
     return (conn->frame != NULL ? conn->frame->size : 0) + conn->unsent_size;
 }
 
+/* Not a byte since `limit_us`, or a frame that comes so slowly that it makes no difference. */
+static bool conn_dawdles(const struct conn *conn, int64_t limit_us)
+{
+    int64_t frame_us = env_now_us(conn->conns->env) - conn->frame_started_us;
+    bool is_slow = conn->frame != NULL && conn->frame_started_us <= limit_us &&
+                   (int64_t)conn->frame_got < frame_us * (int64_t)FRAME_RATE_MIN / 1000000;
+    return is_slow || conn->active_us <= limit_us;
+}
+
 static struct conn *largest_holder(struct conns *conns, int64_t limit_us)
 {
     struct conn *largest = NULL;
     for (struct list *link = conns->list.next; link != &conns->list; link = link->next) {
         struct conn *conn = container_of(link, struct conn, link);
-        if (conn->active_us > limit_us) {
-            break; /* the rest was active later */
+        if (!conn_dawdles(conn, limit_us)) {
+            continue;
         }
         if (conn_held(conn) > 0 && (largest == NULL || conn_held(conn) > conn_held(largest))) {
             largest = conn;
@@ -243,7 +265,7 @@ static void close_holders(struct conns *conns)
         return;
     }
     size_t freed = 0;
-    while (freed + conns->budget.size_max / 2 < conns->budget.used &&
+    while (freed + conns->budget.size_max / 2 < budget_used(&conns->budget) &&
            (holder = largest_holder(conns, limit_us)) != NULL) {
         freed += holder->unsent_size; /* comes back when the write is cancelled; a frame in part at once */
         conn_close(holder, "holds memory that others wait for");
@@ -255,6 +277,8 @@ static void conns_on_sweep(struct timer *timer)
     struct conns *conns = container_of(timer, struct conns, sweep);
     close_idle(conns);
     close_holders(conns);
+    shared_cache_trim();
+    budget_wake(&conns->budget); /* for what other shards have returned */
     env_timer(conns->env, &conns->sweep, SWEEP_US);
 }
 

@@ -5,8 +5,10 @@
 #include "broker/conn.h"
 
 #define CONN_SCRATCH_SIZE KIB(64)
-/* Percent of the budget that large frames and large answers may use together: small requests still get through. */
+/* Percent of the budget up to which it is given to: large frames and large answers, so that small requests still get
+ * through; frames of any size, so that requests that were read still find room to be worked on. */
 #define CONN_LARGE_SHARE 75
+#define CONN_FRAME_SHARE 90
 
 struct conns {
     struct shard *shard;
@@ -17,6 +19,7 @@ struct conns {
     size_t count;                  /* both */
     size_t held;                   /* detached requests in work: their memory counts in the budget */
     size_t count_max;
+    int64_t frame_size_max;        /* socket.request.max.bytes, or what large frames may use of the budget */
     struct timer sweep;
     uint8_t *scratch;              /* where small frames are read */
     bool is_closing;
@@ -48,6 +51,7 @@ struct conn {
     unsigned request_count;
     unsigned in_work;              /* dispatched, not answered */
     unsigned in_work_serial;       /* of these, other than Produce */
+    bool is_dispatch_waiting;      /* the next one waits for memory to be worked on */
     /* Writing. */
     struct list writing;           /* requests whose responses are in the write under way */
     struct iovec *iov;
@@ -71,6 +75,7 @@ void conn_end(struct conn *conn, enum err err);         /* the peer closed (ERR_
 void conn_touch(struct conn *conn);
 void conn_maybe_free(struct conn *conn);
 void conn_schedule(struct conn *conn);
+void conn_wait(struct conn *conn);                      /* for memory: in line, with the time since when */
 /* conn_read.c */
 extern const struct stream_handlers CONN_STREAM_HANDLERS;
 void conn_read_resume(struct conn *conn);      /* if nothing speaks against it any more */

@@ -1,9 +1,10 @@
 /* Happy path: bytes arrive in the shard's scratch memory; each whole frame in it becomes a request with a block of its
  * own; a frame that is only there in part gets a block, which then is what the socket is read into. Back-pressure:
  * reading pauses while CONNECTION_PIPELINE_MAX requests wait, while too much is unsent, or while the budget has no room
- * for the next piece; it resumes from the same conditions, never by polling. Hostile: a size that is negative, zero or
- * over socket.request.max.bytes closes the connection before memory is taken; a block grows with the bytes that arrive,
- * not with those that are promised. */
+ * for the next piece; it resumes from the same conditions, never by polling. The budget is asked before each read: who
+ * was asked once and found room may be one of thousands. Hostile: a size that is negative, zero or over
+ * socket.request.max.bytes closes the connection before memory is taken; a block grows with the bytes that arrive, not
+ * with those that are promised. */
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -11,9 +12,9 @@
 #include "broker/conn_internal.h"
 #include <string.h>
 
-#define FRAME_FIRST_SIZE KIB(256) /* of a block for a frame in parts */
-#define FRAME_GROWTH_MAX MIB(1)   /* a block grows by its own size, at most by this: the budget is asked in between */
-#define UNSENT_SIZE_MAX MIB(1)    /* answers not yet taken by the client; more requests wait behind them */
+#define FRAME_FIRST_SIZE KIB(64) /* of a block for a frame in parts */
+#define FRAME_GROWTH_MAX MIB(1)  /* a block becomes four times as large, but grows at most by this */
+#define UNSENT_SIZE_MAX MIB(1)   /* answers not yet taken by the client; more requests wait behind them */
 
 static bool pipeline_is_full(const struct conn *conn)
 {
@@ -32,16 +33,14 @@ static void pause_reading(struct conn *conn)
 /* Whether the next read may happen, as far as memory goes; waits for the budget otherwise. */
 static bool has_memory(struct conn *conn)
 {
-    struct budget *budget = &conn->conns->budget;
     bool is_large = conn->frame != NULL && conn->frame_size > CONN_SCRATCH_SIZE;
-    if (budget_has_room(budget, is_large ? CONN_LARGE_SHARE : 100)) {
-        conn->waiting_since_us = 0;
+    if (budget_has_room(&conn->conns->budget, is_large ? CONN_LARGE_SHARE : CONN_FRAME_SHARE)) {
+        if (!conn->is_dispatch_waiting) {
+            conn->waiting_since_us = 0;
+        }
         return true;
     }
-    if (conn->waiting_since_us == 0) {
-        conn->waiting_since_us = env_now_us(conn->conns->env);
-    }
-    budget_wait(budget, &conn->waiter);
+    conn_wait(conn);
     return false;
 }
 
@@ -69,7 +68,7 @@ void conn_drop_frame(struct conn *conn)
 
 static bool size_is_valid(struct conn *conn, int32_t size)
 {
-    return size > 0 && size <= conn->conns->shard->options->request_size_max;
+    return size > 0 && size <= conn->conns->frame_size_max;
 }
 
 /* Takes over the charge and the block. False: the connection is being closed. */
@@ -99,7 +98,7 @@ static void frame_begin(struct conn *conn, size_t size)
 static void frame_grow(struct conn *conn)
 {
     size_t old = conn->frame->size;
-    size_t step = old < FRAME_GROWTH_MAX ? old : FRAME_GROWTH_MAX;
+    size_t step = 3 * old < FRAME_GROWTH_MAX ? 3 * old : FRAME_GROWTH_MAX;
     size_t size = step < conn->frame_size - old ? old + step : conn->frame_size;
     conn->frame = shared_resize(conn->frame, size);
     budget_take(&conn->conns->budget, size - old);
@@ -164,6 +163,12 @@ static void conn_on_alloc(void *owner, size_t size_hint, uint8_t **data, size_t 
 {
     struct conn *conn = owner;
     (void)size_hint;
+    if (!has_memory(conn)) {
+        conn->is_paused = true;
+        metrics_add(conn->conns->env->metrics, METRIC_READ_PAUSES, 1);
+        *size = 0;
+        return;
+    }
     conn->is_reading_frame = conn->frame != NULL && conn->frame_size - conn->frame_got > CONN_SCRATCH_SIZE / 2;
     if (!conn->is_reading_frame) {
         *data = conn->conns->scratch;
@@ -204,13 +209,18 @@ const struct stream_handlers CONN_STREAM_HANDLERS = {conn_on_alloc, conn_on_read
 /* ---- Dispatch ---- */
 
 /* Produce requests of a connection overlap; anything else is answered before the next one starts, as in Kafka, so that
- * one connection holds at most one large answer. */
-static bool may_dispatch(const struct conn *conn, const struct request *request)
+ * one connection holds at most one large answer. Work takes memory too: it is asked for before, as for reading. Frames
+ * alone never fill the budget, so what a request waits for here is given back by work that ends or by a client that
+ * reads, or dawdles and is closed. */
+static bool may_dispatch(struct conn *conn, const struct request *request)
 {
-    if (request_is_serial(request)) {
-        return conn->in_work == 0 && conn->unsent_size <= UNSENT_SIZE_MAX;
+    bool is_turn = request_is_serial(request) ? conn->in_work == 0 && conn->unsent_size <= UNSENT_SIZE_MAX
+                                              : conn->in_work_serial == 0;
+    conn->is_dispatch_waiting = is_turn && !conn->is_closing && !budget_has_room(&conn->conns->budget, 100);
+    if (conn->is_dispatch_waiting) {
+        conn_wait(conn);
     }
-    return conn->in_work_serial == 0;
+    return is_turn && !conn->is_dispatch_waiting;
 }
 
 void conn_dispatch(struct conn *conn)

@@ -9,6 +9,7 @@
 #include "broker/conn_internal.h"
 
 #define WRITE_FRAGMENT_COUNT_MAX 1024 /* IOV_MAX */
+#define IOV_KEPT_MAX 64               /* a longer array is not kept: there may be thousands of connections */
 
 static void conn_on_written(struct stream_write *write, enum err err)
 {
@@ -19,6 +20,11 @@ static void conn_on_written(struct stream_write *write, enum err err)
         struct request *request = container_of(link, struct request, link);
         conn->unsent_size -= request->response.size;
         request_free(request);
+    }
+    if (conn->iov_capacity > IOV_KEPT_MAX) {
+        mem_free(conn->iov);
+        conn->iov = NULL;
+        conn->iov_capacity = 0;
     }
     if (err != OK) {
         conn_end(conn, err);

@@ -4,13 +4,16 @@
  * The first shard that has enough ends the wait of the others. Cold data: a read that would wait for the device goes
  * off the loop and the shard's work continues behind it. Fetch sessions (KIP-227) are declined: session id 0 is
  * returned and every partition asked for is answered. Sizes: max_bytes and partition_max_bytes are soft for the first
- * batch of the answer, hard for all else. */
+ * batch of the answer, hard for all else. Memory: each pass takes room from the budget before it reads and gives it
+ * back before it waits; without room it tries again until the time is up, then answers without records. */
 
 #include "base/limits.h"
 #include "base/mem.h"
 #include "broker/leader_hints.h"
 #include "broker/resolve.h"
 #include "broker/router.h"
+
+#define NO_ROOM_RETRY_US (50 * 1000)
 
 struct fetch_item {
     struct scatter_item item;
@@ -28,8 +31,13 @@ struct fetch_part {
     struct log_read read; /* of the item at `at` */
     struct list *at;      /* next item to read */
     struct scatter_part *part;
-    size_t room;  /* of max_bytes, not used yet */
-    size_t bytes; /* found */
+    size_t granted;  /* of the budget, for this pass; 0: there is no room, nothing is read */
+    size_t reserved; /* of the budget, held now */
+    size_t held;     /* in blocks that were read */
+    size_t room;     /* of what is granted and of max_bytes, not used yet */
+    size_t bytes;    /* found; more, if a partition has all that it may */
+    size_t bytes_read;
+    int64_t deadline_us;
     bool has_error;
     bool is_watching;
     bool is_last; /* time is up: answer with what is there */
@@ -66,10 +74,29 @@ static void part_unwatch(struct fetch_part *fetch)
     fetch->is_watching = false;
 }
 
+static struct fetch_work *fetch_work_of(const struct fetch_part *fetch)
+{
+    return container_of(fetch->part->scatter, struct fetch_work, scatter);
+}
+
+/* What is held of the budget becomes `size`. */
+static void part_reserve(struct fetch_part *fetch, size_t size)
+{
+    struct request *request = fetch_work_of(fetch)->request;
+    struct metrics *metrics = fetch->part->shard->metrics;
+    if (size < fetch->reserved) {
+        request_unreserve(request, metrics, fetch->reserved - size);
+    } else if (size > fetch->reserved) {
+        request_reserve_more(request, metrics, size - fetch->reserved);
+    }
+    fetch->reserved = size;
+}
+
 static void part_end(struct fetch_part *fetch)
 {
     struct scatter_part *part = fetch->part;
     part_unwatch(fetch);
+    part_reserve(fetch, fetch->held);
     env_timer_cancel(part->shard->env, &part->timer);
     part->shard->env->tasks->cancel(part->shard->env->tasks, &part->task);
     scatter_part_done(part);
@@ -81,18 +108,29 @@ static void part_release(struct fetch_part *fetch)
     for (struct list *link = part->items.next; link != &part->items; link = link->next) {
         slice_release(&container_of(link, struct fetch_item, item.link)->slice);
     }
+    fetch->held = 0;
+    fetch->bytes_read = 0;
+    part_reserve(fetch, 0);
+}
+
+/* One pass over all items. */
+static void part_read(struct fetch_part *fetch)
+{
+    const struct fetch_work *work = fetch_work_of(fetch);
+    fetch->granted = request_reserve(work->request, fetch->part->shard->metrics, work->max_bytes);
+    fetch->reserved = fetch->granted;
+    fetch->at = fetch->part->items.next;
+    fetch->room = work->max_bytes < fetch->granted ? work->max_bytes : fetch->granted;
+    fetch->bytes = 0;
+    fetch->has_error = false;
+    part_read_on(fetch);
 }
 
 static void part_restart(struct fetch_part *fetch)
 {
-    struct fetch_work *work = container_of(fetch->part->scatter, struct fetch_work, scatter);
     part_unwatch(fetch);
     part_release(fetch);
-    fetch->at = fetch->part->items.next;
-    fetch->room = work->max_bytes;
-    fetch->bytes = 0;
-    fetch->has_error = false;
-    part_read_on(fetch);
+    part_read(fetch);
 }
 
 static void watch_on_wake(struct partition_watch *watch)
@@ -112,26 +150,29 @@ static void part_on_task(struct task *task)
 static void part_on_timer(struct timer *timer)
 {
     struct fetch_part *fetch = fetch_part_of(container_of(timer, struct scatter_part, timer));
-    fetch->is_last = true;
+    fetch->is_last = env_now_us(fetch->part->shard->env) >= fetch->deadline_us;
     if (!fetch->is_reading) {
         part_restart(fetch);
     }
 }
 
-/* Bytes that let this shard's part end early: min_bytes, shared by the shards involved. */
+/* Bytes that let this shard's part end early: min_bytes, shared by the shards involved, but not more than what was
+ * granted can hold, of which a part is left over where the next batch did not fit. */
 static size_t part_threshold(const struct fetch_part *fetch)
 {
-    const struct fetch_work *work = container_of(fetch->part->scatter, struct fetch_work, scatter);
+    const struct fetch_work *work = fetch_work_of(fetch);
     size_t min_bytes = work->message.min_bytes > 0 ? (size_t)work->message.min_bytes : 0;
     size_t parts = work->scatter.part_count;
     size_t threshold = (min_bytes + parts - 1) / parts;
-    return threshold < work->max_bytes ? threshold : work->max_bytes;
+    threshold = threshold < work->max_bytes ? threshold : work->max_bytes;
+    return threshold < fetch->granted / 2 ? threshold : fetch->granted / 2;
 }
 
 static void part_watch(struct fetch_part *fetch)
 {
     struct scatter_part *part = fetch->part;
     int64_t missing = (int64_t)(part_threshold(fetch) - fetch->bytes);
+    part_release(fetch);
     fetch->is_watching = true;
     for (struct list *link = part->items.next; link != &part->items; link = link->next) {
         struct fetch_item *item = container_of(link, struct fetch_item, item.link);
@@ -149,12 +190,17 @@ static void part_watch(struct fetch_part *fetch)
  * it. */
 static void part_finish_pass(struct fetch_part *fetch)
 {
-    const struct fetch_work *work = container_of(fetch->part->scatter, struct fetch_work, scatter);
-    bool is_enough = fetch->bytes >= part_threshold(fetch) || fetch->has_error;
+    const struct fetch_work *work = fetch_work_of(fetch);
+    bool is_enough = (fetch->granted > 0 && fetch->bytes >= part_threshold(fetch)) || fetch->has_error;
     if (is_enough || fetch->is_last || work->message.max_wait_ms <= 0 || work->has_early_error) {
         part_end(fetch);
-    } else {
+    } else if (fetch->granted > 0) {
         part_watch(fetch);
+    } else {
+        struct env *env = fetch->part->shard->env;
+        int64_t left_us = fetch->deadline_us - env_now_us(env);
+        left_us = left_us < NO_ROOM_RETRY_US ? left_us : NO_ROOM_RETRY_US;
+        env_timer(env, &fetch->part->timer, left_us > 0 ? left_us : 0);
     }
 }
 
@@ -197,9 +243,14 @@ static void item_read_end(struct fetch_part *fetch, struct fetch_item *item, enu
     size_t size = item->slice.bytes.size;
     fetch->bytes += size;
     fetch->room -= size < fetch->room ? size : fetch->room;
+    fetch->bytes_read += size;
+    fetch->held += item->slice.block != NULL ? item->slice.block->size : 0;
+    if (fetch->held > fetch->reserved) {
+        part_reserve(fetch, fetch->held);
+    }
     /* A read cut at its limit is more than half full, unless batches are huge: this partition cannot give more, so do
      * not wait. */
-    if (item->asked->partition_max_bytes > 0 && size * 2 > (size_t)item->asked->partition_max_bytes) {
+    if (item->asked->partition_max_bytes > 0 && size * 2 > fetch->read.size_max) {
         fetch->bytes = fetch->bytes > part_threshold(fetch) ? fetch->bytes : part_threshold(fetch);
     }
 }
@@ -227,7 +278,8 @@ static bool item_read(struct fetch_part *fetch, struct fetch_item *item)
     size_t limit = item->asked->partition_max_bytes > 0 ? (size_t)item->asked->partition_max_bytes : 0;
     limit = limit < fetch->room ? limit : fetch->room;
     bool is_first = fetch->bytes == 0;
-    if (item->asked->fetch_offset == item->offsets.log_end_offset || (limit == 0 && !is_first)) {
+    bool has_room = fetch->granted > 0 && (limit > 0 || is_first);
+    if (item->asked->fetch_offset == item->offsets.log_end_offset || !has_room) {
         return true;
     }
     fetch->read = (struct log_read){
@@ -256,7 +308,7 @@ static void part_read_on(struct fetch_part *fetch)
 
 static void part_start(struct scatter_part *part)
 {
-    struct fetch_work *work = container_of(part->scatter, struct fetch_work, scatter);
+    const struct fetch_work *work = container_of(part->scatter, struct fetch_work, scatter);
     struct fetch_part *fetch = fetch_part_of(part);
     fetch->part = part;
     timer_init(&part->timer, part_on_timer);
@@ -266,12 +318,12 @@ static void part_start(struct scatter_part *part)
         item->part = part;
         list_init(&item->watch.link);
     }
-    fetch->at = part->items.next;
-    fetch->room = work->max_bytes;
     if (work->message.max_wait_ms > 0) {
-        env_timer(part->shard->env, &part->timer, (int64_t)work->message.max_wait_ms * 1000);
+        int64_t wait_us = (int64_t)work->message.max_wait_ms * 1000;
+        fetch->deadline_us = env_now_us(part->shard->env) + wait_us;
+        env_timer(part->shard->env, &part->timer, wait_us);
     }
-    part_read_on(fetch);
+    part_read(fetch);
 }
 
 static void part_cancel(struct scatter_part *part)
@@ -387,6 +439,10 @@ static void fetch_on_done(struct scatter *scatter)
     struct kafka_fetch_response response;
     metrics_observe(request->shard->metrics, METRIC_FETCH_US, env_now_us(request->shard->env) - request->received_us);
     scatter_deinit(scatter);
+    for (unsigned i = 0; i < shard_count(request->shard); i++) {
+        request_unreserve(request, request->shard->metrics, work->parts[i].reserved);
+        request_keep(request, work->parts[i].held - work->parts[i].bytes_read);
+    }
     if (build_answer(work, &request->arena, &response)) {
         request_respond(request, &kafka_fetch_response_schema, &response);
     } else {
@@ -413,11 +469,10 @@ static size_t partition_count(const struct kafka_fetch_request *message)
 
 static size_t fetch_max_bytes(const struct fetch_work *work)
 {
-    size_t room = request_response_room(work->request);
     size_t asked = work->message.max_bytes > 0 ? (size_t)work->message.max_bytes : 0;
     size_t limit = (size_t)work->request->shard->options->fetch_size_max;
     limit = asked < limit ? asked : limit;
-    return limit < room ? limit : room;
+    return limit < FETCH_GRANT_SIZE_MAX ? limit : FETCH_GRANT_SIZE_MAX;
 }
 
 static void respond_error(struct request *request, enum kafka_error error)
@@ -466,6 +521,10 @@ void handle_fetch(struct request *request)
         return;
     }
     work->count = partition_count(&work->message);
+    if (!request_charge(request, work->count, sizeof(*work->items))) {
+        mem_free(work);
+        return;
+    }
     work->items = mem_alloc((work->count + 1) * sizeof(*work->items));
     work->parts = mem_alloc(shard_count(request->shard) * sizeof(*work->parts));
     work->max_bytes = fetch_max_bytes(work);

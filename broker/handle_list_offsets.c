@@ -138,6 +138,10 @@ void handle_list_offsets(struct request *request)
     for (int32_t t = 0; t < work->message.topics_count; t++) {
         work->count += (size_t)work->message.topics[t].partitions_count;
     }
+    if (!request_charge(request, work->count, sizeof(*work->items))) {
+        mem_free(work);
+        return;
+    }
     work->items = mem_alloc((work->count + 1) * sizeof(*work->items));
     scatter_init(&work->scatter, request->shard);
     work->scatter.part_start = part_start;

@@ -142,6 +142,10 @@ void handle_create_partitions(struct request *request)
         return;
     }
     size_t count = (size_t)work->message.topics_count;
+    if (!request_charge(request, count, sizeof(*work->items))) {
+        mem_free(work);
+        return;
+    }
     work->items = mem_alloc((count + 1) * sizeof(*work->items));
     for (size_t i = 0; i < count; i++) {
         if (!decode_item(work, (int32_t)i)) {

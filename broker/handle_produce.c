@@ -255,6 +255,11 @@ void handle_produce(struct request *request)
         return;
     }
     work->count = partition_count(&work->message);
+    if (!request_charge(request, work->count, sizeof(*work->items))) {
+        mem_free(work);
+        return;
+    }
+    request_keep(request, request->frame->size); /* the write-ahead log's copy, until it is durable */
     work->items = mem_alloc((work->count + 1) * sizeof(*work->items));
     scatter_init(&work->scatter, request->shard);
     work->scatter.part_start = part_start;

@@ -201,6 +201,10 @@ void handle_create_topics(struct request *request)
         return;
     }
     size_t count = (size_t)work->message.topics_count;
+    if (!request_charge(request, count, sizeof(*work->results) + sizeof(*work->places))) {
+        mem_free(work);
+        return;
+    }
     struct controller_topic *topics = arena_alloc(&request->arena, (count + 1) * sizeof(*topics));
     work->results = mem_alloc((count + 1) * sizeof(*work->results));
     work->places = mem_alloc((count + 1) * sizeof(*work->places));
@@ -338,6 +342,10 @@ void handle_delete_topics(struct request *request)
         }
     }
     work->response.responses_count = (int32_t)count;
+    if (!request_charge(request, count, sizeof(*work->ids) + sizeof(*work->places) + sizeof(*work->delete.results))) {
+        mem_free(work);
+        return;
+    }
     work->ids = mem_alloc((count + 1) * sizeof(*work->ids));
     work->places = mem_alloc((count + 1) * sizeof(*work->places));
     for (size_t i = 0; i < count; i++) {

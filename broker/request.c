@@ -9,11 +9,30 @@
 #include "base/trace.h"
 #include "broker/conn_internal.h"
 
-#define RESPONSE_ROOM_MIN KIB(64)
+/* One batch of the default message.max.bytes: the first is sent whole. */
+#define RESERVE_SIZE_MIN (MIB(1) + KIB(64))
+#define RESPONSE_OVERHEAD KIB(5) /* of an answer beside its bytes: the chunk of small fields, its fragments */
+#define WORK_SHARE 8             /* a request decoded, and its items, may use a part of the budget each */
+#define WORK_SIZE_MIN MIB(2)
 
 static struct budget *request_budget(const struct request *request)
 {
     return &request->shard->conns->budget;
+}
+
+/* Bytes that one request may have decoded, and for its items. */
+static size_t work_size_max(const struct shard *shard)
+{
+    size_t size = shard->conns->budget.size_max / WORK_SHARE;
+    size = size > WORK_SIZE_MIN ? size : WORK_SIZE_MIN;
+    return size < REQUEST_ARENA_SIZE_MAX ? size : REQUEST_ARENA_SIZE_MAX;
+}
+
+/* Charges more for a request, until it is freed. */
+static void charge(struct request *request, size_t size)
+{
+    request->charge += size;
+    budget_take(request_budget(request), size);
 }
 
 static struct request *request_make(struct shard *shard, struct shared *frame, struct bytes bytes)
@@ -25,7 +44,8 @@ static struct request *request_make(struct shard *shard, struct shared *frame, s
     request->received_us = env_now_us(shard->env);
     list_init(&request->link);
     reader_init(&request->body, bytes);
-    arena_init(&request->arena, REQUEST_ARENA_SIZE_MAX);
+    arena_init(&request->arena, work_size_max(shard));
+    charge(request, sizeof(*request));
     return request;
 }
 
@@ -33,7 +53,7 @@ struct request *request_new(struct conn *conn, struct shared *frame, size_t size
 {
     struct request *request = request_make(conn->conns->shard, frame, (struct bytes){frame->data, size});
     request->conn = conn;
-    request->charge = frame->size;
+    request->charge += frame->size; /* which is charged already */
     return request;
 }
 
@@ -89,6 +109,7 @@ bool request_decode(struct request *request, const struct schema *schema, void *
 {
     enum err err = codec_decode(schema, request->api_version, &request->body, &request->arena, message);
     if (err == OK) {
+        charge(request, request->arena.used);
         return true;
     }
     metrics_add(request->shard->metrics, METRIC_REQUESTS_REFUSED, 1);
@@ -105,7 +126,7 @@ static void request_end(struct request *request)
     assert(request->is_dispatched);
     assert(!request->is_answered);
     request->is_answered = true;
-    arena_reset(&request->arena);
+    arena_deinit(&request->arena);
     if (conn == NULL) {
         env_task(request->shard->env, &request->run->task);
         return;
@@ -129,8 +150,7 @@ static void response_end(struct request *request, uint8_t *size)
         return;
     }
     be32_put(size, (uint32_t)(request->response.size - 4));
-    request->charge += request->response.size;
-    budget_take(request_budget(request), request->response.size);
+    charge(request, request->response.size + RESPONSE_OVERHEAD);
     if (conn != NULL) {
         conn->unsent_size += request->response.size;
     }
@@ -187,10 +207,37 @@ void request_not_controller(struct request *request)
     request_respond_none(request);
 }
 
-size_t request_response_room(const struct request *request)
+bool request_charge(struct request *request, size_t count, size_t item_size)
 {
-    size_t room = budget_room(request_budget(request), CONN_LARGE_SHARE) / 2;
-    return room > RESPONSE_ROOM_MIN ? room : RESPONSE_ROOM_MIN;
+    if (count > work_size_max(request->shard) / item_size) {
+        metrics_add(request->shard->metrics, METRIC_REQUESTS_REFUSED, 1);
+        trace(WARN, KAFKA, "request with too many items for queued.max.request.bytes", KV("api", request->api_key),
+              KV("client", request->client_id), KV("items", count));
+        request_kill(request, "too many items in a request");
+        return false;
+    }
+    charge(request, count * item_size);
+    return true;
+}
+
+void request_keep(struct request *request, size_t size)
+{
+    charge(request, size);
+}
+
+size_t request_reserve(struct request *request, struct metrics *metrics, size_t wanted)
+{
+    return budget_reserve(request_budget(request), metrics, wanted, RESERVE_SIZE_MIN, CONN_LARGE_SHARE);
+}
+
+void request_reserve_more(struct request *request, struct metrics *metrics, size_t size)
+{
+    budget_add(request_budget(request), metrics, size);
+}
+
+void request_unreserve(struct request *request, struct metrics *metrics, size_t size)
+{
+    budget_return(request_budget(request), metrics, size);
 }
 
 void request_local_address(struct request *request, char *host, size_t size, uint16_t *port,
@@ -254,8 +301,7 @@ void request_run(struct shard *shard, struct request_run *run)
     task_init(&run->task, run_on_task);
     request->run = run;
     request->is_dispatched = true;
-    request->charge = run->frame.bytes.size;
-    budget_take(request_budget(request), request->charge);
+    charge(request, run->frame.bytes.size);
     if (!request_read_header(request)) {
         run->err = ERR_UNSUPPORTED;
         request_respond_none(request);

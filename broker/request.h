@@ -84,8 +84,17 @@ void request_local_address(struct request *request, char *host, size_t size, uin
 
 typedef void (*request_handler)(struct request *request);
 
-/* How large a response may be now, by the shard's budget; at least 64 KiB. Fetch keeps to it. */
-size_t request_response_room(const struct request *request);
+/* Charges what the handler is going to allocate for `count` items of a decoded request; given back with the request.
+ * False: that is more than one request may have, the connection is closed and the request is gone. */
+MUST_CHECK bool request_charge(struct request *request, size_t count, size_t item_size);
+/* Takes room for bytes that are going to be read for the response, at most `wanted`, at least enough for an ordinary
+ * batch; 0: none now. To be given back, before request_respond() charges the response itself. On any shard, whose
+ * metrics those are, while it works for the request. */
+size_t request_reserve(struct request *request, struct metrics *metrics, size_t wanted);
+void request_reserve_more(struct request *request, struct metrics *metrics, size_t size); /* what was read already */
+void request_unreserve(struct request *request, struct metrics *metrics, size_t size);
+/* Memory that the response keeps beside its own bytes; given back with the request. */
+void request_keep(struct request *request, size_t size);
 
 /* api.c: the table of what is served. NULL: not served. */
 request_handler api_handler(int16_t api_key);

@@ -13,6 +13,7 @@ void wal_unit_pool_init(struct wal_unit_pool *pool)
 {
     list_init(&pool->free);
     pool->count = 0;
+    pool->capacity_first = WAL_BUFFER_SIZE_MIN;
 }
 
 static void unit_free(struct wal_unit *unit)
@@ -39,8 +40,8 @@ struct wal_unit *wal_unit_acquire(struct wal_unit_pool *pool, uint64_t lsn)
     } else {
         unit = mem_alloc(sizeof(*unit));
         list_init(&unit->link);
-        unit->capacity = WAL_BUFFER_SIZE_MIN;
-        unit->data = mem_aligned(WAL_BLOCK_SIZE, unit->capacity);
+        unit->capacity = pool->capacity_first;
+        unit->data = mem_aligned_raw(WAL_BLOCK_SIZE, unit->capacity);
     }
     unit->lsn = lsn;
     unit->size = WAL_UNIT_HEADER_SIZE;
@@ -52,7 +53,9 @@ struct wal_unit *wal_unit_acquire(struct wal_unit_pool *pool, uint64_t lsn)
 
 void wal_unit_release(struct wal_unit_pool *pool, struct wal_unit *unit)
 {
-    if (pool->count == WAL_BUFFER_COUNT_MAX || unit->capacity > WAL_UNIT_SIZE_SOFT) {
+    /* What the last one needed, the next one will need. */
+    pool->capacity_first = unit->size > WAL_UNIT_SIZE_SOFT / 2 ? WAL_UNIT_SIZE_SOFT : WAL_BUFFER_SIZE_MIN;
+    if (pool->count == WAL_BUFFER_COUNT_MAX || unit->capacity > WAL_BUFFER_SIZE_MAX) {
         unit_free(unit);
         return;
     }
@@ -70,7 +73,7 @@ static void unit_reserve(struct wal_unit *unit, size_t extra)
     if (capacity <= WAL_UNIT_SIZE_SOFT && capacity < 2 * unit->capacity) {
         capacity = 2 * unit->capacity;
     }
-    uint8_t *data = mem_aligned(WAL_BLOCK_SIZE, capacity);
+    uint8_t *data = mem_aligned_raw(WAL_BLOCK_SIZE, capacity);
     memcpy(data, unit->data, unit->size);
     mem_free(unit->data);
     unit->data = data;

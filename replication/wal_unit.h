@@ -21,6 +21,7 @@ struct wal_unit {
 struct wal_unit_pool {
     struct list free;
     unsigned count;
+    size_t capacity_first; /* of a new one */
 };
 
 void wal_unit_pool_init(struct wal_unit_pool *pool);

@@ -114,6 +114,11 @@ void *mem_resize(void *memory, size_t size)
     return moved;
 }
 
+void *mem_aligned_raw(size_t alignment, size_t size)
+{
+    return mem_aligned(alignment, size);
+}
+
 void *mem_aligned(size_t alignment, size_t size)
 {
     assert(alignment >= sizeof(void *) && (alignment & (alignment - 1)) == 0);

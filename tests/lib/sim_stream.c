@@ -240,7 +240,11 @@ static void read_bytes_once(struct stream *stream)
     uint8_t *data = NULL;
     size_t size = 0;
     stream->handlers->on_alloc(stream->owner, READ_HINT, &data, &size);
-    assert(data != NULL && size > 0);
+    assert(data != NULL || size == 0);
+    if (size == 0) {
+        stream->is_reading = false;
+        return;
+    }
     size = size < stream->arrived_size ? size : stream->arrived_size;
     if (sim_random_below(&world->random, 8) == 0) {
         size = 1 + (size_t)sim_random_below(&world->random, size);

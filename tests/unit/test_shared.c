@@ -103,6 +103,43 @@ START_TEST(last_of_many_threads_frees)
 }
 END_TEST
 
+/* Goal:   what a thread keeps has the sizes and the total it may have, is used again, and goes when it is not.
+ * Method: addresses tell whether a block is the one of before. With AddressSanitizer nothing is kept: only contents
+ *         and leaks are looked at then. */
+START_TEST(freed_blocks_are_used_again)
+{
+    enum {
+        COUNT = 40
+    };
+    struct shared *blocks[COUNT];
+    shared_cache_open();
+    for (size_t i = 0; i < COUNT; i++) {
+        blocks[i] = shared_new(KIB(300) + KIB(10) * i);
+        memset(blocks[i]->data, (int)i, blocks[i]->size);
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        ck_assert_uint_eq(blocks[i]->data[blocks[i]->size - 1], i);
+        shared_release(blocks[i]);
+    }
+    struct shared *small = shared_new(KIB(64));
+    memset(small->data, 'a', small->size);
+    struct shared *grown = shared_resize(small, KIB(600));
+    ck_assert_uint_eq(grown->size, KIB(600));
+    ck_assert_uint_eq(grown->data[0], 'a');
+    ck_assert_uint_eq(grown->data[KIB(64) - 1], 'a');
+    ck_assert(grown->capacity >= grown->size && grown->capacity - grown->size <= grown->size / 4);
+    struct shared *large = shared_new(MIB(5));
+    shared_release(large);
+    shared_release(grown);
+    for (int i = 0; i < 3; i++) {
+        shared_cache_trim();
+    }
+    shared_release(shared_new(KIB(256)));
+    shared_cache_close();
+    shared_release(shared_new(KIB(256)));
+}
+END_TEST
+
 static Suite *shared_suite(void)
 {
     Suite *suite = suite_create("shared");
@@ -111,6 +148,7 @@ static Suite *shared_suite(void)
     tcase_add_test(tcase, slices_at_the_edges);
     tcase_add_test(tcase, unshared_block_is_resized);
     tcase_add_test(tcase, last_of_many_threads_frees);
+    tcase_add_test(tcase, freed_blocks_are_used_again);
     suite_add_tcase(suite, tcase);
     return suite;
 }

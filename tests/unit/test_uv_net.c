@@ -22,6 +22,8 @@ struct end { /* of a connection */
     struct stream *stream;
     uint8_t room[READ_SIZE];
     uint64_t received;
+    unsigned alloc_count;
+    bool may_lack_room;
     bool is_paused;
     bool is_echo;
     bool has_ended;
@@ -101,6 +103,12 @@ static void on_alloc(void *owner, size_t size_hint, uint8_t **data, size_t *size
 {
     struct end *end = owner;
     ck_assert_uint_gt(size_hint, 0);
+    if (end->may_lack_room && ++end->alloc_count % 7 == 0) { /* no room: a pause */
+        end->is_paused = true;
+        *size = 0;
+        env_timer(env, &timer, 100);
+        return;
+    }
     *data = end->room;
     *size = sizeof(end->room);
 }
@@ -230,6 +238,7 @@ static const char *const hosts[][2] = {{"127.0.0.1", "127.0.0.1"}, {"localhost",
 START_TEST(echo_returns_every_byte_in_order)
 {
     server.is_echo = true;
+    client.may_lack_room = true;
     timer_init(&timer, on_resume);
     listen_on(hosts[_i][0]);
     connect_to(hosts[_i][1], net->listener_port(listener), echo_on_connected);
