@@ -163,13 +163,21 @@ static bool have_read_all(const struct run *run)
     return clients_have_read_all(run->clients);
 }
 
+static bool is_whole(const struct run *run)
+{
+    char why[160];
+    return observer_is_whole(run->observer, run->node_count < 3 ? 1 : 3, why, sizeof(why));
+}
+
 static void await(struct run *run, const char *what, bool (*is_reached)(const struct run *run))
 {
     char text[1500];
     int64_t end_us = sim_world_now_us(run->world) + HEAL_US;
     if (history_failure(run->history) == NULL && !advance(run, end_us, is_reached)) {
         clients_describe(run->clients, text, sizeof(text));
-        history_violation(run->history, "stuck", "%s:%s", what, text);
+        char why[160] = "";
+        (void)observer_is_whole(run->observer, run->node_count < 3 ? 1 : 3, why, sizeof(why));
+        history_violation(run->history, "stuck", "%s: %s;%s", what, why, text);
     }
 }
 
@@ -195,6 +203,7 @@ static void run_body(struct run *run)
     await(run, "no topic after the faults have ended", has_topic);
     clients_stop_producing(run->clients);
     await(run, "not all acknowledged after the faults have ended", are_settled);
+    await(run, "not all replicas are there and equal", is_whole);
     (void)advance(run, sim_world_now_us(run->world) + QUIET_US, NULL);
     clients_read_all(run->clients);
     await(run, "not all can be read", have_read_all);
@@ -202,7 +211,7 @@ static void run_body(struct run *run)
         history_check_end(run->history, p, clients_end_offset(run->clients, p));
     }
     if (history_failure(run->history) == NULL) {
-        replicas_check(run->nodes, run->node_count, run->history);
+        replicas_check(run->nodes, run->node_count, run->observer, run->history);
         observer_check_metadata(run->observer);
     }
 }

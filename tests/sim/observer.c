@@ -1,5 +1,6 @@
 #include "tests/sim/observer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,8 +19,10 @@ struct view { /* of one group on one broker */
 
 struct group {
     uint64_t id;
-    uint64_t leader_term; /* highest term in which somebody was seen to lead */
-    unsigned leader;      /* index of it */
+    uint64_t leader_term;         /* highest term in which somebody was seen to lead */
+    unsigned leader;              /* index of it */
+    struct membership membership; /* as that leader said last */
+    bool is_led;                  /* in the present look */
     struct view of[NODES_MAX];
 };
 
@@ -86,16 +89,19 @@ static struct group *group_find(struct observer *observer, uint64_t id)
 
 /* ---- One replica */
 
-static void check_leader(struct observer *observer, struct group *group, uint64_t term)
+static void check_leader(struct observer *observer, struct group *group, const struct replica_status *status)
 {
+    uint64_t term = status->term;
     if (group->leader_term == term && group->leader != observer->node) {
         history_violation(observer->history, "two-leaders", "group %llu term %llu: n%u and n%u",
                           (unsigned long long)group->id, (unsigned long long)term, group->leader + 1,
                           observer->node + 1);
     }
-    if (term > group->leader_term) {
+    if (term >= group->leader_term) {
         group->leader_term = term;
         group->leader = observer->node;
+        group->membership = status->membership;
+        group->is_led = status->is_ready && status->is_membership_committed;
     }
 }
 
@@ -135,7 +141,7 @@ static void look_at(void *context, uint64_t id, struct replica_machine *machine)
                           (unsigned long long)view->commit_index);
     }
     if (status.role == REPLICA_LEADER) {
-        check_leader(observer, group, status.term);
+        check_leader(observer, group, &status);
     }
     unsigned shown = status.is_ready ? 3 : (unsigned)status.role;
     if (shown != view->shown || status.term != view->term) {
@@ -199,6 +205,7 @@ void observer_look(struct observer *observer, int64_t now_us)
 {
     observer->now_us = now_us;
     for (unsigned i = 0; i < observer->group_count; i++) {
+        observer->groups[i].is_led = false;
         for (unsigned n = 0; n < observer->node_count; n++) {
             observer->groups[i].of[n].is_seen = false;
         }
@@ -206,6 +213,60 @@ void observer_look(struct observer *observer, int64_t now_us)
     for (unsigned n = 0; n < observer->node_count; n++) {
         look_into(observer, n);
     }
+}
+
+/* ---- Whole */
+
+static unsigned node_of_server(uint64_t server_id)
+{
+    return (unsigned)(server_id >> 32) - 1; /* node ids are indexes + 1 */
+}
+
+static bool group_is_whole(const struct observer *observer, const struct group *group, unsigned voters, char *why,
+                           size_t size)
+{
+    const struct view *leader = &group->of[group->leader];
+    unsigned count = membership_voter_count(&group->membership);
+    if (!group->is_led || count != voters || (group->id != METADATA_GROUP && group->membership.count != voters)) {
+        (void)snprintf(why, size, "group %llu: %s, %u voters, %u members", (unsigned long long)group->id,
+                       group->is_led ? "led" : "not led", count, group->membership.count);
+        return false;
+    }
+    for (unsigned i = 0; i < group->membership.count; i++) {
+        unsigned node = node_of_server(group->membership.servers[i].id);
+        if (node >= observer->node_count || !group->of[node].is_seen ||
+            group->of[node].applied_index != leader->applied_index) {
+            (void)snprintf(why, size, "group %llu: n%u is at index %llu, its leader n%u at %llu",
+                           (unsigned long long)group->id, node + 1,
+                           (unsigned long long)(node < observer->node_count ? group->of[node].applied_index : 0),
+                           group->leader + 1, (unsigned long long)leader->applied_index);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool observer_is_whole(const struct observer *observer, unsigned voters, char *why, size_t size)
+{
+    for (unsigned i = 0; i < observer->group_count; i++) {
+        if (!group_is_whole(observer, &observer->groups[i], voters, why, size)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool observer_is_voter(const struct observer *observer, uint64_t id, unsigned node)
+{
+    for (unsigned i = 0; i < observer->group_count; i++) {
+        const struct group *group = &observer->groups[i];
+        for (unsigned n = 0; group->id == id && n < group->membership.count; n++) {
+            if (node_of_server(group->membership.servers[n].id) == node) {
+                return group->membership.servers[n].is_voter;
+            }
+        }
+    }
+    return false;
 }
 
 /* ---- Metadata */

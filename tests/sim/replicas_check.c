@@ -1,4 +1,5 @@
-/* Files are compared by their path below topics/, where a group's id makes it the same on every broker. */
+/* A partition's directory is <topic>-<n>.<group>, or with a generation behind it once the replica was given its leader's
+ * state: the latest one counts. Files are compared by group and name, between voters. */
 #include "tests/sim/replicas_check.h"
 
 #include <stdio.h>
@@ -9,97 +10,137 @@
 
 enum {
     FILES_MAX = 4096,
-    PATH_SIZE_MAX = 400,
+    PATH_SIZE_MAX = 300,
+    NAME_SIZE_MAX = 32,
     CHUNK = 65536
 };
 
-struct files {
-    char *paths[FILES_MAX]; /* below topics/ */
-    uint64_t sizes[FILES_MAX];
-    unsigned count;
-    char root[64];
+struct file {
+    uint64_t group;
+    uint64_t generation;
+    uint64_t size;
+    char path[PATH_SIZE_MAX];
+    char name[NAME_SIZE_MAX];
 };
 
-static void add(const char *name, uint64_t size, bool is_directory, void *context)
+struct files {
+    struct node *node;
+    struct file of[FILES_MAX];
+    unsigned count;
+};
+
+static void add(const char *path, uint64_t size, bool is_directory, void *context)
 {
     struct files *files = context;
-    size_t root = strlen(files->root);
-    size_t length = strlen(name);
-    if (is_directory || length < 4 || strcmp(name + length - 4, ".log") != 0 || strncmp(name, files->root, root) != 0) {
+    size_t length = strlen(path);
+    unsigned long long group;
+    unsigned long long generation = 0;
+    char name[NAME_SIZE_MAX];
+    const char *base = strrchr(path, '/');
+    if (is_directory || length < 4 || strcmp(path + length - 4, ".log") != 0 || base == NULL) {
+        return;
+    }
+    const char *dir = base;
+    while (dir > path && dir[-1] != '/') {
+        dir--;
+    }
+    const char *dot = memchr(dir, '.', (size_t)(base - dir));
+    (void)snprintf(name, sizeof(name), "%s", base + 1);
+    if (dot == NULL || sscanf(dot, ".%llu.%llu/", &group, &generation) < 1 || strlen(path) >= PATH_SIZE_MAX) {
         return;
     }
     assert(files->count < FILES_MAX);
-    files->paths[files->count] = strdup(name + root);
-    files->sizes[files->count++] = size;
+    struct file *file = &files->of[files->count++];
+    *file = (struct file){.group = group, .generation = generation, .size = size};
+    (void)snprintf(file->path, sizeof(file->path), "%s", path);
+    (void)snprintf(file->name, sizeof(file->name), "%s", name);
+}
+
+static uint64_t generation_of(const struct files *files, uint64_t group)
+{
+    uint64_t latest = 0;
+    for (unsigned i = 0; i < files->count; i++) {
+        if (files->of[i].group == group && files->of[i].generation > latest) {
+            latest = files->of[i].generation;
+        }
+    }
+    return latest;
 }
 
 static void collect(struct node *node, struct files *files)
 {
+    char root[64];
+    files->node = node;
     files->count = 0;
-    (void)snprintf(files->root, sizeof(files->root), "%s/data/topics/", node->mount);
-    sim_disk_walk(node->disk, files->root, add, files);
+    (void)snprintf(root, sizeof(root), "%s/data/topics/", node->mount);
+    sim_disk_walk(node->disk, root, add, files);
+    unsigned kept = 0;
+    for (unsigned i = 0; i < files->count; i++) {
+        if (files->of[i].generation == generation_of(files, files->of[i].group)) {
+            files->of[kept++] = files->of[i];
+        }
+    }
+    files->count = kept;
 }
 
-static void release(struct files *files)
+static const struct file *find(const struct files *files, const struct file *like)
 {
     for (unsigned i = 0; i < files->count; i++) {
-        free(files->paths[i]);
+        if (files->of[i].group == like->group && strcmp(files->of[i].name, like->name) == 0) {
+            return &files->of[i];
+        }
     }
+    return NULL;
 }
 
-static bool is_same(struct node *a, const struct files *in_a, struct node *b, const struct files *in_b, unsigned index,
-                    uint64_t *where)
+static bool is_same(struct node *a, const struct file *in_a, struct node *b, const struct file *in_b, uint64_t *where)
 {
     static uint8_t bytes_a[CHUNK];
     static uint8_t bytes_b[CHUNK];
-    char path_a[PATH_SIZE_MAX];
-    char path_b[PATH_SIZE_MAX];
-    (void)snprintf(path_a, sizeof(path_a), "%s%s", in_a->root, in_a->paths[index]);
-    (void)snprintf(path_b, sizeof(path_b), "%s%s", in_b->root, in_a->paths[index]);
-    for (uint64_t at = 0; at < in_a->sizes[index]; at += CHUNK) {
-        size_t size = in_a->sizes[index] - at < CHUNK ? (size_t)(in_a->sizes[index] - at) : CHUNK;
+    for (uint64_t at = 0; at < in_a->size; at += CHUNK) {
+        size_t size = in_a->size - at < CHUNK ? (size_t)(in_a->size - at) : CHUNK;
         *where = at;
-        if (!sim_disk_peek(a->disk, path_a, at, bytes_a, size) || !sim_disk_peek(b->disk, path_b, at, bytes_b, size) ||
-            memcmp(bytes_a, bytes_b, size) != 0) {
+        if (!sim_disk_peek(a->disk, in_a->path, at, bytes_a, size) ||
+            !sim_disk_peek(b->disk, in_b->path, at, bytes_b, size) || memcmp(bytes_a, bytes_b, size) != 0) {
             return false;
         }
     }
     return true;
 }
 
-static void compare(struct node *a, const struct files *in_a, struct node *b, const struct files *in_b,
-                    struct history *history)
+/* All that `a` has is in `b`. */
+static void compare(const struct files *a, unsigned index_a, const struct files *b, unsigned index_b,
+                    const struct observer *observer, struct history *history)
 {
-    if (in_a->count != in_b->count) {
-        history_violation(history, "replicas-differ", "%s has %u segments, %s has %u", a->name, in_a->count, b->name,
-                          in_b->count);
-        return;
-    }
-    for (unsigned i = 0; i < in_a->count; i++) {
+    for (unsigned i = 0; i < a->count; i++) {
+        const struct file *file = &a->of[i];
         uint64_t where = 0;
-        if (strcmp(in_a->paths[i], in_b->paths[i]) != 0 || in_a->sizes[i] != in_b->sizes[i]) {
-            history_violation(history, "replicas-differ", "%s has %s of %llu bytes, %s has %s of %llu", a->name,
-                              in_a->paths[i], (unsigned long long)in_a->sizes[i], b->name, in_b->paths[i],
-                              (unsigned long long)in_b->sizes[i]);
-            return;
+        if (!observer_is_voter(observer, file->group, index_a) || !observer_is_voter(observer, file->group, index_b)) {
+            continue;
         }
-        if (!is_same(a, in_a, b, in_b, i, &where)) {
-            history_violation(history, "replicas-differ", "%s of %s and %s, near byte %llu", in_a->paths[i], a->name,
-                              b->name, (unsigned long long)where);
-            return;
+        const struct file *other = find(b, file);
+        if (other == NULL || other->size != file->size) {
+            history_violation(history, "replicas-differ", "%s has %llu bytes, %s of n%u has %llu", file->path,
+                              (unsigned long long)file->size, other != NULL ? other->path : "no such file", index_b + 1,
+                              (unsigned long long)(other != NULL ? other->size : 0));
+        } else if (!is_same(a->node, file, b->node, other, &where)) {
+            history_violation(history, "replicas-differ", "%s and %s, near byte %llu", file->path, other->path,
+                              (unsigned long long)where);
         }
     }
 }
 
-void replicas_check(struct node *nodes, unsigned count, struct history *history)
+void replicas_check(struct node *nodes, unsigned count, const struct observer *observer, struct history *history)
 {
-    static struct files first;
-    static struct files other;
-    collect(&nodes[0], &first);
-    for (unsigned i = 1; i < count && count <= 3; i++) {
-        collect(&nodes[i], &other);
-        compare(&nodes[0], &first, &nodes[i], &other, history);
-        release(&other);
+    static struct files files[NODES_MAX];
+    for (unsigned i = 0; i < count; i++) {
+        collect(&nodes[i], &files[i]);
     }
-    release(&first);
+    for (unsigned a = 0; a < count; a++) {
+        for (unsigned b = 0; b < count; b++) {
+            if (a != b) {
+                compare(&files[a], a, &files[b], b, observer, history);
+            }
+        }
+    }
 }

@@ -1,7 +1,6 @@
 /* After quiescence: the replicas of each partition have the same segment files, byte for byte. */
 #pragma once
 
-#include "tests/sim/history.h"
-#include "tests/sim/node.h"
+#include "tests/sim/observer.h"
 
-void replicas_check(struct node *nodes, unsigned count, struct history *history);
+void replicas_check(struct node *nodes, unsigned count, const struct observer *observer, struct history *history);
