@@ -50,6 +50,10 @@ static void change_take(struct shard *shard, const struct change_news *news)
         break;
     case METADATA_CLUSTER_CREATED:
         break;
+    case METADATA_REPLACED:
+        reconciler_all(shard->reconciler);
+        mover_broker(shard->mover, -1); /* whichever */
+        break;
     }
 }
 
@@ -86,7 +90,8 @@ void shard_metadata_changed(void *owner, const struct metadata_change *changes, 
         controller_changed(shard->controller);
     }
     for (size_t i = 0; i < count; i++) {
-        if (changes[i].kind == METADATA_BROKER_CHANGED || changes[i].kind == METADATA_CLUSTER_CREATED) {
+        if (changes[i].kind == METADATA_BROKER_CHANGED || changes[i].kind == METADATA_CLUSTER_CREATED ||
+            changes[i].kind == METADATA_REPLACED) {
             cluster_metadata_changed(shard->cluster);
         }
         for (unsigned n = 0; n < shard->broker->shard_count; n++) {

@@ -6,33 +6,17 @@
  *          harmless.
  * Failure: a store that cannot be written ends the process: this copy would differ from the log. */
 
-#include "metadata/metadata.h"
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/trace.h"
-#include "metadata/apply.h"
+#include "metadata/metadata_internal.h"
 #include <stdio.h>
 #include <string.h>
 
 /* What a checkpoint says of the store. */
 #define STATE_VERSION 1
 #define STATE_SIZE (1 + 8)
-
-struct metadata {
-    struct replica_machine machine;
-    struct env *env;
-    struct store *store;
-    struct metadata_events events;
-    struct kv_txn *txn;       /* open from the first apply of a turn to its end */
-    struct store_state state; /* as in `txn`, or as committed */
-    struct apply_changes changes;
-    struct list waiting;  /* metadata_propose, in order of proposal */
-    struct list answered; /* decided, to be called back */
-    struct task answer;
-    bool is_ready_leader;
-    bool is_opened; /* replay of the start is over: changes are news */
-};
 
 static void metadata_on_answer(struct task *task)
 {
@@ -183,6 +167,11 @@ static void metadata_role_changed(struct replica_machine *machine, const struct 
     metadata->events.role_changed(metadata->events.owner, status);
 }
 
+struct metadata_capture {
+    struct kv *kv;
+    uint64_t index;
+};
+
 /* The store itself is the checkpoint: what must be done is to make its commits durable. The applied index is kept
  * beside it: a store that is missing or older at the next start is found out. */
 static void *metadata_capture(struct replica_machine *machine, struct dynbuf *state)
@@ -197,19 +186,24 @@ static void *metadata_capture(struct replica_machine *machine, struct dynbuf *st
     if (dynbuf_put(state, (struct bytes){value, writer_size(&writer)}) != OK) {
         process_stop("metadata: no room for the checkpoint");
     }
-    return store_kv(metadata->store);
+    struct metadata_capture *capture = mem_alloc(sizeof(*capture));
+    *capture = (struct metadata_capture){store_kv(metadata->store), metadata->state.applied_index};
+    return capture;
 }
 
 static enum err metadata_capture_sync(void *capture, struct errmsg *msg)
 {
-    return kv_sync(capture, msg);
+    return kv_sync(((struct metadata_capture *)capture)->kv, msg);
 }
 
 static void metadata_capture_done(struct replica_machine *machine, void *capture, bool is_ok)
 {
-    (void)machine;
-    (void)capture;
-    (void)is_ok;
+    struct metadata *metadata = container_of(machine, struct metadata, machine);
+    struct metadata_capture *captured = capture;
+    if (is_ok && metadata->has_dumps) {
+        metadata_sweep(metadata, captured->index);
+    }
+    mem_free(captured);
 }
 
 static void metadata_on_closed(struct task *task)
@@ -241,6 +235,9 @@ static const struct replica_machine_ops METADATA_OPS = {
     .capture = metadata_capture,
     .capture_sync = metadata_capture_sync,
     .capture_done = metadata_capture_done,
+    .source = metadata_source,
+    .stage = metadata_stage,
+    .install = metadata_install,
     .close = metadata_close,
 };
 
@@ -303,6 +300,8 @@ enum err metadata_open(struct env *env, struct store *store, struct bytes state,
         mem_free(metadata);
         return err;
     }
+    metadata->has_dumps = true;
+    metadata_sweep(metadata, 0);
     *out = metadata;
     return OK;
 }

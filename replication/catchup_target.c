@@ -363,7 +363,7 @@ static void target_next_file(struct catchup_target *target)
         target_submit(target, TARGET_RESUMING);
         return;
     }
-    bool is_recent = target->round_bytes <= CATCHUP_ROUND_SIZE;
+    bool is_recent = target->round_bytes <= CATCHUP_ROUND_SIZE || target->stage->is_whole;
     bool is_shrinking = target->progress.round == 1 || target->round_bytes < target->last_round_bytes;
     if (!is_recent && is_shrinking && target->progress.round < ROUND_COUNT_MAX) {
         target_begin(target); /* meanwhile more has come: less than in the round before */

@@ -61,4 +61,5 @@ struct replica_stage_ops {
 };
 struct replica_stage {
     const struct replica_stage_ops *ops;
+    bool is_whole;                   /* a newer manifest makes nothing of what is staged useful: one round */
 };
