@@ -34,8 +34,9 @@ enum founding_step {
     FOUNDING_FOLLOW, /* `cluster` is this broker's cluster */
     FOUNDING_STUCK,  /* as WAIT, but somebody must mend the configuration: `msg` says how */
 };
-/* `answers`: at most one a broker. `seeds`: out, what this broker tells others that it has found. */
+/* `answers`: at most one a broker. */
 enum founding_step founding_decide(const struct founding_self *self, const struct founding_answer *answers,
                                    size_t count, struct identity_cluster *cluster, struct errmsg *msg);
+/* What this broker tells others that it has found. */
 void founding_seeds(const struct founding_self *self, const struct founding_answer *answers, size_t count,
                     struct founding_seeds *seeds);
