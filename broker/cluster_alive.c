@@ -1,5 +1,6 @@
 /* Who is alive: looked at twice a second among the registered brokers, and told to every shard when it has changed. A
- * broker whose process closed its link is given a moment to come back, not the whole session timeout. */
+ * broker whose process closed its link is given a moment to come back, not the whole session timeout: clients wait for
+ * another leader better than they knock at a closed door. */
 
 #include "base/limits.h"
 #include "base/mem.h"
@@ -7,7 +8,7 @@
 #include "broker/cluster_internal.h"
 #include <string.h>
 
-#define ENDED_GRACE_US (1000 * 1000)
+#define ENDED_GRACE_US (200 * 1000)
 #define START_GRACE_US (2 * 1000 * 1000) /* after this broker's start, until links are up */
 
 bool cluster_was_heard(struct cluster *cluster, int32_t node, int64_t within_us)
@@ -90,6 +91,9 @@ void cluster_alive_down(struct cluster *cluster, int32_t node, bool is_reset)
         struct cluster_ended *ended = mem_alloc(sizeof(*ended));
         ended->at_us = env_now_us(cluster->shard->env);
         map_put(&cluster->ended, (uint64_t)node, ended);
+        if (!cluster->is_stopping) {
+            env_timer(cluster->shard->env, &cluster->quiet_timer, ENDED_GRACE_US);
+        }
     }
 }
 
