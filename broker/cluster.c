@@ -264,13 +264,6 @@ void cluster_peer_down(struct cluster *cluster, int32_t node, uint64_t server_id
     cluster_alive_down(cluster, node, is_reset);
 }
 
-void cluster_refused(struct cluster *cluster, const char *host, uint16_t port, const char *cause)
-{
-    (void)cluster;
-    trace(ERROR, PEER, "no link between this broker and another", KV("host", host), KV("port", port),
-          KV("cause", cause));
-}
-
 void cluster_request(struct cluster *cluster, struct peer_request *request)
 {
     if (cluster->is_stopping) {

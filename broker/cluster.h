@@ -38,7 +38,6 @@ void cluster_close(struct cluster *cluster); /* replicas and links are closed */
 void cluster_peer_up(struct cluster *cluster, const struct peer_identity *identity);
 void cluster_peer_down(struct cluster *cluster, int32_t node, uint64_t server_id, bool is_reset);
 void cluster_request(struct cluster *cluster, struct peer_request *request); /* WHO, JOIN */
-void cluster_refused(struct cluster *cluster, const char *host, uint16_t port, const char *cause);
 
 /* The metadata group's events: who leads it, and applied changes of brokers. May be called inside the replica. */
 void cluster_metadata_role(struct cluster *cluster, const struct replica_status *status);

@@ -137,7 +137,7 @@ static void link_refused(struct peer_link *link, const char *cause)
     link->backoff_us = BACKOFF_MAX_US;
     link_rest(link);
     if (is_new_cause(link, cause)) {
-        trace(WARN, PEER, "no link: refused", KV("host", (const char *)link->host), KV("port", link->port),
+        trace(ERROR, PEER, "no link: refused", KV("host", (const char *)link->host), KV("port", link->port),
               KV("cause", cause));
         params->refused(params->owner, link->host, link->port, cause);
     }
