@@ -1,5 +1,5 @@
-/* A partition's directory is <topic>-<n>.<group>, or with a generation behind it once the replica was given its leader's
- * state: the latest one counts. Files are compared by group and name, between voters. */
+/* A partition's directory is <topic>-<n>.<group>, or with a generation behind it once the replica was given its
+ * leader's state: the latest one counts. Files are compared by group and name, between voters. */
 #include "tests/sim/replicas_check.h"
 
 #include <stdio.h>
