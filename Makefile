@@ -38,11 +38,12 @@ ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all
 FLAGS_debug   := -O1 -g $(ASAN)
 FLAGS_release := -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
 FLAGS_asserts := -O1 -g $(ASAN)
+FLAGS_canary  := -O2 -g -DCANARIES
 FLAGS_tsan    := -O1 -g -fsanitize=thread
 FLAGS_cov     := -O0 -g --coverage
 FLAGS_fuzz    := -O1 -g $(ASAN) -fsanitize=fuzzer-no-link
 ifeq ($(FLAGS_$(MODE)),)
-  $(error unknown MODE=$(MODE): use debug, release, asserts, tsan, cov or fuzz)
+  $(error unknown MODE=$(MODE): use debug, release, asserts, canary, tsan, cov or fuzz)
 endif
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wformat=2 \

@@ -7,6 +7,7 @@
  * a later sync would lie about it); only a full store (ERR_NO_SPACE) is waited out. */
 
 #include "base/assert.h"
+#include "base/canary.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/trace.h"
@@ -152,6 +153,9 @@ void checkpointer_run(struct replicas *replicas)
             item->raft.vote = group->hard_vote;
         }
     }
+    if (canary_is(CANARY_RELEASE_BEFORE_STORE)) {
+        wal_release(replicas->wal, checkpointer->release_lsn);
+    }
     replicas->params.env->workers->submit(replicas->params.env->workers, &checkpointer->work);
 }
 
@@ -205,7 +209,8 @@ static void checkpointer_on_run(struct work *work)
     struct checkpointer *checkpointer = container_of(work, struct checkpointer, work);
     for (size_t i = 0; i < checkpointer->count && checkpointer->err == OK; i++) {
         struct checkpoint_item *item = &checkpointer->items[i];
-        if (item->capture != NULL && item->machine->ops->capture_sync(item->capture, &checkpointer->msg) != OK) {
+        if (item->capture != NULL && !canary_is(CANARY_SEGMENTS_NOT_SYNCED) &&
+            item->machine->ops->capture_sync(item->capture, &checkpointer->msg) != OK) {
             checkpointer->err = ERR_IO; /* whatever the code: a thin volume that is full says no space here, too */
         }
     }

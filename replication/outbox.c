@@ -8,6 +8,7 @@
 #include "replication/replica_internal.h"
 
 #include "base/assert.h"
+#include "base/canary.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "replication/raft_rules.h"
@@ -41,7 +42,8 @@ void outbox_put(struct replica *replica, const struct replica_message *message)
 
 static bool is_free(const struct replica *replica, const struct outbox_message *queued)
 {
-    return queued->gate_lsn <= replica->shard->durable_lsn || !rule_is_on(RULE_GATE);
+    return queued->gate_lsn <= replica->shard->durable_lsn || !rule_is_on(RULE_GATE) ||
+           canary_is(CANARY_SEND_BEFORE_DURABLE);
 }
 
 bool outbox_is_gated(const struct replica *replica)

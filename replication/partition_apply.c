@@ -6,6 +6,7 @@
  *             Applying the ones behind it would make this replica differ from the others, so it takes itself out of
  *             service. */
 #include "base/assert.h"
+#include "base/canary.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/trace.h"
@@ -46,6 +47,7 @@ static bool apply_batch(struct partition *partition, const struct record_batch *
     enum kafka_error error = KAFKA_NONE;
     if (batch->producer_id >= 0) {
         error = producers_check(&partition->producers, batch, &duplicate);
+        duplicate = canary_is(CANARY_DUPLICATE_APPENDED) ? NULL : duplicate;
     }
     if (req != NULL) {
         bool is_log_append_time = (batch->attributes & BATCH_LOG_APPEND_TIME) != 0;

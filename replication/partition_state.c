@@ -3,6 +3,7 @@
 #include "replication/partition_state.h"
 
 #include "base/assert.h"
+#include "base/canary.h"
 #include "base/crc32c.h"
 #include "base/mem.h"
 
@@ -47,7 +48,14 @@ void partition_state_encode(const struct partition_state *state, struct dynbuf *
         put_all(buf, &writer);
     }
     epochs_encode(state->epochs, buf);
-    producers_encode(state->producers, buf);
+    if (canary_is(CANARY_PRODUCERS_DROPPED)) {
+        struct producers none;
+        producers_init(&none, 1);
+        producers_encode(&none, buf);
+        producers_deinit(&none);
+    } else {
+        producers_encode(state->producers, buf);
+    }
     writer_init(&writer, memory, sizeof(memory));
     write_u64(&writer, state->generation);
     put_all(buf, &writer);

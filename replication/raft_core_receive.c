@@ -5,6 +5,7 @@
 #include "replication/raft_core_internal.h"
 
 #include "base/assert.h"
+#include "base/canary.h"
 #include "base/trace.h"
 
 enum { /* versions of messages as libraft itself sets them */
@@ -91,7 +92,7 @@ static void receive_append_result(struct step *step, const struct replica_messag
     struct raft_message message = {
         .type = RAFT_APPEND_ENTRIES_RESULT, .server_id = source->peer, .server_address = PEER_ADDRESS};
     message.append_entries_result.version = APPEND_RESULT_VERSION;
-    message.append_entries_result.term = source->term;
+    message.append_entries_result.term = canary_is(CANARY_COUNT_STALE_ACK) ? core->raft.current_term : source->term;
     message.append_entries_result.rejected = source->append_result.rejected;
     message.append_entries_result.last_log_index = source->append_result.last_index;
     core_step_message(step, &message);
@@ -108,6 +109,10 @@ static void receive_vote(struct step *step, const struct replica_message *source
     message.request_vote.candidate_id = source->peer;
     message.request_vote.last_log_index = source->vote.last_index;
     message.request_vote.last_log_term = source->vote.last_term;
+    if (canary_is(CANARY_VOTE_FOR_SHORTER_LOG)) {
+        message.request_vote.last_log_index = core->terms.last_index;
+        message.request_vote.last_log_term = term_log_last(&core->terms);
+    }
     message.request_vote.disrupt_leader = source->vote.is_disruptive;
     message.request_vote.pre_vote = source->vote.is_pre_vote;
     struct raft_server *self = NULL;

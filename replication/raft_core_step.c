@@ -6,6 +6,7 @@
 #include "replication/raft_core_internal.h"
 
 #include "base/assert.h"
+#include "base/canary.h"
 #include "base/mem.h"
 #include "base/trace.h"
 
@@ -137,7 +138,7 @@ static void put_vote(struct step *step, const struct raft_message *source, struc
     const struct raft_request_vote *vote = &source->request_vote;
     target->kind = REPLICA_VOTE;
     target->term = vote->term;
-    target->vote.last_index = vote->last_log_index;
+    target->vote.last_index = vote->last_log_index + (canary_is(CANARY_BOAST_OF_LOG) ? 5 : 0);
     target->vote.last_term = vote->last_log_term;
     target->vote.is_pre_vote = vote->pre_vote;
     target->vote.is_disruptive = vote->disrupt_leader && rule_may_disrupt(vote->term, step->core->disrupt_term);
@@ -339,7 +340,7 @@ static void confirm_committed(struct step *step)
 static void submit_barrier(struct step *step)
 {
     struct raft_core *core = step->core;
-    if (!rule_is_on(RULE_BARRIER)) {
+    if (!rule_is_on(RULE_BARRIER) || canary_is(CANARY_SKIP_BARRIER)) {
         return;
     }
     struct entry *barrier = entry_new(ENTRY_BARRIER, 0, core->raft.current_term, NULL, 0);

@@ -9,6 +9,7 @@
 #include "replication/replica_internal.h"
 
 #include "base/assert.h"
+#include "base/canary.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/trace.h"
@@ -293,7 +294,8 @@ static void step_durable(struct replica *replica)
         return;
     }
     while (replica->durable_index + 1 < tail_end(&replica->tail) &&
-           tail_at(&replica->tail, replica->durable_index + 1)->lsn < replica->shard->durable_lsn) {
+           (tail_at(&replica->tail, replica->durable_index + 1)->lsn < replica->shard->durable_lsn ||
+            canary_is(CANARY_ACK_BEFORE_SYNC))) {
         replica->durable_index++;
     }
     if (replica->durable_index > raft_core_stored(replica->core)) {
@@ -335,6 +337,9 @@ static bool apply_committed(struct replica *replica)
         const struct entry *entry = tail_at(&replica->tail, replica->applied_index + 1)->entry;
         if (entry->kind == ENTRY_COMMAND) {
             replica->machine->ops->apply(replica->machine, entry);
+            if (canary_is(CANARY_APPLY_TWICE) && replica->marked_index == before) {
+                replica->machine->ops->apply(replica->machine, entry);
+            }
         }
         replica->applied_index++;
         replica->applied_size += tail_entry_size(entry);

@@ -3,6 +3,7 @@
 #include "replication/replica_internal.h"
 
 #include "base/assert.h"
+#include "base/canary.h"
 #include "base/mem.h"
 
 /* ---- Open and close --------------------------------------------------------------------------------------------- */
@@ -150,9 +151,17 @@ void replica_mark(const struct replica *replica, struct replica_mark *mark)
         .hard_vote = raft_core_vote(core),
     };
     mark->membership = *raft_core_membership_at(core, replica->applied_index, &mark->membership_index);
+    if (canary_is(CANARY_MEMBERSHIP_OF_TAIL)) {
+        mark->membership = *raft_core_membership(core, &mark->membership_index);
+    }
+    if (canary_is(CANARY_CHECKPOINT_WITHOUT_VOTE)) {
+        mark->hard_term = mark->term;
+        mark->hard_vote = 0;
+    }
     uint64_t next = kept_index(replica);
     mark->lsn = next < tail_end(&replica->tail) ? tail_at(&replica->tail, next)->lsn : wal->end_lsn(wal->wal);
-    if (replica->copied_end_lsn > replica->shard->durable_lsn && replica->copied_lsn < mark->lsn) {
+    if (replica->copied_end_lsn > replica->shard->durable_lsn && replica->copied_lsn < mark->lsn &&
+        !canary_is(CANARY_COPIES_NOT_DURABLE)) {
         mark->lsn = replica->copied_lsn; /* a crash may still take the copies */
     }
 }

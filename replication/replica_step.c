@@ -7,6 +7,7 @@
 #include "replication/replica_internal.h"
 
 #include "base/assert.h"
+#include "base/canary.h"
 #include "replication/raft_rules.h"
 
 #include <stdio.h>
@@ -31,7 +32,7 @@ static void put_hard_state(struct replica *replica)
         .group = replica->group,
         .kind = WAL_HARD_STATE,
         .term = raft_core_term(replica->core),
-        .value = raft_core_vote(replica->core),
+        .value = canary_is(CANARY_FORGET_VOTE) ? 0 : raft_core_vote(replica->core),
     };
     set_gate(replica, wal_put(replica, &frame));
 }
@@ -42,6 +43,9 @@ void replica_mark_commit(struct replica *replica)
         return; /* entry 1 is committed from the start */
     }
     struct wal_frame frame = {.group = replica->group, .kind = WAL_COMMIT, .index = replica->applied_index};
+    if (canary_is(CANARY_COMMIT_MARK_AHEAD)) {
+        frame.index = raft_core_last_index(replica->core);
+    }
     replica->marked_index = replica->applied_index;
     (void)replica->shard->params.wal.append(replica->shard->params.wal.wal, &frame); /* nobody waits for it */
 }
@@ -102,6 +106,10 @@ static void put_install(struct replica *replica, const struct replica_message *m
     };
     replica->is_installing = true;
     replica->install_index = message->install.last_index;
+    if (canary_is(CANARY_INSTALL_UNWRITTEN)) {
+        frame =
+            (struct wal_frame){.group = replica->group, .kind = WAL_HARD_STATE, .term = raft_core_term(replica->core)};
+    }
     replica->install_lsn = wal_put(replica, &frame);
     tail_reset(&replica->tail, message->install.last_index + 1);
     replica->applied_size = 0;

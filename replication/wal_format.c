@@ -3,6 +3,7 @@
 #include "replication/wal_format.h"
 
 #include "base/assert.h"
+#include "base/canary.h"
 #include "base/crc32c.h"
 
 #include <string.h>
@@ -128,7 +129,7 @@ enum wal_unit_look wal_unit_header_decode(const uint8_t *data, uint64_t generati
     bool has_magic = be32_get(data + UNIT_AT_MAGIC) == UNIT_MAGIC;
     bool has_crc = be32_get(data + UNIT_AT_CRC) == unit_header_crc(data);
     header->generation = be64_get(data + UNIT_AT_GENERATION);
-    if (header->generation != generation) {
+    if (header->generation != generation && !canary_is(CANARY_OLD_UNIT_BELIEVED)) {
         /* A whole header of a former life is what a recycled file is full of; a header that does not even agree with
          * itself may be one of ours. */
         return has_magic && !has_crc ? WAL_UNIT_BROKEN : WAL_UNIT_FOREIGN;

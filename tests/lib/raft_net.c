@@ -617,12 +617,20 @@ void raft_net_signal(struct raft_net *net, unsigned slot, unsigned peer, bool is
     }
 }
 
+void raft_net_crash_later(struct raft_net *net, unsigned slot, uint64_t delay_us)
+{
+    struct net_event event = {.kind = EVENT_STOP, .slot = slot, .life = net->nodes[slot].life};
+    if (net->nodes[slot].is_up) {
+        event_put(net, delay_us, event);
+    }
+}
+
 static void on_handed_over(void *owner, unsigned left)
 {
     struct net_node *node = owner;
-    struct net_event event = {.kind = EVENT_STOP, .slot = node->slot, .life = node->life};
     (void)left;
-    event_put(node->net, 0, event);
+    node->net->stops++;
+    raft_net_crash_later(node->net, node->slot, 0);
 }
 
 void raft_net_stop(struct raft_net *net, unsigned slot)
@@ -675,7 +683,6 @@ static void on_event(struct raft_net *net, struct net_event *event)
         on_checkpoint(node, event->checkpoint);
         break;
     case EVENT_STOP:
-        net->stops++;
         raft_net_crash(net, node->slot);
         return;
     case EVENT_SIGNAL:

@@ -122,6 +122,7 @@ void raft_net_run(struct raft_net *net, uint64_t until_us);
 
 void raft_net_start(struct raft_net *net, unsigned slot);
 void raft_net_crash(struct raft_net *net, unsigned slot);
+void raft_net_crash_later(struct raft_net *net, unsigned slot, uint64_t delay_us); /* if it is still the same life */
 /* A down slot gets an empty disk and a new id; the member that was there is gone for ever. */
 void raft_net_wipe(struct raft_net *net, unsigned slot);
 void raft_net_pause(struct raft_net *net, unsigned slot, uint64_t us);  /* stops the process for a while */

@@ -214,6 +214,15 @@ void net_check_send(struct net_node *node, const struct replica_message *message
                       (unsigned long long)message->append_result.last_index,
                       (unsigned long long)replica->durable_index);
     }
+    /* The replica may be wrong about that; the log is asked. What was copied forward is durable at its old place. */
+    uint64_t claimed = message->kind == REPLICA_APPEND_RESULT ? message->append_result.last_index : 0;
+    if (claimed >= replica->tail.first_index && claimed < tail_end(&replica->tail) &&
+        message->append_result.rejected == 0 && message->term == replica_term(replica) &&
+        tail_at(&replica->tail, claimed)->lsn >= node->log.durable_lsn &&
+        tail_at(&replica->tail, claimed)->lsn >= replica->copied_end_lsn) {
+        net_violation(net, "node %u claims entry %llu, which its log does not hold durably", node->slot,
+                      (unsigned long long)claimed);
+    }
     if (message->kind != REPLICA_APPEND || message->term != replica_term(replica)) {
         return; /* what an old term left behind has no entries any more */
     }

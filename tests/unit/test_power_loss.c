@@ -16,6 +16,7 @@
 
 #include "base/limits.h"
 #include "base/trace.h"
+#include "tests/lib/canary.h"
 #include "tests/lib/sim_disk.h"
 #include "tests/lib/test.h"
 
@@ -291,6 +292,7 @@ START_TEST(nothing_acknowledged_is_lost)
     uint64_t first = number_of("POWER_FIRST", 1);
     uint64_t seeds = number_of("POWER_SEEDS", SEEDS_DEFAULT);
     (void)trace_set_level_text("all", "error");
+    canary_from_environment();
     for (uint64_t seed = first; seed < first + seeds; seed++) {
         run_seed(seed);
     }

@@ -359,6 +359,42 @@ START_TEST(r25_candidate_asks_again_before_it_raises_its_term)
 }
 END_TEST
 
+/* Goal: a state that is not ahead of what is committed here is not stepped: it would be answered like an APPEND, from
+ * whatever leader it came (R12). Method: one that ends where the commit index is. */
+START_TEST(r12_state_that_comes_too_late_is_not_answered)
+{
+    rule_for(_i, RULE_INSTALL);
+    struct membership three = member_membership(3, 0);
+    member_open(&member, 2, &three, 3, 5);
+    receive_append(member_append(1, 3, 6, 3, 3, 0, 6, -1, NULL));
+    struct replica_message install = {
+        .kind = REPLICA_INSTALL,
+        .peer = 1,
+        .term = 3,
+        .install = {.last_index = 6, .last_term = 3, .membership_index = 1, .membership = three},
+    };
+    member_step(&member, (struct raft_core_event){.kind = RAFT_CORE_INSTALL, .message = &install});
+    ck_assert_int_eq((int)member.err, (int)ERR_INVALID);
+    ck_assert_uint_eq(member_message_count(&member, REPLICA_APPEND_RESULT), is_ruled ? 0 : 1);
+    member_close(&member);
+}
+END_TEST
+
+/* Goal: an APPEND that contradicts what is committed is refused and told, not quietly cut down to the part that does
+ * not (R18). Method: entries of another term where committed ones are. */
+START_TEST(r18_append_that_contradicts_what_is_committed_is_refused)
+{
+    rule_for(_i, RULE_OWN_TERM_LEADER);
+    struct membership three = member_membership(3, 0);
+    member_open(&member, 2, &three, 3, 5);
+    receive_append(member_append(1, 3, 6, 3, 3, 0, 6, -1, NULL));
+    receive_append(member_append(3, 4, 1, 1, 4, 8, 9, -1, NULL));
+    ck_assert_int_eq((int)member.err, (int)(is_ruled ? ERR_CORRUPT : OK));
+    ck_assert_uint_eq(raft_core_last_index(member.core), is_ruled ? 6 : 9);
+    member_close(&member);
+}
+END_TEST
+
 static Suite *raft_rules_suite(void)
 {
     Suite *suite = suite_create("raft_rules");
@@ -377,6 +413,8 @@ static Suite *raft_rules_suite(void)
     tcase_add_loop_test(rules, r6_late_vote_result_does_not_disturb_a_follower, 0, 2);
     tcase_add_loop_test(rules, r7_standby_votes_when_no_leader_is_in_sight, 0, 2);
     tcase_add_loop_test(rules, r22_only_the_first_election_after_timeout_now_is_disruptive, 0, 2);
+    tcase_add_loop_test(rules, r12_state_that_comes_too_late_is_not_answered, 0, 2);
+    tcase_add_loop_test(rules, r18_append_that_contradicts_what_is_committed_is_refused, 0, 2);
     tcase_add_loop_test(rules, r25_candidate_asks_again_before_it_raises_its_term, 0, 2);
     suite_add_tcase(suite, rules);
     return suite;

@@ -1,0 +1,5 @@
+#include "base/canary.h"
+
+#ifdef CANARIES
+enum canary canary_planted;
+#endif
