@@ -48,7 +48,7 @@ int main(int argc, char **argv)
             dir = argv[i + 1];
         }
     }
-    (void)snprintf(path, sizeof(path), "%s/bench_disk.tmp", dir);
+    (void)snprintf(path, sizeof(path), "%s/bench_disk.%ld.tmp", dir, (long)getpid());
     char *data = NULL;
     if (size == 0 || size > (size_t)FILE_SIZE ||
         posix_memalign((void **)&data, 4096, size > FILL_SIZE ? size : FILL_SIZE) != 0) {

@@ -2,7 +2,7 @@
  * with the same loop, so that the ratio of the two says what the broker costs and not what the client costs.
  *
  *     bench_kafka --target mock|HOST:PORT [--size BYTES] [--count N] [--partitions N] [--acks N] [--rate PER_SECOND]
- *                 [--topic NAME] [--no-consume] [--linger MS] [--batch BYTES]
+ *                 [--topic NAME] [--factor REPLICAS] [--no-consume] [--linger MS] [--batch BYTES]
  *
  * Prints one line a phase, `key=value` pairs: records and bytes a second, CPU seconds of this process, and with --rate
  * the percentiles of the time from produce() to its delivery report. */
@@ -26,6 +26,7 @@ struct bench {
     long count;
     long rate;
     int partitions;
+    int factor;
     int consumes;
     rd_kafka_t *owner; /* of the mock cluster */
     rd_kafka_mock_cluster_t *mock;
@@ -99,7 +100,7 @@ static void create_topic(struct bench *bench, rd_kafka_t *client)
 {
     char text[256];
     rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
-    rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(bench->topic, bench->partitions, 1, text, sizeof(text));
+    rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(bench->topic, bench->partitions, bench->factor, text, sizeof(text));
     rd_kafka_CreateTopics(client, &topic, 1, NULL, queue);
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 30000);
     if (event == NULL || rd_kafka_event_error(event) != 0) {
@@ -277,6 +278,7 @@ int main(int argc, char **argv)
                           .size = 1024,
                           .count = 200000,
                           .partitions = 8,
+                          .factor = 1,
                           .consumes = 1};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--target") == 0) {
@@ -297,6 +299,8 @@ int main(int argc, char **argv)
             bench.rate = strtol(value_of(argc, argv, &i), NULL, 10);
         } else if (strcmp(argv[i], "--partitions") == 0) {
             bench.partitions = (int)strtol(value_of(argc, argv, &i), NULL, 10);
+        } else if (strcmp(argv[i], "--factor") == 0) {
+            bench.factor = (int)strtol(value_of(argc, argv, &i), NULL, 10);
         } else if (strcmp(argv[i], "--no-consume") == 0) {
             bench.consumes = 0;
         } else {

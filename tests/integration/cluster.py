@@ -9,6 +9,7 @@ import time
 
 import balsa
 import history
+import wire
 
 sys.path.insert(0, os.path.join(balsa.ROOT, "scripts", "lib"))
 import kafka  # noqa: E402
@@ -17,6 +18,19 @@ LOGS = os.path.join(balsa.ROOT, "build", "test", "logs")
 READY_S = 60
 LOG_SIZE_MAX = 20 << 20
 PARTITION = re.compile(r"^(?P<topic>.+)-(?P<number>\d+)\.(?P<group>\d+)(\.(?P<index>\d+))?$")
+
+
+def describe(digests):
+    """Where replicas differ: {broker: (bytes in all, the first segment that not all have alike)}."""
+    told = {}
+    for number, segments in digests.items():
+        if segments is None:
+            told[number] = "no directory, or two"
+            continue
+        odd = [(name, size) for name, size, digest in segments
+               if any(other is None or (name, size, digest) not in other for other in digests.values())]
+        told[number] = (sum(size for _, size, _ in segments), odd[0] if odd else None)
+    return told
 
 
 class Node(balsa.Broker):
@@ -228,6 +242,21 @@ class Cluster:
             short = {number: view[:20] if isinstance(view, list) else view for number, view in views.items()}
             raise RuntimeError(f"{topic} is not led by running brokers after {timeout_s} s: {short}\n{self.tails()}")
 
+    def write(self, topic, partition, value, timeout_s=30):
+        """One record by hand to whoever leads, again until it is acknowledged: its offset; None: not within the time."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            try:
+                leader = self.nodes[self.leader_of(topic, partition, end - time.monotonic())]
+                with wire.Client(leader.port, 3, leader.host) as client:
+                    error, offset = client.produce(topic, partition, wire.batch([value]))
+                if error == wire.NONE:
+                    return offset
+            except (OSError, RuntimeError):
+                pass
+            time.sleep(0.02)
+        return None
+
     # ---- What they have on disk ----
 
     def directory(self, number, topic, partition):
@@ -239,6 +268,33 @@ class Cluster:
             if match and match["topic"] == topic and int(match["number"]) == partition:
                 found.append(os.path.join(folder, name))
         return found[0] if len(found) == 1 else None
+
+    def size(self, number, topic, partition):
+        """Bytes of all segments of a replica; -1: it has no directory, or is being replaced."""
+        folder = self.directory(number, topic, partition)
+        try:
+            return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.name.endswith(".log")) if folder else -1
+        except FileNotFoundError:
+            return -1
+
+    def caught_up(self, topic, timeout_s):
+        """Waits until each replica has on its disk what the fullest of its partition has now; returns those that have not:
+        {(partition, broker): (bytes, wanted)}."""
+        replicas = [(p.number, n) for p in self.metadata().topics[topic] for n in p.replicas]
+        wanted = {}
+        for partition, number in replicas:
+            wanted[partition] = max(wanted.get(partition, 0), self.size(number, topic, partition))
+        behind = {}
+
+        def is_done():
+            behind.clear()
+            for partition, number in replicas:
+                size = self.size(number, topic, partition)
+                if size < wanted[partition]:
+                    behind[partition, number] = size, wanted[partition]
+            return not behind
+        balsa.wait_until(is_done, timeout_s, 0.05)
+        return behind
 
     def digest(self, number, topic, partition):
         """[(segment, size, digest)] of a replica."""
@@ -274,8 +330,8 @@ class Cluster:
                     differing[partition.number] = digests
             return not differing
         balsa.wait_until(all_agree, timeout_s, 0.5)
-        partition, digests = next(iter(differing.items()), (None, None))
-        return balsa.check(not differing, f"{what}: {len(differing)} partitions differ between their replicas, such as {topic}-{partition}: {digests}")
+        told = [f"{topic}-{partition}: {describe(digests)}" for partition, digests in list(differing.items())[:3]]
+        return balsa.check(not differing, f"{what}: {len(differing)} partitions differ between their replicas: {'; '.join(told)}")
 
     # ---- The end ----
 
@@ -323,9 +379,10 @@ class Cluster:
 
 
 def need(test):
-    """Skips the whole test when its client library is not there."""
+    """Skips the whole test when a package it needs is not there."""
     try:
         import confluent_kafka  # noqa: F401
-    except ImportError:
-        balsa.skip(test, "confluent-kafka is not installed")
+        import crc32c  # noqa: F401
+    except ImportError as error:
+        balsa.skip(test, str(error))
         balsa.finish()

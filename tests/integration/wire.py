@@ -3,9 +3,12 @@ import socket
 import struct
 
 NONE = 0
+NOT_LEADER_OR_FOLLOWER = 6
+NOT_ENOUGH_REPLICAS = 19
 OFFSET_OUT_OF_RANGE = 1
 KAFKA_STORAGE_ERROR = 56
-PRODUCE, FETCH, LIST_OFFSETS = 0, 1, 2
+PRODUCE, FETCH, LIST_OFFSETS, API_VERSIONS = 0, 1, 2, 18
+ALTER_PARTITION_REASSIGNMENTS, LIST_PARTITION_REASSIGNMENTS = 45, 46
 BATCH_HEADER = struct.Struct(">qiibIhiqqqhii")
 
 
@@ -50,9 +53,9 @@ def batch(values, producer=-1, epoch=-1, sequence=-1, timestamp=1):
     return struct.pack(">qiibI", 0, 9 + len(after), -1, 2, crc32c.crc32c(after)) + after
 
 
-def produce(topic, partition, records, acks):
+def produce(topic, partition, records, acks, timeout_ms=30000):
     """A Produce request, version 7."""
-    return frame(PRODUCE, 7, struct.pack(">hhii", -1, acks, 30000, 1) + text(topic) + struct.pack(">iii", 1, partition, len(records)) + records)
+    return frame(PRODUCE, 7, struct.pack(">hhii", -1, acks, timeout_ms, 1) + text(topic) + struct.pack(">iii", 1, partition, len(records)) + records)
 
 
 def batches(data):
@@ -114,9 +117,9 @@ class Client:
         size, = struct.unpack(">i", self.receive(4))
         return self.receive(size)[4:]
 
-    def produce(self, topic, partition, records, acks=-1):
+    def produce(self, topic, partition, records, acks=-1, timeout_ms=30000):
         """(error, base offset)"""
-        body = self.call(produce(topic, partition, records, acks))
+        body = self.call(produce(topic, partition, records, acks, timeout_ms))
         return struct.unpack_from(">hq", body, 4 + 2 + len(topic.encode()) + 4 + 4)
 
     def list_offset(self, topic, partition, timestamp):
@@ -134,3 +137,109 @@ class Client:
         at += 26 + 16 * max(aborted, 0)
         size, = struct.unpack_from(">i", body, at)
         return error, high_watermark, body[at + 4:at + 4 + max(size, 0)]
+
+    # ---- What comes in the flexible encoding, with a header of its kind ----
+
+    def call_flexible(self, api, version, body):
+        """Behind the header's tagged fields."""
+        message = struct.pack(">hhihB", api, version, 1, -1, 0) + body
+        self.socket.sendall(struct.pack(">i", len(message)) + message)
+        size, = struct.unpack(">i", self.receive(4))
+        return self.receive(size)[5:]
+
+    def apis(self):
+        """{api: (lowest version, highest)}"""
+        body = self.call(frame(API_VERSIONS, 0, b""))
+        error, count = struct.unpack_from(">hi", body)
+        if error != NONE:
+            raise OSError(f"ApiVersions: error {error}")
+        rows = [struct.unpack_from(">hhh", body, 6 + 6 * n) for n in range(count)]
+        return {api: (low, high) for api, low, high in rows}
+
+    def reassign(self, topic, moves, timeout_ms=60000):
+        """{partition: [brokers], or None to cancel} -> (error, {partition: error})"""
+        body = struct.pack(">i", timeout_ms) + compact(1) + compact_text(topic) + compact(len(moves))
+        for partition, brokers in moves.items():
+            body += struct.pack(">i", partition)
+            body += b"\x00" if brokers is None else compact(len(brokers)) + b"".join(struct.pack(">i", b) for b in brokers)
+            body += b"\x00"
+        read = Flexible(self.call_flexible(ALTER_PARTITION_REASSIGNMENTS, 0, body + b"\x00\x00"))
+        read.number("i")
+        error = read.number("h")
+        read.text()
+        errors = {}
+        for _ in range(read.count()):
+            read.text()
+            for _ in range(read.count()):
+                partition, code = read.number("i"), read.number("h")
+                read.text()
+                read.tags()
+                errors[partition] = code
+            read.tags()
+        return error, errors
+
+    def reassignments(self, timeout_ms=60000):
+        """(error, {(topic, partition): ([replicas], [adding], [removing])})"""
+        read = Flexible(self.call_flexible(LIST_PARTITION_REASSIGNMENTS, 0, struct.pack(">iBB", timeout_ms, 0, 0)))
+        read.number("i")
+        error = read.number("h")
+        read.text()
+        moving = {}
+        for _ in range(read.count()):
+            topic = read.text()
+            for _ in range(read.count()):
+                partition = read.number("i")
+                moving[topic, partition] = tuple([read.number("i") for _ in range(read.count())] for _ in range(3))
+                read.tags()
+            read.tags()
+        return error, moving
+
+
+def compact(count):
+    """The size of an array or a text in the flexible encoding: one more, 0 is null."""
+    number = count + 1
+    out = b""
+    while number >= 0x80:
+        out += bytes((number & 0x7f | 0x80,))
+        number >>= 7
+    return out + bytes((number,))
+
+
+def compact_text(name):
+    return compact(len(name.encode())) + name.encode()
+
+
+class Flexible:
+    """Reads the flexible encoding."""
+
+    def __init__(self, data):
+        self.data = data
+        self.at = 0
+
+    def number(self, kind):
+        value, = struct.unpack_from(">" + kind, self.data, self.at)
+        self.at += struct.calcsize(">" + kind)
+        return value
+
+    def unsigned(self):
+        value = shift = 0
+        while True:
+            byte = self.data[self.at]
+            self.at += 1
+            value |= (byte & 0x7f) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    def count(self):
+        return max(self.unsigned() - 1, 0)
+
+    def text(self):
+        size = self.count()
+        self.at += size
+        return self.data[self.at - size:self.at].decode()
+
+    def tags(self):
+        for _ in range(self.unsigned()):
+            self.unsigned()
+            self.at += self.unsigned()
