@@ -102,6 +102,7 @@
 #define TOPIC_PARTITION_COUNT_MAX 10000
 #define CLUSTER_PARTITION_COUNT_MAX 200000
 #define CLUSTER_BROKER_COUNT_MAX 1024      /* registered; plans look at all of them */
+#define INSYNC_TIMEOUT_MS 10000            /* for members beyond the majority: a restart of one is shorter */
 #define SEGMENT_BUFFER_SIZE KIB(64)         /* small appends to one segment gathered into one write */
 #define SEGMENT_BUFFER_TAKES KIB(16)        /* larger ones are written at once: copying would cost more than the call */
 #define SEGMENT_BUFFERS_SIZE_MAX MIB(16)    /* gathered bytes of a shard; beyond, the longest waiting are written */

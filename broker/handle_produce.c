@@ -231,6 +231,7 @@ static void add_partition(struct produce_work *work, struct produce_item *item, 
     struct request *request = work->request;
     uint64_t group;
     item->produce.batch = (struct slice){request->frame, partition->records.bytes};
+    item->produce.is_acks_all = work->message.acks == -1;
     item->produce.is_zstd_allowed = request->api_version >= 7;
     item->produce.cb = item_on_produced;
     enum kafka_error error = resolve_partition(request, topic, partition->index, &group);

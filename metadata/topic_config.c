@@ -239,5 +239,6 @@ void topic_config_partition(const struct store_topic *topic, const struct topic_
     config->retention_bytes = retention_bytes < 0 ? -1 : retention_bytes;
     config->is_compacted = config_list_has(policy, "compact");
     config->is_deleted_by_retention = config_list_has(policy, "delete");
+    config->min_insync = (int32_t)lookup_number(&lookup, "min.insync.replicas", &source);
     config->producer_expiration_ms = producer_expiration(defaults);
 }

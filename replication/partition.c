@@ -270,6 +270,7 @@ static void partition_on_retry(struct timer *timer)
 static const struct replica_machine_ops MACHINE_OPS = {
     .apply = partition_apply,
     .applied = partition_applied,
+    .matched = partition_insync_matched,
     .role_changed = machine_role_changed,
     .capture = machine_capture,
     .capture_sync = machine_capture_sync,
@@ -334,6 +335,7 @@ static struct partition *partition_new(struct env *env, uint64_t group, const st
     list_init(&partition->woken);
     task_init(&partition->task, partition_on_task);
     timer_init(&partition->retry_timer, partition_on_retry);
+    partition_insync_init(partition);
     return partition;
 }
 

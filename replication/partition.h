@@ -26,6 +26,7 @@ struct partition_config {            /* from the topic's configs; may change at 
     int64_t retention_bytes;
     bool is_deleted_by_retention;    /* cleanup.policy contains delete */
     int64_t producer_expiration_ms;
+    int32_t min_insync;              /* min.insync.replicas: for acks=all, where it is above the majority */
 };
 
 /* What a partition is called; goes into the group's description in the local store. */
@@ -60,6 +61,7 @@ struct partition_produce {           /* Caller's memory until cb. */
     struct slice batch; /* in: exactly what the client sent for this partition; reference stays the caller's. The memory
                                         is patched in place (epoch, timestamps): the frame's block has one owner. */
     bool is_zstd_allowed;            /* in: Produce v7+ */
+    bool is_acks_all;                /* in: is answered when min.insync.replicas members have it */
     partition_produce_cb cb;
     enum kafka_error error;          /* out */
     const char *error_text;          /* out: static, or NULL */
@@ -73,11 +75,15 @@ struct partition_produce {           /* Caller's memory until cb. */
     struct partition_proposal *proposal; /* private: the entry it went into */
     unsigned ordinal;                /* private: its place there */
     unsigned state;                  /* private */
+    uint64_t entry_index;            /* private: while it waits for members */
+    int64_t applied_us;              /* private: since when */
 };
 /* Checks, gathers with the others of this turn into one entry, answers after commit and apply; batches keep the
  * order of the calls. Codes beside those of record_batch_check() and producers_check(), all of them retried by
  * clients: NOT_LEADER_OR_FOLLOWER: not the leader, not ready, or leadership was lost on the way (the batch may still
  * be committed); NOT_ENOUGH_REPLICAS: nothing was appended, the group takes no proposals and its queue is full;
+ * NOT_ENOUGH_REPLICAS also: fewer members than min.insync.replicas have what was written before, or there are fewer;
+ * NOT_ENOUGH_REPLICAS_AFTER_APPEND: committed, but so many do not have it within INSYNC_TIMEOUT_MS;
  * KAFKA_STORAGE_ERROR: the replica is damaged; REQUEST_TIMED_OUT. INVALID_TXN_STATE: a transactional batch, as no
  * partition is in a transaction. */
 void partition_produce(struct partition *partition, struct partition_produce *req);

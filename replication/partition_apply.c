@@ -40,7 +40,7 @@ static enum err read_batches(struct partition *partition, struct partition_comma
 }
 
 /* Decides one batch. Fills the waiting request, if any. True: it is new and gets `offset`. */
-static bool apply_batch(struct partition *partition, const struct record_batch *batch, int64_t offset,
+static bool apply_batch(struct partition *partition, const struct record_batch *batch, int64_t offset, uint64_t index,
                         struct partition_produce *req)
 {
     const struct producer_batch *duplicate = NULL;
@@ -56,7 +56,11 @@ static bool apply_batch(struct partition *partition, const struct record_batch *
         req->log_append_time_ms = error == KAFKA_NONE && is_log_append_time ? timestamp : -1;
         req->is_duplicate = duplicate != NULL;
         req->record_count = batch->count;
-        partition_produce_end(partition, req, error);
+        if (error == KAFKA_NONE) {
+            partition_insync_end(partition, req, index);
+        } else {
+            partition_produce_end(partition, req, error);
+        }
     }
     if (error != KAFKA_NONE || duplicate != NULL) {
         return false;
@@ -77,7 +81,7 @@ static void apply_batches(struct partition *partition, const struct entry *entry
     size_t count = 0;
     for (unsigned i = 0; i < command->batch_count; i++) {
         const struct record_batch *batch = &partition->batches[i];
-        if (!apply_batch(partition, batch, offset, proposal == NULL ? NULL : proposal->requests[i])) {
+        if (!apply_batch(partition, batch, offset, entry->index, proposal == NULL ? NULL : proposal->requests[i])) {
             continue;
         }
         partition->appends[count++] = (struct log_batch){

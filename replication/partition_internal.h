@@ -7,6 +7,8 @@
  *          |                  |                            |                   ^
  *          +--refused---------+--not leader, expired-------+--the same---------+
  *
+ * and between apply and answers, if it asks for more members than a majority, on the list `insync`.
+ *
  * Runs on: the shard's thread. */
 #pragma once
 
@@ -14,7 +16,7 @@
 #include "replication/partition.h"
 #include "replication/producers.h"
 
-enum partition_produce_state { PRODUCE_NEW, PRODUCE_QUEUED, PRODUCE_PROPOSED, PRODUCE_ANSWERED };
+enum partition_produce_state { PRODUCE_NEW, PRODUCE_QUEUED, PRODUCE_PROPOSED, PRODUCE_INSYNC, PRODUCE_ANSWERED };
 
 struct partition_proposal {          /* One entry that this leader submitted, and who waits for it. */
     struct list link;
@@ -62,6 +64,9 @@ struct partition {
     struct list proposals;           /* in the order of the log */
     int64_t proposed_ms;             /* latest append_ms given to a proposal */
     bool is_retention_proposed;
+    struct list insync;              /* partition_produce, applied, for which members are waited; by entry_index */
+    struct timer insync_timer;       /* of the first of them */
+    uint64_t insync_lost_index;      /* too few members had this entry in time; 0: no such entry */
     struct list produce_answers;     /* partition_produce with their outcome */
     struct list trim_answers;        /* partition_trim with their outcome */
     struct task task;                /* flush, answer, report damage, close */
@@ -120,6 +125,18 @@ void partition_proposal_free(struct partition_proposal *proposal);
 /* The outcome of one batch or trim; the callback comes later. */
 void partition_produce_end(struct partition *partition, struct partition_produce *req, enum kafka_error error);
 void partition_trim_end(struct partition *partition, struct partition_trim *req, enum kafka_error error);
+
+/* ---- partition_insync.c ---- */
+
+void partition_insync_init(struct partition *partition);
+/* Before a batch is queued that asks for min.insync.replicas: NOT_ENOUGH_REPLICAS when it cannot be. */
+enum kafka_error partition_insync_check(struct partition *partition, struct partition_produce *req);
+/* The batch was applied without error from the entry at `index`: answers, or waits for members. */
+void partition_insync_end(struct partition *partition, struct partition_produce *req, uint64_t index);
+void partition_insync_matched(struct replica_machine *machine);
+void partition_insync_fail(struct partition *partition, enum kafka_error error);
+/* Its time is over, by its client's word. */
+void partition_insync_expire(struct partition *partition, struct partition_produce *req);
 
 /* ---- partition_apply.c ---- */
 

@@ -146,6 +146,7 @@ static void queue_fail(struct partition *partition, enum kafka_error error)
 void partition_fail_all(struct partition *partition, enum kafka_error error)
 {
     struct list *link;
+    partition_insync_fail(partition, error);
     while ((link = list_pop(&partition->proposals)) != NULL) {
         proposal_fail(partition, container_of(link, struct partition_proposal, link), error);
     }
@@ -372,6 +373,9 @@ void partition_produce(struct partition *partition, struct partition_produce *re
     if (error == KAFKA_NONE) {
         error = check_batch(partition, req, &batch);
     }
+    if (error == KAFKA_NONE) {
+        error = partition_insync_check(partition, req);
+    }
     if (error == KAFKA_NONE && is_queue_full(partition, req->batch.bytes.size)) {
         partition_flush(partition); /* all of this came in one turn; else it is blocked and stays full */
         if (is_queue_full(partition, req->batch.bytes.size)) {
@@ -402,6 +406,9 @@ void partition_produce_expire(struct partition *partition, struct partition_prod
         assert(req->proposal->requests[req->ordinal] == req);
         req->proposal->requests[req->ordinal] = NULL;
         break;
+    case PRODUCE_INSYNC:
+        partition_insync_expire(partition, req);
+        return;
     case PRODUCE_NEW:
     case PRODUCE_ANSWERED:
         return;

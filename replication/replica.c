@@ -418,6 +418,9 @@ void replica_flush(struct replica *replica)
     if (replica->damage == NULL && apply_committed(replica)) {
         replica->machine->ops->applied(replica->machine);
     }
+    if (replica->damage == NULL && replica->machine->wants_matches) {
+        replica->machine->ops->matched(replica->machine);
+    }
     if (replica->damage == NULL) {
         tell_commit(replica);
     }

@@ -38,6 +38,9 @@ struct replica_machine_ops {
     void (*apply)(struct replica_machine *machine, const struct entry *entry);
     /* Everything committed so far in this turn has been applied: answer waiters, wake readers. */
     void (*applied)(struct replica_machine *machine);
+    /* Members other than this one, the leader, may hold more of the log durably than before (replica_match_index): called
+     * at the end of turns while the machine's wants_matches is set. NULL: it never is. */
+    void (*matched)(struct replica_machine *machine);
     /* Role, term or readiness changed. No longer leader: all proposals that are not applied yet are in doubt; their
      * waiters are answered "not leader". Entries of the old term may still be applied later. */
     void (*role_changed)(struct replica_machine *machine, const struct replica_status *status);
@@ -61,6 +64,7 @@ struct replica_machine {
     struct replica *replica;               /* set when opened */
     void (*closed)(struct replica_machine *machine); /* set by replicas before close */
     void *owner;                           /* of `closed`: replicas */
+    bool wants_matches;                    /* set by the machine */
     bool is_removed;                       /* set by replicas before close: the group is forgotten for good, so the
                                               machine's files go as well */
 };

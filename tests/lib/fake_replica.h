@@ -13,7 +13,7 @@
 #include "replication/replica.h"
 #include "tests/lib/test.h"
 
-enum { FAKE_ENTRY_COUNT_MAX = 4096 };
+enum { FAKE_ENTRY_COUNT_MAX = 4096, FAKE_SERVER_COUNT = 8 };
 
 struct replica {
     struct replica_machine *machine;
@@ -26,6 +26,7 @@ struct replica {
     struct fault busy;             /* submits that are refused with ERR_BUSY */
     bool is_unready;               /* submits are refused with ERR_NOT_READY */
     unsigned submits;
+    uint64_t matches[FAKE_SERVER_COUNT]; /* by server id */
     unsigned damages;
     char damage[512];
 };
@@ -126,6 +127,16 @@ enum err replica_submit(struct replica *replica, struct entry *entry)
 void replica_tell_commit(struct replica *replica)
 {
     (void)replica;
+}
+
+void replica_status(const struct replica *replica, struct replica_status *status)
+{
+    *status = replica->status;
+}
+
+uint64_t replica_match_index(const struct replica *replica, uint64_t server)
+{
+    return server < FAKE_SERVER_COUNT ? replica->matches[server] : 0;
 }
 
 void replica_damaged(struct replica *replica, const char *cause)

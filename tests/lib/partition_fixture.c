@@ -158,7 +158,13 @@ static void produce_on_answer(struct partition_produce *req)
 
 void test_produce(struct partition *partition, struct test_produce *produce, struct shared *block)
 {
+    test_produce_acks(partition, produce, block, true);
+}
+
+void test_produce_acks(struct partition *partition, struct test_produce *produce, struct shared *block, bool is_all)
+{
     *produce = (struct test_produce){0};
+    produce->req.is_acks_all = is_all;
     produce->req.batch = slice_of(block, 0, block->size);
     produce->req.is_zstd_allowed = true;
     produce->req.cb = produce_on_answer;

@@ -55,6 +55,7 @@ extern unsigned test_answers;      /* given so far */
 
 /* Takes over the block. The request goes to the partition at once. */
 void test_produce(struct partition *partition, struct test_produce *produce, struct shared *block);
+void test_produce_acks(struct partition *partition, struct test_produce *produce, struct shared *block, bool is_all);
 void test_produce_spec(struct partition *partition, struct test_produce *produce, const struct batch_spec *spec);
 void test_produce_deinit(struct test_produce *produce);
 

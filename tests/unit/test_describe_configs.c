@@ -39,6 +39,7 @@ static void create_topic(struct kv_txn *txn, struct store_state *state, const ch
     struct apply_result decision = {0};
     uint8_t topic_id[16] = {id};
     int32_t replica = 1;
+    uint64_t server = 1;
     uint8_t packed[512];
     configs[0].name = (char[]){"retention.ms"};
     configs[0].value = (char[]){"5000"};
@@ -46,6 +47,8 @@ static void create_topic(struct kv_txn *txn, struct store_state *state, const ch
     configs[1].value = (char[]){"TRUE"};
     assignment.replicas = &replica;
     assignment.n_replicas = 1;
+    assignment.servers = &server;
+    assignment.n_servers = 1;
     created.name = mem_strdup(name);
     created.id = (ProtobufCBinaryData){sizeof(topic_id), topic_id};
     created.assignments = assignments;

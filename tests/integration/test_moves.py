@@ -1,0 +1,123 @@
+"""Partitions move between brokers while they are written: all that was acknowledged is where it was acknowledged, replicas are on exactly the
+brokers wished for and are the same byte by byte, cancelled moves leave nothing behind, and a broker that comes back with an emptied disk gets
+its replicas again. PARTITIONS=300 for more.
+"""
+import os
+import random
+import time
+
+import balsa
+import cluster
+import history
+import moves
+
+PARTITIONS = int(os.environ.get("PARTITIONS", "50"))
+SHARDS = int(os.environ.get("SHARDS", "2"))
+SEED = int(os.environ.get("SEED", "1"))
+
+
+def assignment(brokers, topic, of=1):
+    return [p.replicas for p in brokers.metadata(of).topics[topic]]
+
+
+def on_disk(brokers, topic, count):
+    """Partition -> brokers that have a directory of it."""
+    return [sorted(n for n in brokers.nodes if brokers.directory(n, topic, p)) for p in range(count)]
+
+
+def check_places(brokers, what, topic, wanted, timeout_s=30):
+    """Assigned, and on disk, exactly where it was wished for."""
+    balsa.check(assignment(brokers, topic) == wanted, f"{what}: assigned as wished: {assignment(brokers, topic)[:5]}, wished {wanted[:5]}")
+    goal = [sorted(replicas) for replicas in wanted]
+    balsa.wait_until(lambda: on_disk(brokers, topic, len(wanted)) == goal, timeout_s, 0.1)
+    found = on_disk(brokers, topic, len(wanted))
+    wrong = [(p, found[p], goal[p]) for p in range(len(wanted)) if found[p] != goal[p]]
+    balsa.check(not wrong, f"{what}: on disk as wished; not so: {wrong[:5]}")
+
+
+def move_all(brokers, what, topic, wanted, through, timeout_s=120):
+    start = time.monotonic()
+    found = moves.alter(brokers[through], {(topic, p): replicas for p, replicas in enumerate(wanted)})
+    wrong = {at: result for at, result in found.items() if result[0] != moves.NONE}
+    balsa.check(not wrong, f"{what}: accepted; refused: {list(wrong.items())[:3]}")
+    balsa.check(moves.wait_settled(brokers[through], timeout_s), f"{what}: done within {timeout_s} s; moving: {len(moves.listed(brokers[through]))}")
+    print(f"  {what}: {len(wanted)} partitions in {time.monotonic() - start:.1f} s", flush=True)
+
+
+def refusals(brokers):
+    """What cannot be is refused, through any broker, with Kafka's codes."""
+    for number in brokers.nodes:
+        node = brokers[number]
+        topic = f"refused-{number}"
+        brokers.create(topic, 1, 3)
+        before = assignment(brokers, topic)
+        for wish, error in (([1, 2, 9], moves.INVALID_ASSIGNMENT), ([1, 1, 2], moves.INVALID_ASSIGNMENT), ([], moves.INVALID_ASSIGNMENT),
+                            (None, moves.NO_REASSIGNMENT)):
+            found = moves.alter(node, {(topic, 0): wish})
+            balsa.check(found[topic, 0][0] == error, f"broker {number}: {wish} is refused with {error}: {found}")
+        found = moves.alter(node, {("no-such-topic", 0): [1], (topic, 7): [1]})
+        balsa.check(all(code == moves.UNKNOWN_TOPIC for code, _ in found.values()), f"broker {number}: unknown partitions: {found}")
+        balsa.check(assignment(brokers, topic) == before, f"broker {number}: nothing has changed")
+
+
+def elections(brokers, topic, count):
+    """Leadership goes where it is wished to, through any broker, and needs no wish where it is."""
+    for number in brokers.nodes:
+        found = moves.elect(brokers[number], {topic: list(range(count))})
+        balsa.check(all(code in (moves.NONE, moves.NOT_NEEDED) for code in found.values()), f"broker {number}: preferred leaders: {found}")
+        leaders = [p.leader for p in brokers.metadata(number).topics[topic]]
+        balsa.check(leaders == [r[0] for r in assignment(brokers, topic)], f"broker {number}: the first replicas lead: {leaders}")
+        balsa.check(moves.elect(brokers[number], None) == {}, f"broker {number}: nothing is left to do")
+    found = moves.elect(brokers[1], {topic: [0], "no-such-topic": [0]}, moves.UNCLEAN)
+    balsa.check(found == {(topic, 0): moves.NOT_NEEDED, ("no-such-topic", 0): moves.UNKNOWN_TOPIC}, f"unclean: {found}")
+
+
+def main():
+    cluster.need("moves")
+    rng = random.Random(SEED)
+    with cluster.Cluster(4, shards=SHARDS) as brokers:
+        refusals(brokers)
+        topic = "moved"
+        brokers.create(topic, PARTITIONS, 3)
+        load = history.Load(brokers.addresses, topic, PARTITIONS, rng, rate=3000)
+        load.start()
+        load.wait_acked(3000)
+
+        wanted = [rng.sample([1, 2, 3, 4], 3) for _ in range(PARTITIONS)]
+        move_all(brokers, "to other brokers", topic, wanted, through=2)
+        check_places(brokers, "to other brokers", topic, wanted)
+        elections(brokers, topic, PARTITIONS)
+
+        one = [[rng.choice([1, 2, 3, 4])] for _ in range(PARTITIONS)]
+        move_all(brokers, "to one replica", topic, one, through=3)
+        check_places(brokers, "to one replica", topic, one)
+        back = [rng.sample([1, 2, 3, 4], 3) for _ in range(PARTITIONS)]
+        move_all(brokers, "to three again", topic, back, through=4)
+        check_places(brokers, "to three again", topic, back)
+
+        other = [rng.sample([1, 2, 3, 4], 3) for _ in range(PARTITIONS)]
+        moves.alter(brokers[1], {(topic, p): replicas for p, replicas in enumerate(other)})
+        found = moves.alter(brokers[2], {(topic, p): None for p in range(PARTITIONS)})
+        cancelled = [p for p in range(PARTITIONS) if found[topic, p][0] == moves.NONE]
+        balsa.check(moves.wait_settled(brokers[3]), "cancelled: settled")
+        balsa.check(all(code in (moves.NONE, moves.NO_REASSIGNMENT) for code, _ in found.values()), f"cancelled: {found}")
+        wanted = [back[p] if p in cancelled else other[p] for p in range(PARTITIONS)]
+        print(f"  cancelled: {len(cancelled)} of {PARTITIONS} in time", flush=True)
+        check_places(brokers, "cancelled", topic, wanted)
+
+        brokers.kill(4)
+        brokers.wipe(4)
+        brokers.start(4)
+        brokers.wait_ready()
+        load.wait_acked(3000)
+        balsa.check(balsa.wait_until(lambda: on_disk(brokers, topic, PARTITIONS) == [sorted(r) for r in wanted], 60, 0.2),
+                    "a broker with an emptied disk has its replicas again")
+        load.finish()
+        count = history.verify("moves", load, history.read_all(brokers.addresses, topic, PARTITIONS))
+        brokers.check_replicas("moves", topic)
+        print(f"  {count} records", flush=True)
+    balsa.finish()
+
+
+if __name__ == "__main__":
+    main()
