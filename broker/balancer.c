@@ -1,4 +1,4 @@
-/* Happy path: at each check the groups led here whose first replica is on another broker are put in a line; from then on
+/* Happy path: at each check the groups led here whose first replica is on another broker are put in a line; then
  * some of them are handed over every SLICE_US, each looked at again before; the rest of the interval is idle.
  * Spread: what comes back to a broker that was away comes a few partitions a second from each of the others, so its
  * caches and clients' reconnects do not pile up. */

@@ -1,6 +1,6 @@
 /* Who leads a partition is Raft's affair, but can be wished for: leadership goes to the first of the assignment (the
- * preferred leader) when a client asks for it (ElectLeaders), or from time to time by itself, so that leaders are spread
- * as placement has spread them; and a broker can ask another to give up what it leads (PEER_TRANSFER).
+ * preferred leader) when a client asks for it (ElectLeaders), or from time to time by itself, so that leaders are
+ * spread as placement has spread them; and a broker can ask another to give up what it leads (PEER_TRANSFER).
  *
  * Only who has the log and is alive is handed to, so nothing is lost and nobody waits; while replicas of a partition
  * move its leadership is the mover's.
@@ -14,7 +14,7 @@ struct peer_request;
 
 /* ---- On the group's shard ---- */
 
-/* Begins to hand the group to `server` (0: to any voter that can take over). NOT_LEADER_OR_FOLLOWER: it is not led here;
+/* Begins to hand the group to `server` (0: to any voter that can take over). NOT_LEADER_OR_FOLLOWER: it is not led;
  * ELECTION_NOT_NEEDED: it is led by `server`; PREFERRED_LEADER_NOT_AVAILABLE: it is no voter, dead or behind;
  * REBALANCE_IN_PROGRESS: a transfer or a change is under way, try again. */
 enum kafka_error leadership_hand_over(struct shard *shard, uint64_t group, uint64_t server);

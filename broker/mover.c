@@ -2,7 +2,7 @@
  * wish, takes one step, and comes back to it soon; with members as wished a partition that moves is reported to the
  * controller (broker/moved.h), again from time to time until the metadata say that it has moved; then it is let go.
  * Leadership lost: the group is let go; the next leader notes it.
- * Steps are refused now and then (a change not committed yet, a leadership transfer under way): they are tried again. */
+ * Steps are refused now and then (a change not committed yet, a leadership transfer under way): tried again. */
 
 #include "broker/mover.h"
 #include "base/assert.h"

@@ -1,4 +1,4 @@
-/* Each function below looks for one kind of step; mover_next() takes the first one found, in the order of the header. */
+/* Each function below looks for one kind of step; mover_next() takes the first one found, in the header's order. */
 
 #include "broker/mover_step.h"
 #include "base/assert.h"

@@ -1,4 +1,4 @@
-/* Short lists of broker ids, as those of a partition's replicas: each id once, at most REPLICA_SERVER_COUNT_MAX. Pure. */
+/* Short lists of broker ids, as those of a partition's replicas: each id once, REPLICA_SERVER_COUNT_MAX at most. */
 #pragma once
 
 #include "base/bytes.h"

@@ -28,10 +28,11 @@ struct plan_partition {
 };
 
 /* Counts replicas of all partitions into the brokers. */
-void plan_count(struct plan_broker *brokers, size_t broker_count, const struct plan_partition *partitions, size_t count);
+void plan_count(struct plan_broker *brokers, size_t broker_count, const struct plan_partition *partitions,
+                size_t count);
 
-/* Replaces the draining brokers of one partition by the usable ones with the fewest replicas. Whether something changed:
- * not if there is no place for any of them. */
+/* Replaces the draining brokers of one partition by the usable ones with the fewest replicas. Whether something
+ * changed: not if there is no place for any of them. */
 bool plan_drain(struct plan_broker *brokers, size_t broker_count, struct plan_partition *partition);
 
 /* Evens out replica counts over usable brokers with as few moves as there can be: each takes one replica from a broker

@@ -1,11 +1,11 @@
-/* min.insync.replicas above the majority. Raft commits what a majority has; who asks with acks=all for more waits, after
- * the apply, until so many voters have the entry durably.
+/* min.insync.replicas above the majority. Raft commits what a majority has; who asks with acks=all for more waits,
+ * after the apply, until so many voters have the entry durably.
  *
  * Happy path: applied -> on the list -> the leader hears of a member's log -> matched() answers from the front.
- * Too few:    after INSYNC_TIMEOUT_MS those who wait are answered NOT_ENOUGH_REPLICAS_AFTER_APPEND, as their records are
- *             committed; from then on batches are refused before they are appended, until as many members as asked for
+ * Too few:    after INSYNC_TIMEOUT_MS those who wait are answered NOT_ENOUGH_REPLICAS_AFTER_APPEND, as their
+ *             records are committed; from then on batches are refused before they are appended, until as many members as asked for
  *             have caught up with the entry that was missed.
- * Leadership lost: NOT_LEADER_OR_FOLLOWER like all others; a repetition finds its first offset by its sequence number. */
+ * Leadership lost: NOT_LEADER_OR_FOLLOWER like all others; a repetition finds its offset by its sequence number. */
 
 #include "base/assert.h"
 #include "base/limits.h"

@@ -166,7 +166,8 @@ START_TEST(drains_empty_brokers)
 END_TEST
 
 /* Goal: evening out ends, moves each partition at most once a call and one replica of it, never to fewer racks, never
- * from less to more uneven; without racks and given enough calls counts differ by one at most, with as few moves as there can be. */
+ * from less to more uneven; without racks and given enough calls counts differ by one at most,
+ * with as few moves as there can be. */
 START_TEST(rebalance_evens_out)
 {
     seed = (uint32_t)_i * 2246822519u + 7;
