@@ -1,6 +1,6 @@
 /* Brings the Raft members of the groups led here to what the metadata wishes: the servers, as they are registered now,
- * of a partition's target while it moves, else of its replicas. So a broker that has registered anew with an emptied disk
- * is replaced by itself in the same way as one broker by another.
+ * of a partition's target while it moves, else of its replicas. So a broker that has registered anew with an emptied
+ * disk is replaced by itself in the same way as one broker by another.
  *
  * Looked at: each group when this broker begins to lead it, when its lists change, and when a broker registers; only
  * those that need a step stay on the mover's list, so an idle shard costs nothing. Catch-ups of new members at once are

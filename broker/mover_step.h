@@ -2,9 +2,9 @@
  * 4.1), decided by the leader from what it knows. Pure.
  *
  * Order: who is not wanted and does not vote goes; who is wanted and has the log votes; who is wanted and missing is
- * added as standby, one at a time; only when all who are wanted vote, those who are not are demoted, the dead first; a leader
- * that is not wanted hands over last. So the group never has fewer voters than the smaller of the two memberships, and
- * no step is taken that leaves the living voters without a majority. */
+ * added as standby, one at a time; only when all who are wanted vote, those who are not are demoted, the dead first; a
+ * leader that is not wanted hands over last. So the group never has fewer voters than the smaller of the two
+ * memberships, and no step is taken that leaves the living voters without a majority. */
 #pragma once
 
 #include "replication/membership.h"
