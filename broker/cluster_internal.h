@@ -67,6 +67,8 @@ struct cluster {
     struct peer_call join_call;
     struct shared *join_block;
     bool is_joining;
+    bool is_known;          /* the metadata leader has said in this process's life that it has the registration, */
+    uint64_t known_index;   /* and what its metadata had then */
     int32_t controller; /* as told by others; -1: unknown */
     char refusal[ERRMSG_SIZE]; /* of the last JOIN, as traced */
     struct controller_register *registering; /* this broker by itself; NULL: not under way */

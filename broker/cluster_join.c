@@ -65,10 +65,12 @@ struct registering {
     struct arena arena;
 };
 
-static void reply_join(struct peer_request *request, Balsa__Peer__JoinReply__Result result, const char *cause)
+static void reply_join(struct peer_request *request, Balsa__Peer__JoinReply__Result result, const char *cause,
+                       uint64_t index)
 {
     Balsa__Peer__JoinReply reply = BALSA__PEER__JOIN_REPLY__INIT;
     reply.result = result;
+    reply.index = index;
     reply.cause = (char *)(uintptr_t)cause; /* packed only */
     cluster_reply(request, &reply.base);
 }
@@ -79,9 +81,10 @@ static void on_registered(struct controller_register *req, enum kafka_error erro
     struct cluster *cluster = registering->cluster;
     cluster->registrations--;
     if (registering->asked != NULL) {
-        reply_join(
-            registering->asked,
-            error == KAFKA_NONE ? BALSA__PEER__JOIN_REPLY__RESULT__JOINED : BALSA__PEER__JOIN_REPLY__RESULT__LATER, "");
+        reply_join(registering->asked,
+                   error == KAFKA_NONE ? BALSA__PEER__JOIN_REPLY__RESULT__JOINED
+                                       : BALSA__PEER__JOIN_REPLY__RESULT__LATER,
+                   "", 0);
     } else {
         cluster->registering = NULL;
         if (error == KAFKA_NONE) { /* else the timer comes here again */
@@ -134,7 +137,10 @@ static void join_on_reply(struct peer_call *call)
         (void)snprintf(cluster->refusal, sizeof(cluster->refusal), "%s", reply->cause);
         trace(ERROR, CONTROLLER, "the cluster refuses this broker", KV("cause", (const char *)cluster->refusal));
     }
-    if (reply == NULL || reply->result != BALSA__PEER__JOIN_REPLY__RESULT__JOINED) {
+    if (reply != NULL && reply->result == BALSA__PEER__JOIN_REPLY__RESULT__JOINED) {
+        cluster->is_known = true;
+        cluster->known_index = reply->index;
+    } else {
         cluster->controller = -1;
     }
     if (reply != NULL) {
@@ -185,33 +191,16 @@ static void join_send(struct cluster *cluster, int32_t controller)
     peers_call(cluster->shard->peers, &cluster->join_call);
 }
 
-/* Its own copy has the registration and somebody leads the metadata, so the copy is not one of an old time for long. */
-static void serve_if_ready(struct cluster *cluster)
+/* The leader's copy is the newest there is. Any other has what the leader's had when it was asked in this process's life:
+ * a client that created a topic while this broker was away finds it here. */
+static bool is_current(struct cluster *cluster)
 {
-    struct replica_status status;
-    const struct replica *replica = cluster_replica(cluster);
-    if (cluster->shard->broker->is_serving || replica == NULL) {
-        return;
-    }
-    replica_status(replica, &status);
-    bool is_led = cluster_is_leader(cluster) || (status.role == REPLICA_FOLLOWER && status.leader != 0);
-    if (is_led) {
-        broker_metadata_ready(cluster->shard->broker);
-    }
+    return cluster_is_leader(cluster) ||
+           (cluster->is_known && store_applied_index(cluster->shard->reader) >= cluster->known_index);
 }
 
-void cluster_join_tick(struct cluster *cluster)
+static void ask_to_join(struct cluster *cluster)
 {
-    store_reader_refresh(cluster->shard->reader);
-    if (cluster_is_joined(cluster)) {
-        cluster->refusal[0] = '\0';
-        serve_if_ready(cluster);
-        return;
-    }
-    if (cluster_is_leader(cluster)) {
-        register_self(cluster);
-        return;
-    }
     int32_t controller = cluster_controller(cluster);
     if (cluster->shard->peers == NULL || cluster->is_joining) {
         return;
@@ -221,6 +210,22 @@ void cluster_join_tick(struct cluster *cluster)
         join_send(cluster, controller);
     } else {
         cluster_ask_all(cluster);
+    }
+}
+
+void cluster_join_tick(struct cluster *cluster)
+{
+    store_reader_refresh(cluster->shard->reader);
+    bool is_joined = cluster_is_joined(cluster);
+    if (is_joined) {
+        cluster->refusal[0] = '\0';
+    }
+    if (is_joined && (cluster->shard->broker->is_serving || is_current(cluster))) {
+        broker_metadata_ready(cluster->shard->broker);
+    } else if (!is_joined && cluster_is_leader(cluster)) {
+        register_self(cluster);
+    } else if (!is_joined || !cluster->is_known) {
+        ask_to_join(cluster);
     }
 }
 
@@ -316,7 +321,7 @@ void cluster_join(struct cluster *cluster, struct peer_request *request)
 {
     struct errmsg msg = {""};
     if (!cluster_is_leader(cluster) || cluster->shard->controller == NULL || cluster->state != CLUSTER_MEMBER) {
-        reply_join(request, BALSA__PEER__JOIN_REPLY__RESULT__LATER, "");
+        reply_join(request, BALSA__PEER__JOIN_REPLY__RESULT__LATER, "", 0);
         return;
     }
     struct registering *registering = mem_alloc(sizeof(*registering));
@@ -336,7 +341,7 @@ void cluster_join(struct cluster *cluster, struct peer_request *request)
     }
     if (msg.text[0] != '\0') {
         trace(WARN, CONTROLLER, "a broker is refused", KV("node", request->node), KV("cause", (const char *)msg.text));
-        reply_join(request, BALSA__PEER__JOIN_REPLY__RESULT__REFUSED, msg.text);
+        reply_join(request, BALSA__PEER__JOIN_REPLY__RESULT__REFUSED, msg.text, 0);
         arena_deinit(&registering->arena);
         mem_free(registering);
         return;

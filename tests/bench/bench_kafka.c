@@ -100,7 +100,8 @@ static void create_topic(struct bench *bench, rd_kafka_t *client)
 {
     char text[256];
     rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
-    rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(bench->topic, bench->partitions, bench->factor, text, sizeof(text));
+    rd_kafka_NewTopic_t *topic =
+        rd_kafka_NewTopic_new(bench->topic, bench->partitions, bench->factor, text, sizeof(text));
     rd_kafka_CreateTopics(client, &topic, 1, NULL, queue);
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 30000);
     if (event == NULL || rd_kafka_event_error(event) != 0) {

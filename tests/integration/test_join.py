@@ -105,6 +105,20 @@ def joined():
         brokers.wait_ready()
 
 
+def replaced():
+    """Voters that stay away are replaced one by one, so that in the end both others of three may die."""
+    settings = {"balsa.metadata.voter.timeout.ms": 2000, "broker.session.timeout.ms": 2000}
+    with cluster.Cluster(5, seed_count=3, settings=settings) as brokers:
+        for _ in range(2):
+            gone = next(n for n in (1, 2, 3) if n != brokers.controller() and brokers[n].is_running())
+            at = brokers[brokers.controller()]
+            before = open(at.log_path, encoding="utf-8").read().count("standby votes")
+            brokers.kill(gone)
+            balsa.check(balsa.wait_until(lambda: open(at.log_path, encoding="utf-8").read().count("standby votes") > before, 20, 0.1),
+                        f"another broker votes in place of {gone}\n{brokers.tails()}")
+        brokers.create("t", 3, factor=3)
+
+
 def strangers():
     with cluster.Cluster(3) as brokers:
         seeds = ",".join(node.peer_address for node in brokers.seeds)
@@ -165,7 +179,7 @@ def main():
     for _ in range(ROUNDS):
         killed_while_founding(rng)
     one_is_late()
-    for test in os.environ.get("ONLY", "wiped joined strangers grown").split():
+    for test in os.environ.get("ONLY", "wiped joined replaced strangers grown").split():
         globals()[test]()
     balsa.finish()
 
