@@ -1,6 +1,7 @@
 /* Directories that nobody names any more: at the start, and now and then.
  *
  *   of a group that is not here                  an interrupted removal, a damaged replica's: goes
+ *   of an older generation                       a checkpoint of a newer one was durable: goes
  *   sealed, but no WAL_INSTALL followed          becomes the staging again if there is none, else goes
  *   staging, long after the start, no session    goes: the log brought what it was for
  *   deleted                                      an interrupted removal: goes
@@ -115,7 +116,8 @@ static void sweep_name(struct catchups *catchups, const char *name)
         if (catchups->is_first_swept && env_now_us(catchups->params.env) >= catchups->staging_until_us) {
             bury(catchups, path, parsed.group);
         }
-    } else if (has_staging(catchups->sweep, name, parsed.plain_size)) {
+    } else if (parsed.generation < partition_generation(partition_of_machine(machine)) ||
+               has_staging(catchups->sweep, name, parsed.plain_size)) {
         bury(catchups, path, parsed.group);
     } else {
         make_staging(catchups, path, name, parsed.plain_size);

@@ -103,6 +103,7 @@ enum kafka_error partition_check_epoch(const struct partition *partition, int32_
 struct log *partition_log(struct partition *partition);
 /* Whether a path in the data directory is, was or may become this partition's: what is not, and looks like it, is left
  * from something that was interrupted. */
+uint64_t partition_generation(const struct partition *partition); /* of its present directory */
 bool partition_owns_dir(const struct partition *partition, const char *path);
 
 /* Woken once when at least `bytes` were appended since it was set, or when leadership changes, or the partition

@@ -74,6 +74,11 @@ void partition_retired_remove(struct partition *partition)
     }
 }
 
+uint64_t partition_generation(const struct partition *partition)
+{
+    return partition->generation;
+}
+
 bool partition_owns_dir(const struct partition *partition, const char *path)
 {
     char *staging = partition_dir_staging(partition->plain_dir);

@@ -98,7 +98,7 @@ void catchup_world_trim(struct catchup_world *world, int64_t offset)
     ck_assert_int_ge(leader, 0);
     struct load load = {world, &world->nodes[leader], 0, offset};
     (void)sim_process_run(load.node->process, trim_one, &load);
-    catchup_world_run(world, 100);
+    catchup_world_run(world, 200);
 }
 
 struct change {

@@ -21,6 +21,7 @@ struct packet {
     struct list link;
     int64_t due_us;
     unsigned from, to, from_life;
+    unsigned callee; /* of what stands for a reply that has not come: whose it would be, plus 1 */
     enum {
         PACKET_RAFT,
         PACKET_CALL,
@@ -199,9 +200,23 @@ struct serving {
     struct peer_call *call;
 };
 
+/* The reply comes, so its stand-in goes. */
+static void drop_pending(struct catchup_world *world, unsigned from, unsigned from_life, const struct peer_call *call)
+{
+    struct list *next;
+    for (struct list *link = world->packets.next; link != &world->packets; link = next) {
+        struct packet *packet = container_of(link, struct packet, link);
+        next = link->next;
+        if (packet->callee > 0 && packet->to == from && packet->from_life == from_life && packet->call == call) {
+            packet_free(packet);
+        }
+    }
+}
+
 static void on_served(struct catchup_request *req, struct slice reply)
 {
     struct serving *serving = container_of(req, struct serving, req);
+    drop_pending(serving->node->world, serving->from, serving->from_life, serving->call);
     struct packet *packet = packet_new(serving->node, serving->from, serving->node->world->call_us);
     packet->kind = PACKET_REPLY;
     packet->call = serving->call;
@@ -278,6 +293,9 @@ static void lose_calls(struct catchup_world *world, unsigned number)
             packet->kind = PACKET_REPLY;
             packet->err = ERR_CLOSED;
             packet->to = packet->from;
+        } else if (packet->callee == number + 1) {
+            packet->due_us = sim_world_now_us(world->sim); /* the link is lost */
+            packet->err = ERR_CLOSED;
         }
     }
 }
@@ -300,6 +318,14 @@ static void deliver_due(struct catchup_world *world)
             if (packet->kind == PACKET_RAFT) {
                 (void)sim_process_run(node->process, deliver_one, &delivery);
             } else {
+                if (packet->kind == PACKET_CALL) {
+                    struct packet *pending = packet_new(node, packet->from, 20000000);
+                    pending->kind = PACKET_REPLY;
+                    pending->call = packet->call;
+                    pending->from_life = packet->from_life;
+                    pending->err = ERR_TIMED_OUT;
+                    pending->callee = node->number + 1;
+                }
                 packet->message.peer = (uint64_t)(uintptr_t)node;
                 (void)sim_process_run(node->process, deliver, packet);
             }
