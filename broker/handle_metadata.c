@@ -1,7 +1,8 @@
 /* Metadata: brokers and topics as this shard's snapshot and its table of leaders have them.
  * A topic that is missing is created first when client and configuration allow it; the answer then waits (bounded)
  * until its partitions are led, so that simple clients need not ask twice. Creating one that another request has
- * created meanwhile is no error: the answer is made from the store in any case. */
+ * created meanwhile is no error: the answer is made from the store in any case. The same wait, a short one, for topics
+ * that were just created through another broker, whose leaders this one has not heard of yet. */
 
 #include "base/limits.h"
 #include "base/mem.h"
@@ -11,6 +12,7 @@
 #include "metadata/topic_name.h"
 
 #define AUTO_CREATE_TIMEOUT_MS 2000
+#define NEW_LEADERS_MS 300 /* news of the leaders of new partitions: they are under way */
 
 struct metadata_work {
     struct forward_call call;
@@ -270,6 +272,27 @@ static void collect_missing(struct metadata_work *work)
     }
 }
 
+/* Groups of the topics asked for by name or id that nobody is known to have led yet. */
+static size_t collect_new(struct metadata_work *work)
+{
+    const struct shard *shard = work->request->shard;
+    size_t count = 0;
+    size_t new_count = 0;
+    for (int32_t i = 0; i < work->message.topics_count; i++) {
+        const struct kafka_metadata_request_topic *asked = &work->message.topics[i];
+        struct uuid id = asked->topic_id;
+        if (asked->name.data == NULL || store_topic_id(shard->reader, asked->name, &id) == OK) {
+            count = wish_topic_groups(work->request->shard, &id, 0, &work->groups, count);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!leaders_get(shard->leaders, work->groups[i]).was_led) {
+            work->groups[new_count++] = work->groups[i];
+        }
+    }
+    return new_count;
+}
+
 void handle_metadata(struct request *request)
 {
     struct metadata_work *work = mem_alloc(sizeof(*work));
@@ -279,9 +302,15 @@ void handle_metadata(struct request *request)
         return;
     }
     collect_missing(work);
-    if (work->missing_count == 0) {
+    if (work->missing_count > 0) {
+        create_missing(work);
+        return;
+    }
+    size_t new_count = collect_new(work);
+    if (new_count == 0) {
         metadata_respond(work);
         return;
     }
-    create_missing(work);
+    work->wait = (struct leaders_wait){.groups = work->groups, .count = new_count, .cb = on_led};
+    leaders_wait_for(request->shard->leaders, &work->wait, NEW_LEADERS_MS);
 }

@@ -55,6 +55,7 @@ void leaders_set(struct leaders *leaders, uint64_t group, int32_t broker, int32_
     }
     leader->broker = broker;
     leader->epoch = epoch;
+    leader->was_led = leader->was_led || broker >= 0;
     if (broker >= 0 && !list_is_empty(&leaders->waits)) {
         env_task(leaders->env, &leaders->check);
     }

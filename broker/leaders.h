@@ -11,6 +11,7 @@
 struct leader {
     int32_t broker;          /* -1: none known */
     int32_t epoch;           /* Raft term; -1 unknown */
+    bool was_led;            /* a leader was known once: whoever has none now has lost it, or is about to have another */
 };
 struct leaders;
 struct leaders *leaders_open(struct env *env);

@@ -33,7 +33,8 @@ def produce(broker, topic, path, codec, acks, idempotent):
                                "-Z", "-H", "from=kcat", "-H", "empty=", "-X", f"acks={acks}", "-X", f"enable.idempotence={'true' if idempotent == '1' else 'false'}",
                                "-X", "message.max.bytes=1048588", "-X", "linger.ms=20"],
                               input=b"".join(messages), capture_output=True, timeout=600, check=False)
-        if done.returncode or done.stderr:
+        # of one broker nothing may be said; of several that one is gone is said, and no harm
+        if done.returncode or b"Delivery failed" in done.stderr or (BROKERS == 1 and done.stderr):
             errors.append(done.stderr.decode(errors="replace"))
     report.check(not errors, f"{sent} sent {errors[:3]}")
 
