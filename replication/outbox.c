@@ -15,6 +15,11 @@
 
 #include <string.h>
 
+enum {
+    CAPACITY_FIRST = 2, /* a leader of three: its heartbeats */
+    CAPACITY_KEPT = 4
+};
+
 void outbox_init(struct outbox *outbox)
 {
     *outbox = (struct outbox){0};
@@ -33,7 +38,7 @@ void outbox_put(struct replica *replica, const struct replica_message *message)
         return;
     }
     if (outbox->count == outbox->capacity) {
-        outbox->capacity = outbox->capacity == 0 ? 4 : outbox->capacity * 2;
+        outbox->capacity = outbox->capacity == 0 ? CAPACITY_FIRST : outbox->capacity * 2;
         outbox->messages = mem_resize(outbox->messages, outbox->capacity * sizeof *outbox->messages);
     }
     outbox->messages[outbox->count++] =
@@ -124,5 +129,8 @@ void outbox_release(struct replica *replica)
     if (sent > 0) {
         outbox->count -= sent;
         memmove(outbox->messages, outbox->messages + sent, outbox->count * sizeof *outbox->messages);
+    }
+    if (outbox->count == 0 && outbox->capacity > CAPACITY_KEPT) {
+        outbox_deinit(outbox); /* an election or a burst is over; thousands of groups rest beside this one */
     }
 }
