@@ -16,6 +16,8 @@
 
 #define ENVELOPE_SIZE_SOFT (PEER_ENVELOPE_SIZE_MAX - PEER_URGENT_SIZE_MAX / 2) /* heads of items stop here */
 
+#define KEPT_SIZE_MAX KIB(64)
+
 static_assert(ENVELOPE_SIZE_SOFT + RAFT_WIRE_SIZE_MAX <= PEER_ENVELOPE_SIZE_MAX, "and the last one still fits");
 static_assert(PEER_URGENT_SIZE_MAX + RAFT_WIRE_SIZE_MAX < ENVELOPE_SIZE_SOFT, "each frame takes an item");
 
@@ -271,6 +273,9 @@ static void conn_on_written(struct stream_write *write, enum err err)
     (void)err; /* reading tells, and then the connection is closed */
     conn->is_writing = false;
     items_free(conn, &conn->sending_items);
+    if (conn->sending.capacity > KEPT_SIZE_MAX) {
+        dynbuf_deinit(&conn->sending); /* a burst is not remembered */
+    }
     if (conn->events == NULL) {
         return;
     }

@@ -157,7 +157,8 @@ static void link_on_connected(struct stream_connect *req, enum err err, struct s
         return;
     }
     if (err != OK) {
-        trace_unreachable(link, err == ERR_CANCELED ? err_text(ERR_TIMED_OUT) : err_text(err));
+        const char *cause = err == ERR_IO ? "nobody listens there, or the network is not there" : err_text(err);
+        trace_unreachable(link, err == ERR_CANCELED ? err_text(ERR_TIMED_OUT) : cause);
         link_rest(link);
         return;
     }
