@@ -33,6 +33,7 @@ struct node {
     bool is_writing;
     bool is_connected;
     bool is_refused;
+    bool hops; /* leaves its stream for another one of the same connection, on another shard */
     bool has_ended;
     bool is_closed;
     enum err err; /* of the last write, connect or end */
@@ -79,6 +80,8 @@ static void on_alloc(void *owner, size_t size_hint, uint8_t **data, size_t *size
     *size = sizeof(node->room);
 }
 
+static void hop(struct node *node);
+
 static void on_read(void *owner, enum err err, size_t size)
 {
     struct node *node = owner;
@@ -95,9 +98,21 @@ static void on_read(void *owner, enum err err, size_t size)
     }
     ck_assert_uint_eq(same, size);
     node->received += size;
+    if (node->hops && node->received % 3 == 0) {
+        hop(node);
+    }
 }
 
 static const struct stream_handlers handlers = {.on_alloc = on_alloc, .on_read = on_read};
+
+static void hop(struct node *node)
+{
+    int token;
+    struct env *other = sim_process_env(node->process, (unsigned)(node->received % 2));
+    ck_assert_int_eq(node->env->net->stream_detach(node->stream, &token), OK);
+    ck_assert_int_eq(other->net->adopt(other->net, token, &node->stream), OK);
+    other->net->stream_start(node->stream, &handlers, node);
+}
 
 static void send_piece(struct node *node);
 
@@ -240,11 +255,12 @@ static bool has_server_ended(void *context)
     return server->has_ended;
 }
 
-/* Goal: bytes arrive whole and in order, over cuts that heal and pauses; then both ends close in order and leave
- * nothing. */
+/* Goal: bytes arrive whole and in order, over cuts that heal and pauses, and while the connection changes its shard;
+ * then both ends close in order and leave nothing. */
 START_TEST(bytes_arrive_in_order_over_cuts_and_pauses)
 {
     start((uint64_t)_i);
+    server->hops = _i % 2 == 1;
     for (int round = 0; round < 20; round++) {
         switch (sim_world_below(world, 4)) {
         case 0:

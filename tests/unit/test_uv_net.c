@@ -26,6 +26,8 @@ struct end { /* of a connection */
     bool may_lack_room;
     bool is_paused;
     bool is_echo;
+    bool hops; /* leaves its stream for another one of the same connection, again and again */
+    unsigned hop_count;
     bool has_ended;
     bool is_closed;
     enum err err;
@@ -132,6 +134,8 @@ static void on_resume(struct timer *unused)
     net->stream_resume(client.stream);
 }
 
+static void hop(struct end *end);
+
 static void on_read(void *owner, enum err err, size_t size)
 {
     struct end *end = owner;
@@ -161,6 +165,8 @@ static void on_read(void *owner, enum err err, size_t size)
     end->received += size;
     if (end->received == ECHO_SIZE) {
         net->stream_close(end->stream, on_closed);
+    } else if (end->hops) {
+        hop(end);
     } else if (end->received % 5 == 0) {
         end->is_paused = true; /* whatever comes now is refused by the assertion above */
         net->stream_pause(end->stream);
@@ -169,6 +175,15 @@ static void on_read(void *owner, enum err err, size_t size)
 }
 
 static const struct stream_handlers handlers = {.on_alloc = on_alloc, .on_read = on_read};
+
+static void hop(struct end *end)
+{
+    int token;
+    ck_assert_int_eq(net->stream_detach(end->stream, &token), OK);
+    ck_assert_int_eq(net->adopt(net, token, &end->stream), OK);
+    net->stream_start(end->stream, &handlers, end);
+    end->hop_count++;
+}
 
 static void on_accepted(void *owner, struct listener *from, int accepted)
 {
@@ -247,6 +262,30 @@ START_TEST(echo_returns_every_byte_in_order)
     ck_assert(client.is_closed);
     ck_assert(server.is_closed);
     ck_assert_int_eq(server.err, ERR_CLOSED);
+}
+END_TEST
+
+static void send_on_connected(struct stream_connect *req, enum err err, struct stream *stream)
+{
+    (void)req;
+    ck_assert_int_eq(err, OK);
+    client.stream = stream;
+    net->stream_start(stream, &handlers, &client);
+    send_pattern();
+}
+
+/* Goal: a connection that is detached and adopted loses no byte. Method: the reader of 8 MiB does both at odd moments,
+ * inside on_read, with more bytes waiting. */
+START_TEST(detach_and_adopt_lose_no_byte)
+{
+    server.hops = true;
+    listen_on("127.0.0.1");
+    connect_to("127.0.0.1", net->listener_port(listener), send_on_connected);
+    uv_env_run(uv);
+    ck_assert_uint_eq(server.received, ECHO_SIZE);
+    ck_assert_uint_gt(server.hop_count, 0);
+    ck_assert(server.is_closed);
+    ck_assert_int_eq(client.err, ERR_CLOSED);
 }
 END_TEST
 
@@ -502,6 +541,7 @@ static Suite *uv_net_suite(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, echo_returns_every_byte_in_order, 0, 3);
+    tcase_add_test(tcase, detach_and_adopt_lose_no_byte);
     tcase_add_loop_test(tcase, connect_fails_by_callback, 0, 2);
     tcase_add_loop_test(tcase, connect_is_canceled, 0, 2);
     tcase_add_test(tcase, close_cancels_pending_writes_first);
