@@ -81,7 +81,13 @@ def names_place(log, path):
     return any(wanted in line or (not os.path.exists(path) and "files before are missing" in line) for line in lines)
 
 
+def shard_of(name):
+    """The shard of topics/<topic>-<n>.<group>/<segment>."""
+    return (int(os.path.dirname(name).rsplit(".", 1)[1]) - 1) % SHARDS
+
+
 def judge(what, broker, path, expected):
+    before = listing(broker.data)
     try:
         broker.start(timeout_s=20)
     except RuntimeError:
@@ -90,6 +96,10 @@ def judge(what, broker, path, expected):
         balsa.check(code is not None and code > 0, f"{what}: the start ends with {code}:\n{broker.log_tail(20)}")
         balsa.check(names_place(log, path), f"{what}: the refusal names {os.path.basename(path)} and a position:\n{broker.log_tail(4)}")
         outcomes["start refused"] += 1
+        left = listing(broker.data)
+        shard = int(os.path.basename(os.path.dirname(path))) if path.endswith(".wal") else None
+        cut = [name for name, size in before.items() if name.endswith(".log") and left.get(name, -1) < size and shard_of(name) == shard]
+        balsa.check(not cut, f"{what}: the refused start has cut {cut[:3]}, which perhaps nothing can write again")
         return
     is_wal = path.endswith(".wal")
     refused = lost = 0
