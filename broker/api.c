@@ -29,10 +29,12 @@ request_handler api_handler(int16_t api_key)
         return handle_create_partitions;
     case KAFKA_API_ELECT_LEADERS:
         return handle_elect_leaders;
-    case KAFKA_API_ALTER_PARTITION_REASSIGNMENTS:
+    case KAFKA_API_ALTER_REASSIGNMENTS:
         return handle_alter_partition_reassignments;
-    case KAFKA_API_LIST_PARTITION_REASSIGNMENTS:
+    case KAFKA_API_LIST_REASSIGNMENTS:
         return handle_list_partition_reassignments;
+    case KAFKA_API_UNREGISTER_BROKER:
+        return handle_unregister_broker;
     case KAFKA_API_DESCRIBE_CLUSTER:
         return handle_describe_cluster;
     case KAFKA_API_ALLOCATE_PRODUCER_IDS: /* not in kafka_apis: never a client's */

@@ -114,4 +114,5 @@ void handle_describe_cluster(struct request *request);
 void handle_elect_leaders(struct request *request);
 void handle_alter_partition_reassignments(struct request *request);
 void handle_list_partition_reassignments(struct request *request);
+void handle_unregister_broker(struct request *request);
 void handle_allocate_producer_ids(struct request *request);

@@ -26,10 +26,10 @@
     X(DESCRIBE_CONFIGS, 32, "DescribeConfigs", kafka_describe_configs, 0, 4, 0, 4)                 \
     X(CREATE_PARTITIONS, 37, "CreatePartitions", kafka_create_partitions, 0, 3, 0, 2)              \
     X(ELECT_LEADERS, 43, "ElectLeaders", kafka_elect_leaders, 0, 2, 0, 2)                          \
-    X(ALTER_PARTITION_REASSIGNMENTS, 45, "AlterPartitionReassignments", kafka_alter_partition_reassignments,       \
-      0, 0, 0, 0)                                                                                  \
-    X(LIST_PARTITION_REASSIGNMENTS, 46, "ListPartitionReassignments", kafka_list_partition_reassignments, 0, 0, 0, 0)\
-    X(DESCRIBE_CLUSTER, 60, "DescribeCluster", kafka_describe_cluster, 0, 1, 0, 0)
+    X(ALTER_REASSIGNMENTS, 45, "AlterPartitionReassignments", kafka_alter_partition_reassignments, 0, 0, 0, 0)\
+    X(LIST_REASSIGNMENTS, 46, "ListPartitionReassignments", kafka_list_partition_reassignments, 0, 0, 0, 0)\
+    X(DESCRIBE_CLUSTER, 60, "DescribeCluster", kafka_describe_cluster, 0, 1, 0, 0)                 \
+    X(UNREGISTER_BROKER, 64, "UnregisterBroker", kafka_unregister_broker, 0, 0, 0, 0)
 /* clang-format on */
 
 /* What brokers ask of each other in Kafka's encoding, inside a forwarded request: not in the table, so that for
