@@ -95,6 +95,8 @@ uint64_t raft_core_term(const struct raft_core *core);
 uint64_t raft_core_vote(const struct raft_core *core);
 enum replica_role raft_core_role(const struct raft_core *core);
 uint64_t raft_core_leader(const struct raft_core *core);       /* server id, 0 unknown */
+/* The same, but 0 until the leader of the present term has made itself known. */
+uint64_t raft_core_term_leader(const struct raft_core *core);
 uint64_t raft_core_contact_ms(const struct raft_core *core);   /* when a leader was heard last; 0 never */
 uint64_t raft_core_commit(const struct raft_core *core);       /* never falls */
 uint64_t raft_core_apply_bound(const struct raft_core *core);  /* min(commit, stored), 0 while installing (R16) */

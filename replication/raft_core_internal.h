@@ -36,6 +36,7 @@ struct raft_core {
     unsigned change_count, change_capacity;
     uint64_t commit;           /* never falls */
     uint64_t confirmed;        /* index of the last membership that libraft knows to be committed */
+    uint64_t leader_term;      /* in which a follower's leader made itself known: libraft keeps its name beyond that */
     uint64_t contact_until_ms; /* a leader's message came less than an election timeout before this */
     uint64_t disrupt_term;     /* of the election that TIMEOUT_NOW asked for */
     uint64_t retry_ms;         /* a sole voter may not restart before (R9d) */

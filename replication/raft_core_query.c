@@ -23,6 +23,12 @@ uint64_t raft_core_leader(const struct raft_core *core)
     return core_leader(core);
 }
 
+uint64_t raft_core_term_leader(const struct raft_core *core)
+{
+    bool is_known = core->raft.state != RAFT_FOLLOWER || core->leader_term == core->raft.current_term;
+    return is_known ? core_leader(core) : 0;
+}
+
 uint64_t raft_core_contact_ms(const struct raft_core *core)
 {
     return core->contact_until_ms > 0 ? core->contact_until_ms - core->params.election_ms : 0;

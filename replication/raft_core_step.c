@@ -351,6 +351,17 @@ static void submit_barrier(struct step *step)
     entry_release(barrier);
 }
 
+/* A follower that hears of a higher term from a candidate keeps the leader of the term before in libraft's state. */
+static void note_leader(const struct step *step, const struct raft_event *event)
+{
+    struct raft_core *core = step->core;
+    if (event->type == RAFT_RECEIVE && !step->is_stale &&
+        (event->receive.message->type == RAFT_APPEND_ENTRIES ||
+         event->receive.message->type == RAFT_INSTALL_SNAPSHOT)) {
+        core->leader_term = core->raft.current_term;
+    }
+}
+
 static void note_state(struct step *step)
 {
     struct raft_core *core = step->core;
@@ -430,6 +441,7 @@ void core_step(struct step *step, struct raft_event *event)
     for (unsigned i = 0; i < found.messages.n; i++) {
         put_message(step, &found.messages.batch[i]);
     }
+    note_leader(step, event);
     note_state(step);
     if (!core->is_installing && core->raft.commit_index > core->commit) {
         core->commit = core->raft.commit_index;

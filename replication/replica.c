@@ -33,7 +33,7 @@ void replica_status(const struct replica *replica, struct replica_status *status
         .role = is_out ? REPLICA_FOLLOWER : raft_core_role(core),
         .is_ready = is_ready(replica),
         .term = raft_core_term(core),
-        .leader = is_out ? 0 : raft_core_leader(core),
+        .leader = is_out ? 0 : raft_core_term_leader(core),
         .first_index = replica->tail.first_index,
         .last_index = raft_core_last_index(core),
         .durable_index = replica->durable_index,
@@ -360,7 +360,7 @@ static void tell_role(struct replica *replica)
     bool ready = is_ready(replica);
     enum replica_role role = raft_core_role(core);
     if (replica->is_role_told && told->role == role && told->term == raft_core_term(core) &&
-        told->leader == raft_core_leader(core) && told->is_ready == ready) {
+        told->leader == raft_core_term_leader(core) && told->is_ready == ready) {
         return;
     }
     int64_t leaders = (role == REPLICA_LEADER) - (told->role == REPLICA_LEADER);

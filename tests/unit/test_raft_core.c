@@ -111,6 +111,31 @@ START_TEST(three_members_elect_and_commit)
 }
 END_TEST
 
+/* Goal: a follower knows no leader of a term of which it has only heard from a candidate: two brokers would be named as
+ * leaders of one term. Method: a leader, then the request of one whom that leader hands over to, then the new one's
+ * entries. */
+START_TEST(leaders_are_those_of_the_present_term)
+{
+    struct membership three = member_membership(3, 0);
+    member_open(&member, 1, &three, 1, 0);
+    struct replica_message append = member_append(2, 2, 1, 1, 2, 1, 0, -1, NULL);
+    member_receive(&member, &append);
+    member_append_free(&append);
+    member_persist(&member);
+    ck_assert_uint_eq(raft_core_term_leader(member.core), 2);
+    struct replica_message vote = {
+        .kind = REPLICA_VOTE, .peer = 3, .term = 3, .vote = {.last_index = 2, .last_term = 2, .is_disruptive = true}};
+    member_receive(&member, &vote);
+    ck_assert_uint_eq(raft_core_term(member.core), 3);
+    ck_assert_uint_eq(raft_core_term_leader(member.core), 0);
+    append = member_append(3, 3, 2, 2, 3, 1, 0, -1, NULL);
+    member_receive(&member, &append);
+    member_append_free(&append);
+    ck_assert_uint_eq(raft_core_term_leader(member.core), 3);
+    member_close(&member);
+}
+END_TEST
+
 /* Goal: who needs no time gets no deadline (R14, N11). Method: a sole voter alone and with a standby, a standby, a
  * follower. */
 START_TEST(deadlines_are_for_those_who_need_them)
@@ -369,6 +394,7 @@ static Suite *core_suite(void)
     tcase_add_test(core, core_is_built_on_the_version_the_rules_are_for);
     tcase_add_test(core, libraft_reads_memberships_as_we_write_them);
     tcase_add_test(core, three_members_elect_and_commit);
+    tcase_add_test(core, leaders_are_those_of_the_present_term);
     tcase_add_test(core, deadlines_are_for_those_who_need_them);
     tcase_add_test(core, members_are_told_of_what_is_committed);
     tcase_add_test(core, membership_is_known_at_every_index);
