@@ -77,6 +77,9 @@ static enum err open_metadata_machine(struct shard *shard, struct bytes state, s
     enum err err = metadata_open(shard->env, shard->broker->store, state, &events, &shard->metadata, msg);
     if (err == OK) {
         *machine = metadata_machine(shard->metadata);
+        if (shard->controller != NULL) {
+            controller_set_metadata(shard->controller, shard->metadata);
+        }
     }
     return err;
 }
@@ -154,11 +157,21 @@ static void shard_layout_ready(void *owner)
     send_to_shard_0(owner, on_layout_ready);
 }
 
+/* What this broker has led it has lost, in the same term: others lead in the next one. */
 static void shard_damaged(void *owner, uint64_t group)
 {
     struct shard *shard = owner;
-    const struct replica_status status = {.role = REPLICA_FOLLOWER, .term = INT32_MAX};
-    shard_on_role(shard, group, &status);
+    struct leader leader = leaders_get(shard->leaders, group);
+    if (group == METADATA_GROUP) {
+        shard->metadata = NULL; /* closed */
+        if (shard->controller != NULL) {
+            controller_set_metadata(shard->controller, NULL);
+        }
+    }
+    if (leader.broker == shard->options->node_id) {
+        const struct replica_status status = {.role = REPLICA_FOLLOWER, .term = (uint64_t)leader.epoch};
+        shard_on_role(shard, group, &status);
+    }
 }
 
 /* ---- Timers ---- */

@@ -20,6 +20,11 @@ struct controller *controller_open(const struct controller_params *params)
     return controller;
 }
 
+void controller_set_metadata(struct controller *controller, struct metadata *metadata)
+{
+    controller->params.metadata = metadata;
+}
+
 void controller_close(struct controller *controller)
 {
     controller_plan_deinit(controller);

@@ -25,6 +25,9 @@ struct controller_params {
 };
 struct controller *controller_open(const struct controller_params *params);
 void controller_close(struct controller *controller); /* nothing may be in work */
+/* The metadata's state machine is another one (its replica was made anew), or gone: NULL, and nothing may be asked of
+ * the controller until there is one again. */
+void controller_set_metadata(struct controller *controller, struct metadata *metadata);
 
 struct controller_topic {                /* one topic of CreateTopics */
     struct bytes name;

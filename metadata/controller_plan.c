@@ -250,7 +250,7 @@ static void plan_on_timer(struct timer *timer)
 {
     struct controller_plan *plan = container_of(timer, struct controller_plan, timer);
     struct controller *controller = container_of(plan, struct controller, plan);
-    if (metadata_is_leader(controller->params.metadata)) {
+    if (controller->params.metadata != NULL && metadata_is_leader(controller->params.metadata)) {
         remove_silent(controller); /* found by an earlier pass: who is alive is known by now */
         if (!plan->is_proposing && (plan->is_changed || plan->is_blocked)) {
             plan_now(controller);

@@ -122,8 +122,8 @@ static struct raft_entry *start_entries(const struct raft_core *core, uint8_t *p
     return entries;
 }
 
-/* R26. A new group, in which nobody can have led yet, need not wait out a timeout: its first member campaigns, again and
- * again for a while, as the others' replicas may not be there yet. Pre-votes, so no term is spent on it. */
+/* R26. A new group, in which nobody can have led yet, need not wait out a timeout: its first member campaigns, again
+ * and again for a while, as the others' replicas may not be there yet. Pre-votes, so no term is spent on it. */
 static void hurry(struct raft_core *core)
 {
     const struct membership *membership = &core_latest(core)->membership;

@@ -354,8 +354,8 @@ START_TEST(hostile_messages_are_survived)
 }
 END_TEST
 
-/* Goal: while a staged state takes the log's place, a membership change of the log that went proves nothing and a new one
- * is not taken (R12, R19). Method: a follower with an uncommitted change is told to install; then a change arrives
+/* Goal: while a staged state takes the log's place, a membership change of the log that went proves nothing and a new
+ * one is not taken (R12, R19). Method: a follower with an uncommitted change is told to install; then a change arrives
  * right behind the state, as an APPEND that overtook the end of the installation. */
 START_TEST(change_during_an_install_is_left_alone)
 {
