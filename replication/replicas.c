@@ -268,14 +268,20 @@ static enum err make_log_dir(const struct replicas_params *params, const char *d
     return err == OK ? OK : fail(msg, err, "%s: %s", dir, err_text(err));
 }
 
-static enum err scan_old_layout(struct recovery *recovery, struct errmsg *msg)
+static void ignore_record(void *owner, const struct wal_record *record)
 {
-    const struct replicas_params *params = recovery->params;
+    (void)owner;
+    (void)record;
+}
+
+static enum err scan_old_layout(const struct replicas_params *params, struct recovery *recovery, wal_replay_cb replay,
+                                struct errmsg *msg)
+{
     for (unsigned i = 0; i < params->old_shard_count; i++) {
         char dir[DIR_SIZE_MAX];
         (void)snprintf(dir, sizeof(dir), "%s/wal/%u/%u", params->dir, params->old_layout, i);
         enum err err = check_log_exists(params->env, dir, msg);
-        err = err == OK ? wal_scan(params->env, dir, recovery, recovery_replay, msg) : err;
+        err = err == OK ? wal_scan(params->env, dir, recovery, replay, msg) : err;
         if (err != OK) {
             return err;
         }
@@ -283,10 +289,19 @@ static enum err scan_old_layout(struct recovery *recovery, struct errmsg *msg)
     return OK;
 }
 
-static void ignore_record(void *owner, const struct wal_record *record)
+/* Looks at all logs before anything is touched: opening a group cuts its segments back to the checkpoint, and if the
+ * log behind that is damaged, what was cut may have been the last copy. */
+static enum err look_at_logs(struct replicas *replicas, struct errmsg *msg)
 {
-    (void)owner;
-    (void)record;
+    const struct replicas_params *params = &replicas->params;
+    if (params->is_first_start) {
+        return OK;
+    }
+    if (replicas->is_gated) {
+        return scan_old_layout(params, NULL, ignore_record, msg);
+    }
+    enum err err = check_log_exists(params->env, replicas->wal_dir, msg);
+    return err == OK ? wal_scan(params->env, replicas->wal_dir, NULL, ignore_record, msg) : err;
 }
 
 /* The WAL has one owner for handlers and replay. */
@@ -301,11 +316,8 @@ static enum err open_logs(struct replicas *replicas, struct recovery *recovery, 
     const struct replicas_params *params = &replicas->params;
     enum err err = OK;
     replicas->recovery = recovery;
-    replicas->is_gated = params->layout != params->old_layout && !params->is_first_start;
     if (replicas->is_gated) {
-        err = scan_old_layout(recovery, msg);
-    } else if (!params->is_first_start) {
-        err = check_log_exists(params->env, replicas->wal_dir, msg);
+        err = scan_old_layout(params, recovery, recovery_replay, msg);
     }
     err = err == OK ? make_log_dir(params, replicas->wal_dir, msg) : err;
     if (err == OK) {
@@ -356,7 +368,12 @@ enum err replicas_open(const struct replicas_params *params, struct replicas **o
     task_init(&replicas->flush, replicas_on_flush);
     checkpointer_init(replicas);
 
-    enum err err = recovery_open(&recovery, &replicas->params, msg);
+    replicas->is_gated = params->layout != params->old_layout && !params->is_first_start;
+    enum err err = look_at_logs(replicas, msg);
+    if (err != OK) {
+        return err;
+    }
+    err = recovery_open(&recovery, &replicas->params, msg);
     err = err == OK ? open_logs(replicas, &recovery, msg) : err;
     err = err == OK ? open_groups(replicas, &recovery, msg) : err;
     recovery_close(&recovery);

@@ -1,0 +1,117 @@
+/* What a shard believes about leaders, as news come in any order. */
+#include "base/mem.h"
+#include "broker/leaders.h"
+#include "tests/lib/test.h"
+#include "tests/lib/turn_env.h"
+
+enum {
+    GROUP = 7,
+    OWN = 1
+};
+
+struct news {
+    int32_t broker, epoch, source;
+};
+
+struct story {
+    const char *name;
+    struct news news[4];
+    size_t count;
+    struct leader end;
+};
+
+static const struct story stories[] = {
+    {"nothing was told", {{0}}, 0, {-1, -1}},
+    {"a leader tells", {{2, 5, 2}}, 1, {2, 5}},
+    {"an older epoch comes late", {{3, 6, 3}, {2, 5, 2}}, 2, {3, 6}},
+    {"an older leader ceases late", {{3, 6, 3}, {-1, 5, 2}}, 2, {3, 6}},
+    {"a follower does not know at the same epoch", {{2, 5, 2}, {-1, 5, OWN}}, 2, {2, 5}},
+    {"the leader itself ceases at the same epoch", {{2, 5, 2}, {-1, 5, 2}}, 2, {-1, 5}},
+    {"another leader's ceasing at a newer epoch comes first", {{2, 5, 2}, {-1, 6, 2}, {3, 6, 3}}, 3, {3, 6}},
+    {"and comes last", {{2, 5, 2}, {3, 6, 3}, {-1, 6, 2}}, 3, {3, 6}},
+    {"an election begins here", {{2, 5, 2}, {-1, 6, OWN}}, 2, {-1, 6}},
+    {"a follower names the leader first", {{-1, 6, OWN}, {3, 6, OWN}, {3, 6, 3}}, 3, {3, 6}},
+};
+
+static struct leaders *open_with(struct turn_env *env, const struct story *story)
+{
+    turn_env_init(env, 1);
+    struct leaders *leaders = leaders_open(&env->env);
+    for (size_t i = 0; i < story->count; i++) {
+        leaders_set(leaders, GROUP, story->news[i].broker, story->news[i].epoch, story->news[i].source);
+    }
+    return leaders;
+}
+
+/* Goal: only the word of who can know counts. Method: orders of news that links and shards can bring about. */
+START_TEST(story_ends_as_told)
+{
+    const struct story *story = &stories[_i];
+    struct turn_env env;
+    struct leaders *leaders = open_with(&env, story);
+    struct leader leader = leaders_get(leaders, GROUP);
+    ck_assert_msg(leader.broker == story->end.broker && leader.epoch == story->end.epoch, "%s: %d at %d", story->name,
+                  leader.broker, leader.epoch);
+    leaders_close(leaders);
+    turn_env_deinit(&env);
+}
+END_TEST
+
+/* Goal: a dead broker leads nothing, and leads again when it turns out to live. */
+START_TEST(dead_broker_leads_nothing)
+{
+    static const struct story led = {"", {{2, 5, 2}}, 1, {2, 5}};
+    struct turn_env env;
+    struct leaders *leaders = open_with(&env, &led);
+    leaders_set(leaders, GROUP + 1, 3, 4, 3);
+    leaders_lose(leaders, 2);
+    ck_assert_int_eq(leaders_get(leaders, GROUP).broker, -1);
+    ck_assert_int_eq(leaders_get(leaders, GROUP).epoch, 5);
+    ck_assert_int_eq(leaders_get(leaders, GROUP + 1).broker, 3);
+    leaders_set(leaders, GROUP, 2, 5, 2);
+    ck_assert_int_eq(leaders_get(leaders, GROUP).broker, 2);
+    leaders_close(leaders);
+    turn_env_deinit(&env);
+}
+END_TEST
+
+static bool is_even(void *context, uint64_t group)
+{
+    (void)context;
+    return group % 2 == 0;
+}
+
+/* Goal: "all that I lead" ends what was missed meanwhile, for the groups it speaks of and the broker it is from only. */
+START_TEST(whole_news_end_what_was_missed)
+{
+    static const struct story none = {"", {{0}}, 0, {-1, -1}};
+    static const uint64_t kept[] = {2};
+    struct turn_env env;
+    struct leaders *leaders = open_with(&env, &none);
+    for (uint64_t group = 1; group <= 4; group++) {
+        leaders_set(leaders, group, 2, 5, 2);
+    }
+    leaders_set(leaders, 6, 3, 5, 3);
+    leaders_keep_only(leaders, 2, kept, 1, NULL, is_even);
+    ck_assert_int_eq(leaders_get(leaders, 1).broker, 2);
+    ck_assert_int_eq(leaders_get(leaders, 2).broker, 2);
+    ck_assert_int_eq(leaders_get(leaders, 3).broker, 2);
+    ck_assert_int_eq(leaders_get(leaders, 4).broker, -1);
+    ck_assert_int_eq(leaders_get(leaders, 6).broker, 3);
+    leaders_close(leaders);
+    turn_env_deinit(&env);
+}
+END_TEST
+
+static Suite *leaders_suite(void)
+{
+    Suite *suite = suite_create("leaders");
+    TCase *tcase = tcase_create("news");
+    tcase_add_loop_test(tcase, story_ends_as_told, 0, (int)array_count(stories));
+    tcase_add_test(tcase, dead_broker_leads_nothing);
+    tcase_add_test(tcase, whole_news_end_what_was_missed);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+TEST_MAIN(leaders_suite)
