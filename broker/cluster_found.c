@@ -15,8 +15,8 @@
 
 #define FIRST_TERM 1
 #define SAID_AFTER_US (2 * 1000 * 1000) /* what passes by itself is not worth a line */
-/* A founder of its own, with no other seed to ask: brokers of its cluster, if it had one before it lost its disk, connect
- * within a second. */
+/* A founder of its own, with no other seed to ask: brokers of its cluster, if it had one before it lost its disk,
+ * connect within a second. */
 #define ALONE_US (1500 * 1000)
 
 static struct founding_self founding_self(const struct cluster *cluster)

@@ -7,7 +7,8 @@
  *   start: group -----------------------------------------------------------------------+
  *   start: no group, no listener for brokers ---> CREATING (alone, no record)
  *
- * After a crash in FOUNDING or RECORDING before the commit nothing has happened; after it the start goes on in CREATING. */
+ * After a crash in FOUNDING or RECORDING before the commit nothing has happened; after it the start goes on in
+ * CREATING. */
 #pragma once
 
 #include "base/map.h"

@@ -191,8 +191,8 @@ static void join_send(struct cluster *cluster, int32_t controller)
     peers_call(cluster->shard->peers, &cluster->join_call);
 }
 
-/* The leader's copy is the newest there is. Any other has what the leader's had when it was asked in this process's life:
- * a client that created a topic while this broker was away finds it here. */
+/* The leader's copy is the newest there is. Any other has what the leader's had when it was asked in this process's
+ * life: a client that created a topic while this broker was away finds it here. */
 static bool is_current(struct cluster *cluster)
 {
     return cluster_is_leader(cluster) ||

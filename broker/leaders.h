@@ -11,13 +11,13 @@
 struct leader {
     int32_t broker;          /* -1: none known */
     int32_t epoch;           /* Raft term; -1 unknown */
-    bool was_led;            /* a leader was known once: whoever has none now has lost it, or is about to have another */
+    bool was_led;            /* a leader was known once: who has none now has lost it, or is about to have another */
 };
 struct leaders;
 struct leaders *leaders_open(struct env *env);
 void leaders_close(struct leaders *leaders);
-/* What broker `source` says. An older epoch is ignored; so is "nobody leads" at the epoch of a known leader, unless that
- * leader says so itself: it is only others' not knowing. */
+/* What broker `source` says. An older epoch is ignored; so is "nobody leads" at the epoch of a known leader, unless
+ * that leader says so itself: it is only others' not knowing. */
 void leaders_set(struct leaders *leaders, uint64_t group, int32_t broker, int32_t epoch, int32_t source);
 /* The broker is not alive: nothing is led by it, as far as is known. What it led it leads again when it says so. */
 void leaders_lose(struct leaders *leaders, int32_t broker);

@@ -2,8 +2,8 @@
  * ask for. Pure; the caller (broker/cluster.c, on the metadata leader) repeats it on a timer.
  *
  * Wanted: every registered broker is a member; as many voters as the cluster was founded with: 5, else 3 as soon as
- * there are 3 brokers, else 1. A broker that came back with an empty disk is another server: its old one leaves. A voter
- * that was silent for too long is replaced by a live standby that has the log.
+ * there are 3 brokers, else 1. A broker that came back with an empty disk is another server: its old one leaves. A
+ * voter that was silent for too long is replaced by a live standby that has the log.
  * Steps never leave a majority of the voters to servers that are not alive, never touch the leader itself, and begin to
  * raise an odd number of voters only when both of the next two are there. */
 #pragma once

@@ -17,7 +17,9 @@ struct story {
     const char *name;
     struct news news[4];
     size_t count;
-    struct leader end;
+    struct {
+        int32_t broker, epoch;
+    } end;
 };
 
 static const struct story stories[] = {
@@ -81,7 +83,7 @@ static bool is_even(void *context, uint64_t group)
     return group % 2 == 0;
 }
 
-/* Goal: "all that I lead" ends what was missed meanwhile, for the groups it speaks of and the broker it is from only. */
+/* Goal: "all that I lead" ends what was missed meanwhile, for the groups it speaks of and the broker it is from. */
 START_TEST(whole_news_end_what_was_missed)
 {
     static const struct story none = {"", {{0}}, 0, {-1, -1}};
