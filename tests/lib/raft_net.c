@@ -249,7 +249,10 @@ static void machine_apply(struct replica_machine *machine, const struct entry *e
 
 static void machine_applied(struct replica_machine *machine)
 {
-    (void)machine;
+    struct net_node *node = container_of(machine, struct net_node, machine);
+    if (raft_net_chance(node->net, 50)) {
+        replica_tell_commit(node->replica);
+    }
 }
 
 static void machine_role_changed(struct replica_machine *machine, const struct replica_status *status)

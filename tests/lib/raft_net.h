@@ -109,7 +109,8 @@ struct raft_net {
     unsigned violations;
     FILE *log;                   /* NULL: quiet */
     /* Counts, to see that things do happen. */
-    uint64_t steps, elections, commits, installs, crashes, changes, proposals, checkpoints, messages, transfers, signals, stops;
+    uint64_t steps, elections, commits, installs, crashes, changes, proposals, checkpoints, messages, transfers, signals, stops,
+        disks_lost;
 };
 
 struct raft_net *raft_net_open(uint64_t seed, const struct net_options *options);

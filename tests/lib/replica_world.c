@@ -106,7 +106,8 @@ struct membership world_members(unsigned voters, unsigned standbys)
 {
     struct membership membership = {.count = voters + standbys};
     for (unsigned i = 0; i < membership.count; i++) {
-        membership.servers[i] = (struct replica_server){.id = i + 1, .is_voter = i < voters};
+        uint64_t id = i < voters ? (i + 1) % voters + 1 : i + 1;
+        membership.servers[i] = (struct replica_server){.id = id, .is_voter = i < voters};
     }
     return membership;
 }

@@ -38,6 +38,7 @@ struct world {
 
 extern struct world world;
 
+/* Voters 2, 3, ..., 1, so that it is not this server that hurries to lead a new group (R26); then standbys. */
 struct membership world_members(unsigned voters, unsigned standbys);
 void world_open(unsigned voters, unsigned standbys);  /* a new group; server 1 is this one */
 void world_close(void);

@@ -114,6 +114,58 @@ static void change_add(struct raft_net *net, unsigned leader, struct membership 
     }
 }
 
+static void remove_at(struct membership *membership, unsigned at)
+{
+    memmove(&membership->servers[at], &membership->servers[at + 1],
+            (membership->count - at - 1) * sizeof membership->servers[0]);
+    membership->count--;
+}
+
+/* A member whose disk was lost is removed before anything else is changed: the majority that is left may be the
+ * smallest one. */
+static bool remove_lost(struct raft_net *net, unsigned leader, struct membership *next)
+{
+    for (unsigned i = 0; i < next->count; i++) {
+        if (raft_net_find(net, next->servers[i].id) == NULL) {
+            remove_at(next, i);
+            net->changes += replica_change(net->nodes[leader].replica, next) == OK;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A member loses its disk and comes back as a server that nobody knows (R9f). Only while all of them agree on who is
+ * a member, so that it is certain that a majority of the voters stays. */
+static void lose_disk_some(struct raft_net *net)
+{
+    int leader = raft_net_leader(net);
+    if (leader < 0) {
+        return;
+    }
+    struct replica_status status;
+    replica_status(net->nodes[leader].replica, &status);
+    unsigned victim = (unsigned)raft_net_random(net, net->options.node_count);
+    const struct replica_server *member = membership_find(&status.membership, net->nodes[victim].id);
+    unsigned lost = 0;
+    for (unsigned i = 0; i < status.membership.count; i++) {
+        const struct net_node *node = raft_net_find(net, status.membership.servers[i].id);
+        lost += node == NULL && status.membership.servers[i].is_voter;
+        if (node != NULL && (!node->is_up || node->seen.membership_index != status.membership_index)) {
+            return;
+        }
+    }
+    lost += member != NULL && member->is_voter;
+    if (member == NULL || (int)victim == leader || !status.is_membership_committed ||
+        2 * lost >= membership_voter_count(&status.membership)) {
+        return;
+    }
+    raft_net_crash(net, victim);
+    raft_net_wipe(net, victim);
+    raft_net_start(net, victim);
+    net->disks_lost++;
+}
+
 static void change_some(struct raft_net *net)
 {
     int leader = raft_net_leader(net);
@@ -123,6 +175,10 @@ static void change_some(struct raft_net *net)
     struct replica_status status;
     replica_status(net->nodes[leader].replica, &status);
     struct membership next = status.membership;
+    if (remove_lost(net, (unsigned)leader, &next)) {
+        raft_net_settle(&net->nodes[leader]);
+        return;
+    }
     unsigned at = (unsigned)raft_net_random(net, next.count);
     switch (raft_net_random(net, 4)) {
     case 0: /* a member that was removed may only be wiped when that is committed */
@@ -132,8 +188,7 @@ static void change_some(struct raft_net *net)
         break;
     case 1: /* remove */
         if (next.servers[at].id != net->nodes[leader].id) {
-            memmove(&next.servers[at], &next.servers[at + 1], (next.count - at - 1) * sizeof next.servers[0]);
-            next.count--;
+            remove_at(&next, at);
             net->changes += replica_change(net->nodes[leader].replica, &next) == OK;
         }
         break;
@@ -204,6 +259,9 @@ static void chaos(struct raft_net *net, const struct kind *kind)
         if (raft_net_chance(net, kind->change)) {
             change_some(net);
         }
+        if (raft_net_chance(net, kind->change / 6)) {
+            lose_disk_some(net);
+        }
         if (raft_net_chance(net, kind->transfer)) {
             transfer_some(net);
         }
@@ -260,7 +318,7 @@ static bool recover(struct raft_net *net)
 
 struct totals {
     uint64_t seeds, violations, stuck;
-    uint64_t steps, elections, commits, installs, crashes, changes, checkpoints, messages, successions;
+    uint64_t steps, elections, commits, installs, crashes, changes, checkpoints, messages, successions, disks;
 };
 
 static void tell_stuck(const struct raft_net *net)
@@ -335,6 +393,7 @@ static void run_seed(const struct kind *kind, uint64_t seed, struct totals *tota
     totals->changes += net->changes;
     totals->checkpoints += net->checkpoints;
     totals->messages += net->messages;
+    totals->disks += net->disks_lost;
     totals->successions += (uint64_t)metrics_value(net->metrics, METRIC_SUCCESSIONS);
     raft_net_close(net);
 }
@@ -373,12 +432,12 @@ START_TEST(cluster_is_safe_and_recovers)
     raft_rules_disabled = 0;
     (void)printf(
         "%-32s %llu seeds, %llu violations, %llu stuck; %llu steps, %llu elections, %llu entries, %llu installs, "
-        "%llu crashes, %llu changes, %llu checkpoints, %llu messages, %llu successions\n",
+        "%llu crashes, %llu changes, %llu checkpoints, %llu messages, %llu successions, %llu disks lost\n",
         kind->name, (unsigned long long)totals.seeds, (unsigned long long)totals.violations,
         (unsigned long long)totals.stuck, (unsigned long long)totals.steps, (unsigned long long)totals.elections,
         (unsigned long long)totals.commits, (unsigned long long)totals.installs, (unsigned long long)totals.crashes,
         (unsigned long long)totals.changes, (unsigned long long)totals.checkpoints, (unsigned long long)totals.messages,
-        (unsigned long long)totals.successions);
+        (unsigned long long)totals.successions, (unsigned long long)totals.disks);
     (void)fflush(stdout);
     ck_assert_msg(totals.violations == 0, "%s: %llu violations", kind->name, (unsigned long long)totals.violations);
     ck_assert_msg(totals.stuck == 0, "%s: %llu stuck", kind->name, (unsigned long long)totals.stuck);
