@@ -4,7 +4,7 @@ import struct
 import balsa
 import wire
 
-ELECT_LEADERS, ALTER, LIST = 43, 45, 46
+ELECT_LEADERS, ALTER, LIST, UNREGISTER = 43, 45, 46, 64
 PREFERRED, UNCLEAN = 0, 1
 NONE, UNKNOWN_TOPIC, INVALID_ASSIGNMENT, ELIGIBLE_NOT_AVAILABLE, NOT_NEEDED, NO_REASSIGNMENT = 0, 3, 39, 83, 84, 85
 
@@ -155,6 +155,13 @@ def elect(node, wishes, kind=PREFERRED, timeout_ms=20000):
         reader.tags()
     reader.items(one_topic)
     return found
+
+
+def unregister(node, number):
+    """Error of UnregisterBroker, which drains."""
+    reader = ask(node, UNREGISTER, 0, struct.pack(">i", number) + b"\x00")
+    reader.number("i")
+    return reader.number("h")
 
 
 def wait_settled(node, timeout_s=60):

@@ -1,6 +1,7 @@
 """Partitions move between brokers while they are written: all that was acknowledged is where it was acknowledged, replicas are on exactly the
 brokers wished for and are the same byte by byte, cancelled moves leave nothing behind, and a broker that comes back with an emptied disk gets
-its replicas again. PARTITIONS=300 for more.
+its replicas again. A drained broker loses its replicas, gets none, and is forgotten when it has been stopped. Leadership comes back to who
+is preferred for it. min.insync.replicas above the majority holds. PARTITIONS=300 for more.
 """
 import os
 import random
@@ -10,7 +11,9 @@ import balsa
 import cluster
 import history
 import moves
+import wire
 
+NOT_REGISTERED, NOT_ENOUGH, NOT_ENOUGH_AFTER = 102, 19, 20
 PARTITIONS = int(os.environ.get("PARTITIONS", "50"))
 SHARDS = int(os.environ.get("SHARDS", "2"))
 SEED = int(os.environ.get("SEED", "1"))
@@ -72,6 +75,63 @@ def elections(brokers, topic, count):
     balsa.check(found == {(topic, 0): moves.NOT_NEEDED, ("no-such-topic", 0): moves.UNKNOWN_TOPIC}, f"unclean: {found}")
 
 
+def drain(rng):
+    """A broker is decommissioned under load."""
+    settings = {"broker.session.timeout.ms": 2000, "balsa.moves.max": 8, "leader.imbalance.check.interval.seconds": 1}
+    with cluster.Cluster(4, shards=SHARDS, settings=settings) as brokers:
+        topic = "drained"
+        brokers.create(topic, PARTITIONS, 3)
+        load = history.Load(brokers.addresses, topic, PARTITIONS, rng, rate=2000)
+        load.start()
+        load.wait_acked(2000)
+        had = sum(4 in replicas for replicas in assignment(brokers, topic))
+        balsa.check(had > PARTITIONS // 2, f"broker 4 has its share: {had} of {PARTITIONS}")
+        balsa.check(moves.unregister(brokers[1], 9) == NOT_REGISTERED, "an unknown broker cannot be drained")
+        start = time.monotonic()
+        balsa.check(moves.unregister(brokers[2], 4) == 0, "drain is accepted")
+        is_empty = balsa.wait_until(lambda: not any(4 in replicas for replicas in assignment(brokers, topic)) and not moves.listed(brokers[1]),
+                                    120, 0.1)
+        balsa.check(is_empty, f"broker 4 is drained: {sum(4 in replicas for replicas in assignment(brokers, topic))} left")
+        print(f"  drained: {had} partitions in {time.monotonic() - start:.1f} s", flush=True)
+        check_places(brokers, "drained", topic, assignment(brokers, topic), 60)
+        brokers.create("later", 9, 3)
+        balsa.check(not any(4 in replicas for replicas in assignment(brokers, "later")), "a drained broker gets no new replicas")
+        balsa.check(4 in brokers.metadata(1).brokers, "it stays while it runs")
+        brokers.stop(4)
+        balsa.check(balsa.wait_until(lambda: 4 not in brokers.metadata(1).brokers, 30, 0.2), "it is forgotten when it has been stopped")
+
+        brokers.kill(3)
+        brokers.wait_led(topic)
+        brokers.start(3)
+        preferred = [replicas[0] for replicas in assignment(brokers, topic)]
+        is_back = balsa.wait_until(lambda: [p.leader for p in brokers.metadata(1).topics[topic]] == preferred, 60, 0.2)
+        balsa.check(is_back, f"leadership is back where it is preferred: {[p.leader for p in brokers.metadata(1).topics[topic]]}, {preferred}")
+        load.finish()
+        history.verify("drained", load, history.read_all(brokers.addresses, topic, PARTITIONS))
+        brokers.check_replicas("drained", topic)
+
+
+def insync():
+    """All three replicas are asked for: with one away nothing is acknowledged to acks=all, and all is well again when it is back."""
+    with cluster.Cluster(3, shards=SHARDS) as brokers:
+        topic = "insync"
+        brokers.create(topic, 1, 3, {"min.insync.replicas": "3"})
+
+        def produce(acks=-1):
+            leader = brokers[brokers.leader_of(topic, 0)]
+            with wire.Client(leader.port, 30, leader.host) as client:
+                return client.produce(topic, 0, wire.batch([b"0:x"]), acks)[0]
+        balsa.check(produce() == wire.NONE, "all three: acknowledged")
+        away = next(n for n in (1, 2, 3) if n != brokers.leader_of(topic, 0))
+        brokers.kill(away)
+        first = produce()
+        balsa.check(first in (NOT_ENOUGH, NOT_ENOUGH_AFTER), f"two of three, the first time: {first}")
+        balsa.check(produce() == NOT_ENOUGH, "two of three: refused before it is appended")
+        balsa.check(produce(acks=1) == wire.NONE, "two of three: acks=1 is acknowledged")
+        brokers.start(away)
+        balsa.check(balsa.wait_until(lambda: produce() == wire.NONE, 60, 0.2), "all three again: acknowledged")
+
+
 def main():
     cluster.need("moves")
     rng = random.Random(SEED)
@@ -116,6 +176,8 @@ def main():
         count = history.verify("moves", load, history.read_all(brokers.addresses, topic, PARTITIONS))
         brokers.check_replicas("moves", topic)
         print(f"  {count} records", flush=True)
+    drain(rng)
+    insync()
     balsa.finish()
 
 
