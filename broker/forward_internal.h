@@ -43,3 +43,5 @@ void forward_trip_end(struct forward_trip *trip, enum forward_outcome outcome, s
 bool forward_is_controller(const struct shard *shard);
 /* Sends the trip's job to the controller's broker. False: none is known or reachable. */
 bool forward_trip_start(struct shard *shard, struct forward_trip *trip);
+/* What a reply says; `response`, within it, is set when it is an answer. Any bytes may come. */
+enum forward_outcome forward_reply_read(struct slice reply, struct slice *response, uint64_t *index);

@@ -62,7 +62,7 @@ static enum forward_outcome outcome_of_error(int32_t error)
 
 /* A reply that makes no sense was sent by somebody who had the request, an empty one by a broker that stops: it did
  * nothing. */
-static enum forward_outcome read_reply(struct slice reply, struct slice *response, uint64_t *index)
+enum forward_outcome forward_reply_read(struct slice reply, struct slice *response, uint64_t *index)
 {
     struct bytes head;
     struct bytes rest;
@@ -88,7 +88,7 @@ static void sent_on_reply(struct peer_call *call)
     struct sent *sent = container_of(call, struct sent, call);
     struct slice response = {NULL, BYTES_NONE};
     uint64_t index = 0;
-    enum forward_outcome outcome = call->err == OK         ? read_reply(call->reply, &response, &index)
+    enum forward_outcome outcome = call->err == OK         ? forward_reply_read(call->reply, &response, &index)
                                    : call->err == ERR_BUSY ? FORWARD_NO_CONTROLLER
                                                            : FORWARD_IN_DOUBT;
     forward_trip_end(sent->trip, outcome, response, index);

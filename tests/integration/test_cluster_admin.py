@@ -267,6 +267,33 @@ def controller_dies(brokers, round_number):
     balsa.check(missing, f"broker {controller} learns of them when it is back")
 
 
+def broker_stops(brokers, is_controller):
+    """A clean stop while requests are on their way through it, or to it."""
+    controller = brokers.controller()
+    victim = controller if is_controller else next(n for n in brokers.nodes if n != controller)
+    what = f"broker {victim}{' (controller)' if is_controller else ''}"
+    creators = [Creator(node, f"stop-{is_controller}-{node.number}-{n}") for node in brokers.nodes.values() for n in range(2)]
+    for creator in creators:
+        creator.start()
+    time.sleep(1)
+    start = time.monotonic()
+    code = brokers.stop(victim)
+    took = time.monotonic() - start
+    balsa.check(code == 0 and took < 15, f"{what} stops: code {code} after {took:.1f} s:\n{brokers[victim].log_tail()}")
+    time.sleep(1)
+    for creator in creators:
+        creator.is_stopping = True
+    for creator in creators:
+        creator.join(60)
+        balsa.check(not creator.is_alive(), f"{creator.prefix}: answered")
+    answers = {t: e for c in creators if c.node.number != victim for t, e in c.answers.items()}
+    strange = {topic: error for topic, error in answers.items() if error not in (0, TIMED_OUT, FACTOR)}
+    balsa.check(not strange, f"codes of creations while {what} stops: {dict(list(strange.items())[:5])}")
+    print(f"  {what} stopped in {took:.1f} s under {len(answers)} creations", flush=True)
+    brokers.start(victim)
+    brokers.wait_ready()
+
+
 def main():
     cluster.need("cluster_admin")
     with cluster.Cluster(3, shards=SHARDS) as brokers:
@@ -274,6 +301,8 @@ def main():
         wrong_broker(brokers)
         for round_number in range(ROUNDS):
             controller_dies(brokers, round_number)
+        broker_stops(brokers, False)
+        broker_stops(brokers, True)
     balsa.finish()
 
 
