@@ -19,7 +19,7 @@ bool cluster_was_heard(struct cluster *cluster, int32_t node, int64_t within_us)
     return heard > 0 && now - heard <= within_us;
 }
 
-static bool is_alive(struct cluster *cluster, int32_t node)
+bool cluster_is_alive_now(struct cluster *cluster, int32_t node)
 {
     const struct shard *shard = cluster->shard;
     const struct cluster_ended *ended = map_get(&cluster->ended, (uint64_t)node);
@@ -47,7 +47,7 @@ struct alive_pass {
 static bool pass_broker(void *context, const struct store_broker *broker)
 {
     struct alive_pass *pass = context;
-    if (!is_alive(pass->cluster, broker->id)) {
+    if (!cluster_is_alive_now(pass->cluster, broker->id)) {
         return true;
     }
     if (pass->count == pass->capacity) {

@@ -68,6 +68,8 @@ struct cluster {
     struct peer_call join_call;
     struct shared *join_block;
     bool is_joining;
+    bool was_registered;    /* in this process's life */
+    bool is_removal_told;
     bool is_known;          /* the metadata leader has said in this process's life that it has the registration, */
     uint64_t known_index;   /* and what its metadata had then */
     int32_t controller; /* as told by others; -1: unknown */
@@ -118,6 +120,7 @@ void cluster_alive_tick(struct cluster *cluster);
 void cluster_alive_up(struct cluster *cluster, int32_t node);
 void cluster_alive_down(struct cluster *cluster, int32_t node, bool is_reset);
 void cluster_alive_close(struct cluster *cluster);
+bool cluster_is_alive_now(struct cluster *cluster, int32_t node);
 bool cluster_was_heard(struct cluster *cluster, int32_t node, int64_t within_us);
 
 /* cluster_members.c */

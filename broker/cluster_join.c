@@ -213,12 +213,31 @@ static void ask_to_join(struct cluster *cluster)
     }
 }
 
+/* Somebody has removed this broker from the cluster while it runs: it does not come back by itself. */
+static bool is_removed(struct cluster *cluster)
+{
+    struct store_broker broker;
+    struct arena arena;
+    arena_init(&arena, KIB(64));
+    bool is_gone = cluster->was_registered && store_broker(cluster->shard->reader, &arena,
+                                                           cluster->shard->options->node_id, &broker) == ERR_NOT_FOUND;
+    arena_deinit(&arena);
+    if (is_gone && !cluster->is_removal_told) {
+        cluster->is_removal_told = true;
+        trace(WARN, CONTROLLER, "this broker was removed from the cluster: stop it, or start it again to join anew");
+    }
+    return is_gone;
+}
+
 void cluster_join_tick(struct cluster *cluster)
 {
     store_reader_refresh(cluster->shard->reader);
     bool is_joined = cluster_is_joined(cluster);
     if (is_joined) {
         cluster->refusal[0] = '\0';
+        cluster->was_registered = true;
+    } else if (is_removed(cluster)) {
+        return;
     }
     if (is_joined && (cluster->shard->broker->is_serving || is_current(cluster))) {
         broker_metadata_ready(cluster->shard->broker);

@@ -25,10 +25,9 @@ static int32_t node_of(uint64_t server_id)
 static bool is_up(struct cluster *cluster, uint64_t server_id)
 {
     struct peer_identity identity;
-    struct peers *peers = cluster->shard->peers;
     int32_t node = node_of(server_id);
-    return peers_identity(peers, node, &identity) && identity.server_id == server_id &&
-           cluster_was_heard(cluster, node, cluster->shard->options->session_timeout_ms * 1000);
+    return peers_identity(cluster->shard->peers, node, &identity) && identity.server_id == server_id &&
+           cluster_is_alive_now(cluster, node);
 }
 
 /* Not since this broker leads: what the leader before heard is not known. */
