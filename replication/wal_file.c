@@ -54,7 +54,8 @@ static enum err file_fill(struct disk *disk, int fd, const char *path, const str
                           bool is_new, struct errmsg *msg)
 {
     uint64_t end = is_new ? header->size : WAL_BLOCK_SIZE;
-    size_t capacity = end < WAL_FILL_SIZE ? (size_t)end : WAL_FILL_SIZE;
+    /* A log's first file is small, and nobody waits yet: one write, one flush of the disk. */
+    size_t capacity = end <= WAL_FILE_SIZE_FIRST || end < WAL_FILL_SIZE ? (size_t)end : WAL_FILL_SIZE;
     uint8_t *data = mem_aligned(WAL_BLOCK_SIZE, capacity);
     wal_file_header_encode(header, data);
     enum err err = OK;
