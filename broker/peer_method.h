@@ -11,4 +11,5 @@ enum peer_method {
     PEER_TRANSFER = 7, /* TransferRequest -> TransferReply: hand leadership of groups you lead to others; any shard */
     PEER_MOVED = 8,    /* MovedRequest -> MovedReply: to the controller: partitions have their target members; shard 0 */
     PEER_STATUS = 9,   /* StatusRequest -> StatusReply: progress of catch-ups and moves, sizes, digests; shard 0 */
+    PEER_LOST = 10,    /* raw, broker/rebuild.c: told by group in its first 8 bytes; the group's shard */
 };

@@ -234,6 +234,11 @@ static void reconcile_group(struct reconciler *reconciler, uint64_t group, bool 
     }
 }
 
+void reconciler_rebuild(struct reconciler *reconciler, uint64_t group)
+{
+    remove_group(reconciler, group, false); /* then the store says whether it is still wanted here */
+}
+
 struct pass {
     struct reconciler *reconciler;
     struct arena *arena;

@@ -13,4 +13,6 @@ void reconciler_close(struct reconciler *reconciler);  /* nothing is in work: re
 void reconciler_all(struct reconciler *reconciler);
 void reconciler_topic(struct reconciler *reconciler, const struct uuid *id); /* created, grown or reconfigured */
 void reconciler_partition(struct reconciler *reconciler, const struct uuid *id, int32_t index); /* moves */
+/* A damaged replica that its group does not count on any more: it goes, and comes back with nothing (rebuild.h). */
+void reconciler_rebuild(struct reconciler *reconciler, uint64_t group);
 void reconciler_remove(struct reconciler *reconciler, const uint64_t *groups, size_t count);

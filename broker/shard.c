@@ -16,6 +16,7 @@
 #include "broker/leadership.h"
 #include "broker/mover.h"
 #include "broker/producer_ids.h"
+#include "broker/rebuild.h"
 #include "broker/reconciler.h"
 #include "broker/shard_catchups.h"
 #include "broker/shard_peers.h"
@@ -264,6 +265,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     shard->leaders = leaders_open(shard->env);
     shard->leader_news = leader_news_open(shard);
     shard->reconciler = reconciler_open(shard);
+    shard->rebuild = rebuild_open(shard);
     shard->producer_ids = producer_ids_open(shard);
     shard->mover = mover_open(shard);
     shard->balancer = balancer_open(shard);
@@ -353,6 +355,7 @@ static void shard_finish(void *owner)
 {
     struct shard *shard = owner;
     reconciler_close(shard->reconciler);
+    rebuild_close(shard->rebuild);
     mover_close(shard->mover);
     balancer_close(shard->balancer);
     producer_ids_close(shard->producer_ids);
@@ -397,6 +400,7 @@ void shard_stop(struct shard *shard)
     shard->is_stopping = true;
     mover_stop(shard->mover);
     balancer_stop(shard->balancer);
+    rebuild_stop(shard->rebuild);
     shard_catchups_close(shard, shard_on_catchups_closed);
 }
 

@@ -22,6 +22,7 @@ struct forward;
 struct leader_news;
 struct mover;
 struct producer_ids;
+struct rebuild;
 struct reconciler;
 struct shard_peers;
 
@@ -40,6 +41,7 @@ struct shard {
     struct conns *conns;
     struct producer_ids *producer_ids;
     struct reconciler *reconciler;
+    struct rebuild *rebuild;
     struct leader_news *leader_news;
     struct mover *mover;
     struct balancer *balancer;

@@ -17,6 +17,7 @@
 #include "broker/leadership.h"
 #include "broker/moved.h"
 #include "broker/peer_method.h"
+#include "broker/rebuild.h"
 #include "broker/shard_catchups.h"
 #include "replication/catchup.h"
 #include "replication/raft_wire.h"
@@ -169,6 +170,7 @@ static void forget_origins(struct shard_peers *links)
 static unsigned shard_of_request(const struct shard *shard, const struct peer_request *request)
 {
     switch (request->method) {
+    case PEER_LOST:
     case PEER_CATCHUP: {
         struct reader reader;
         reader_init(&reader, request->payload.bytes);
@@ -199,6 +201,9 @@ static void handle_here(struct shard *shard, struct peer_request *request)
         break;
     case PEER_CATCHUP:
         shard_catchups_request(shard, request);
+        break;
+    case PEER_LOST:
+        rebuild_request(shard->rebuild, request);
         break;
     case PEER_FORWARD:
         forward_request_arrived(shard, request);

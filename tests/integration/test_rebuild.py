@@ -1,0 +1,68 @@
+"""A broker whose segments are damaged rebuilds its replicas from the others, while records are written; one that was away for long catches
+up. All that was acknowledged is there, and replicas are the same byte by byte.
+"""
+import os
+import random
+
+import balsa
+import cluster
+import history
+
+PARTITIONS = 8
+SEED = int(os.environ.get("SEED", "1"))
+AWAY = int(os.environ.get("AWAY", "20000"))  # records while one broker is away
+
+
+def segments(brokers, number, topic, partition):
+    folder = brokers.directory(number, topic, partition)
+    return sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".log")) if folder else []
+
+
+def damage(path, how, rng):
+    if how == "cut":
+        os.truncate(path, os.path.getsize(path) // 2)
+    elif how == "remove":
+        os.unlink(path)
+
+
+def main():
+    cluster.need("moves")
+    rng = random.Random(SEED)
+    settings = {"log.segment.bytes": 1 << 20, "balsa.checkpoint.interval.ms": 500}
+    with cluster.Cluster(3, shards=2, settings=settings) as brokers:
+        topic = "rebuilt"
+        brokers.create(topic, PARTITIONS, 3)
+        load = history.Load(brokers.addresses, topic, PARTITIONS, rng, rate=2000, sizes=(100, 1000))
+        load.start()
+        load.wait_acked(6000)
+        for victim, how in ((3, "cut"), (1, "remove")):
+            brokers.stop(victim)
+            hurt = rng.sample(range(PARTITIONS), 3)
+            for partition in hurt:
+                paths = segments(brokers, victim, topic, partition)
+                if balsa.check(paths, f"broker {victim} has segments of partition {partition}"):
+                    damage(paths[0], how, rng)
+            brokers.start(victim)
+            load.wait_acked(4000)
+            behind = brokers.caught_up(topic, 30)
+            balsa.check(not behind, f"{how}: all replicas of broker {victim} are level: {behind}")
+            log = open(brokers[victim].log_path, encoding="utf-8", errors="replace").read()
+            rebuilt = log.count("damaged replica is rebuilt from its peers")
+            balsa.check(rebuilt >= len(hurt), f"{how}: {len(hurt)} replicas were damaged, {rebuilt} rebuilt")
+        away = 2
+        brokers.kill(away)
+        load.rate = None
+        load.wait_acked(AWAY)
+        load.rate = 2000
+        brokers.start(away)
+        behind = brokers.caught_up(topic, 120)
+        balsa.check(not behind, f"after an absence all replicas of broker {away} are level: {behind}")
+        load.finish()
+        count = history.verify("rebuild", load, history.read_all(brokers.addresses, topic, PARTITIONS))
+        brokers.check_replicas("rebuild", topic)
+        print(f"  {count} records", flush=True)
+    balsa.finish()
+
+
+if __name__ == "__main__":
+    main()
