@@ -1,10 +1,11 @@
-/* Before a stop: every group that is led here goes to another voter, so that its clients wait for a round trip and not for
- * an election timeout.
+/* Before a stop: every group that is led here goes to another voter, so that its clients wait for a round trip and not
+ * for an election timeout.
  *
- * Happy path: a timer looks at the groups that are led here, a few of them are under way at once (replica_transfer, R13);
- * a group is done when its new leader has been heard. Nobody left: the callback.
- * Failure modes: a target does not take over within an election timeout: another one is asked. Nobody else lives, or the
- * time is over: the callback comes with how many are still led here; timeouts of the others do it after the stop. */
+ * Happy path: a timer looks at the groups that are led here, a few of them are under way at once (replica_transfer,
+ * R13); a group is done when its new leader has been heard. Nobody left: the callback.
+ * Failure modes: a target does not take over within an election timeout: another one is asked. Nobody else lives,
+ * or the time is over: the callback comes with how many are still led here; timeouts of the others do it after the
+ * stop. */
 #include "replication/replica_internal.h"
 
 #include "base/assert.h"

@@ -71,9 +71,9 @@ size_t replica_shard_tail_size(const struct replica_shard *shard);
 void replica_shard_peer_down(struct replica_shard *shard, uint64_t server);
 void replica_shard_peer_up(struct replica_shard *shard, uint64_t server);
 
-/* Before a stop: hands every group that is led here, and that another living voter could lead, to one of them. `cb`, once
- * and never inside this call: none is left, or the time is over. The shard goes on as ever meanwhile and afterwards. One at a
- * time; closing the shard calls it off. */
+/* Before a stop: hands every group that is led here, and that another living voter could lead, to one of them.
+ * `cb`, once and never inside this call: none is left, or the time is over. The shard goes on as ever meanwhile and
+ * afterwards. One at a time; closing the shard calls it off. */
 typedef void (*replica_shard_hand_over_cb)(void *owner, unsigned left);
 void replica_shard_hand_over(struct replica_shard *shard, unsigned timeout_ms, void *owner,
                              replica_shard_hand_over_cb cb);

@@ -7,8 +7,8 @@
  * meanwhile; or at once when it had to refuse the candidate before it, whose log was shorter.
  *
  * Harmless when wrong (a link was lost, its other end lives): a message of the leader, or its link coming back, calls
- * an attempt off; one attempt a group and election timeout at most. Whoever has not all of its log durable waits for it.
- * What this does not bring about, ordinary timeouts do.
+ * an attempt off; one attempt a group and election timeout at most. Whoever has not all of its log durable waits for
+ * it. What this does not bring about, ordinary timeouts do.
  * Runs on: the shard's thread. Source: Raft thesis 3.10 (leadership transfer), without its leader. */
 #pragma once
 

@@ -1,6 +1,6 @@
 /* Three brokers in one process, as far as Raft goes: a shard of replicas each over a log in memory that is durable at
- * once, and frames between them as peers.c makes them (raft_wire, protobuf-c), one a turn and peer. Virtual time, so that
- * what is measured is CPU alone.
+ * once, and frames between them as peers.c makes them (raft_wire, protobuf-c), one a turn and peer. Virtual time, so
+ * that what is measured is CPU alone.
  *
  * Printed: CPU of groups at rest, per broker; memory of a replica; CPU and virtual time of a failover and of handing
  * everything over before a stop. */

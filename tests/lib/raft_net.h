@@ -109,8 +109,8 @@ struct raft_net {
     unsigned violations;
     FILE *log;                   /* NULL: quiet */
     /* Counts, to see that things do happen. */
-    uint64_t steps, elections, commits, installs, crashes, changes, proposals, checkpoints, messages, transfers, signals, stops,
-        disks_lost;
+    uint64_t steps, elections, commits, installs, crashes, changes, proposals, checkpoints, messages, transfers;
+    uint64_t signals, stops, disks_lost;
 };
 
 struct raft_net *raft_net_open(uint64_t seed, const struct net_options *options);
@@ -123,7 +123,8 @@ void raft_net_run(struct raft_net *net, uint64_t until_us);
 
 void raft_net_start(struct raft_net *net, unsigned slot);
 void raft_net_crash(struct raft_net *net, unsigned slot);
-void raft_net_crash_later(struct raft_net *net, unsigned slot, uint64_t delay_us); /* if it is still the same life */
+/* Unless it has ended by itself till then. */
+void raft_net_crash_later(struct raft_net *net, unsigned slot, uint64_t delay_us);
 /* A down slot gets an empty disk and a new id; the member that was there is gone for ever. */
 void raft_net_wipe(struct raft_net *net, unsigned slot);
 void raft_net_pause(struct raft_net *net, unsigned slot, uint64_t us);  /* stops the process for a while */

@@ -306,8 +306,8 @@ START_TEST(nothing_to_hand_over_takes_no_time)
 }
 END_TEST
 
-/* Goal: leadership goes to the voter that has most of the log, and the stop waits until that one leads. Method: server 3
- * has one entry more than server 2; then it asks for a vote, then it is heard. */
+/* Goal: leadership goes to the voter that has most of the log, and the stop waits until that one leads. Method:
+ * server 3 has one entry more than server 2; then it asks for a vote, then it is heard. */
 START_TEST(group_goes_to_who_has_most_of_the_log)
 {
     world_open(3, 0);
