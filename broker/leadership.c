@@ -9,7 +9,7 @@
 #include "proto/peer.pb-c.h"
 #include "replication/peers.h"
 
-/* Entries that a new leader may still lack when it is chosen: nothing is taken meanwhile, so they are there in a moment;
+/* Entries that a new leader may still lack when it is chosen: nothing is taken meanwhile, so they come in a moment;
  * under load nobody ever has all of them. */
 #define LAG_MAX 16
 

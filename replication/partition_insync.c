@@ -3,8 +3,8 @@
  *
  * Happy path: applied -> on the list -> the leader hears of a member's log -> matched() answers from the front.
  * Too few:    after INSYNC_TIMEOUT_MS those who wait are answered NOT_ENOUGH_REPLICAS_AFTER_APPEND, as their
- *             records are committed; from then on batches are refused before they are appended, until as many members as
- *             asked for have caught up with the entry that was missed.
+ *             records are committed; from then on batches are refused before they are appended, until as many members
+ *             as asked for have caught up with the entry that was missed.
  * Leadership lost: NOT_LEADER_OR_FOLLOWER like all others; a repetition finds its offset by its sequence number. */
 
 #include "base/assert.h"

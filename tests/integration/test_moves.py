@@ -38,13 +38,16 @@ def check_places(brokers, what, topic, wanted, timeout_s=30):
     balsa.check(not wrong, f"{what}: on disk as wished; not so: {wrong[:5]}")
 
 
-def move_all(brokers, what, topic, wanted, through, timeout_s=120):
+def move_all(brokers, what, topic, wanted, through, load, timeout_s=120):
     start = time.monotonic()
     found = moves.alter(brokers[through], {(topic, p): replicas for p, replicas in enumerate(wanted)})
     wrong = {at: result for at, result in found.items() if result[0] != moves.NONE}
     balsa.check(not wrong, f"{what}: accepted; refused: {list(wrong.items())[:3]}")
     balsa.check(moves.wait_settled(brokers[through], timeout_s), f"{what}: done within {timeout_s} s; moving: {len(moves.listed(brokers[through]))}")
-    print(f"  {what}: {len(wanted)} partitions in {time.monotonic() - start:.1f} s", flush=True)
+    end = time.monotonic()
+    time.sleep(1)
+    gap = max(load.gap(partition, start, end) for partition in range(len(wanted)))
+    print(f"  {what}: {len(wanted)} partitions in {end - start:.1f} s, longest time without an acknowledgement {gap:.2f} s", flush=True)
 
 
 def refusals(brokers):
@@ -144,15 +147,15 @@ def main():
         load.wait_acked(3000)
 
         wanted = [rng.sample([1, 2, 3, 4], 3) for _ in range(PARTITIONS)]
-        move_all(brokers, "to other brokers", topic, wanted, through=2)
+        move_all(brokers, "to other brokers", topic, wanted, through=2, load=load)
         check_places(brokers, "to other brokers", topic, wanted)
         elections(brokers, topic, PARTITIONS)
 
         one = [[rng.choice([1, 2, 3, 4])] for _ in range(PARTITIONS)]
-        move_all(brokers, "to one replica", topic, one, through=3)
+        move_all(brokers, "to one replica", topic, one, through=3, load=load)
         check_places(brokers, "to one replica", topic, one)
         back = [rng.sample([1, 2, 3, 4], 3) for _ in range(PARTITIONS)]
-        move_all(brokers, "to three again", topic, back, through=4)
+        move_all(brokers, "to three again", topic, back, through=4, load=load)
         check_places(brokers, "to three again", topic, back)
 
         other = [rng.sample([1, 2, 3, 4], 3) for _ in range(PARTITIONS)]
