@@ -38,6 +38,8 @@ void cluster_close(struct cluster *cluster); /* replicas and links are closed */
 void cluster_peer_up(struct cluster *cluster, const struct peer_identity *identity);
 void cluster_peer_down(struct cluster *cluster, int32_t node, uint64_t server_id, bool is_reset);
 void cluster_request(struct cluster *cluster, struct peer_request *request); /* WHO, JOIN */
+/* A broker asks or tells something: it may know a cluster that this one, which is in none, was in before. */
+void cluster_heard_of(struct cluster *cluster, int32_t node);
 
 /* The metadata group's events: who leads it, and applied changes of brokers. May be called inside the replica. */
 void cluster_metadata_role(struct cluster *cluster, const struct replica_status *status);

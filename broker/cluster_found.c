@@ -352,8 +352,7 @@ void cluster_found_down(struct cluster *cluster, int32_t node)
     }
 }
 
-/* Somebody of a cluster talks to this broker, which is in none: it may know the cluster that this one was in. */
-void cluster_found_requested(struct cluster *cluster, int32_t node)
+void cluster_heard_of(struct cluster *cluster, int32_t node)
 {
     struct peer_identity identity;
     if (cluster->state == CLUSTER_FOUNDING && peers_identity(cluster->shard->peers, node, &identity) &&

@@ -104,7 +104,6 @@ int32_t cluster_controller(const struct cluster *cluster);       /* -1: unknown 
 void cluster_found_start(struct cluster *cluster);
 void cluster_found_tick(struct cluster *cluster);
 void cluster_found_down(struct cluster *cluster, int32_t node);
-void cluster_found_requested(struct cluster *cluster, int32_t node); /* something was asked by that broker */
 void cluster_ask_all(struct cluster *cluster); /* in any state: also who leads the metadata, and where */
 void cluster_who(struct cluster *cluster, struct peer_request *request);
 void cluster_create(struct cluster *cluster); /* the metadata replica */

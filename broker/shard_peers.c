@@ -225,6 +225,9 @@ static void on_request(void *owner, struct peer_request *request)
 {
     struct shard *shard = owner;
     unsigned number = shard_of_request(shard, request);
+    if (shard->cluster != NULL) {
+        cluster_heard_of(shard->cluster, request->node);
+    }
     if (number == shard->number) {
         handle_here(shard, request);
     } else {

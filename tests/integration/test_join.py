@@ -168,6 +168,10 @@ def grown():
         brokers.create("new", 3)
         brokers.kill(1)
         balsa.check(brokers.controller() in (2, 3), "so that they go on without it")
+        before = ids(brokers)
+        brokers.wipe(1)
+        brokers.start(1).wait_ready()
+        balsa.check(ids(brokers) == before, "and the only seed, with an empty disk, comes back to them")
     finally:
         brokers.close()
 
