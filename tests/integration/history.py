@@ -195,7 +195,9 @@ def read_all(addresses, topic, partitions, timeout_s=120):
 def anomalies(acked, sent, found, partitions, is_idempotent=True):
     """What is wrong with a history, as a list of (kind, count, examples); empty: nothing.
 
-    acked: {number: (partition, offset)}, sent: how many numbers were given out, found: {partition: [(offset, number)]}."""
+    acked: {number: (partition, offset)}, sent: how many numbers were given out, found: {partition: [(offset, number)]}. An offset of None is
+    an acknowledgement without one: librdkafka gives it when a later batch of the producer is acknowledged, as sequence numbers then say
+    that the earlier one is there."""
     where = {}
     wrong = {kind: [] for kind in ("not dense", "duplicate", "invented", "out of order", "lost", "wrong partition")}
     for partition, records in found.items():
@@ -220,7 +222,10 @@ def anomalies(acked, sent, found, partitions, is_idempotent=True):
         places = {(p, offset): number for p, records in found.items() for offset, number in records}
         wrong["lost"] = [(number, place, places.get(place)) for number, place in acked.items() if places.get(place) != number]
     else:
-        wrong["lost"] = [(number, place, where.get(number)) for number, place in acked.items() if where.get(number) != place]
+        for number, (partition, offset) in acked.items():
+            at = where.get(number)
+            if at is None or at[0] != partition or offset not in (None, at[1]):
+                wrong["lost"].append((number, (partition, offset), at))
     return [(kind, len(cases), cases[:3]) for kind, cases in wrong.items() if cases]
 
 

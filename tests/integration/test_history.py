@@ -67,10 +67,21 @@ def late_unknown(acked, found):
     found[2].pop()
 
 
+def without_offset(acked, found):
+    acked[7] = (1, None)
+
+
+def without_offset_lost(acked, found):
+    acked[28] = (1, None)
+    found[1].pop()
+
+
 def main():
     planted(None, lambda acked, found: None)
     planted(None, unknown_outcome)
     planted(None, late_unknown)
+    planted(None, without_offset)
+    planted("lost", without_offset_lost)
     planted("lost", lose_last)
     planted("lost", lose_middle)
     planted("lost", lose_middle, is_idempotent=False)
