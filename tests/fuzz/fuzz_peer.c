@@ -185,6 +185,9 @@ static void step(struct world *world, struct reader *reader, unsigned mode)
     struct stream *stream = fake_net_last(&world->net);
     bool is_fed = stream != NULL && stream->handlers != NULL;
     uint8_t control = read_u8(reader);
+    if (world->net.stream_count >= STREAM_SOFT_MAX) {
+        world->net.connect_err = ERR_IO;
+    }
     switch (control & 7) {
     case 0: {
         struct bytes bytes = read_bytes(reader, read_u16(reader));
@@ -209,9 +212,7 @@ static void step(struct world *world, struct reader *reader, unsigned mode)
         }
         break;
     case 3:
-        if (world->net.stream_count < STREAM_SOFT_MAX) {
-            turn_env_advance(&world->turn, 1000000);
-        }
+        turn_env_advance(&world->turn, 1000000);
         break;
     case 4:
         begin(world, mode);
@@ -225,7 +226,7 @@ static void step(struct world *world, struct reader *reader, unsigned mode)
     default:
         if ((control & 8) != 0) {
             peers_remove(world->peers, 7);
-        } else if (world->net.stream_count < STREAM_SOFT_MAX) {
+        } else {
             peers_set(world->peers, 7, "another", 2);
             peers_restart(world->peers);
         }
