@@ -195,7 +195,7 @@ static void look_into(struct observer *observer, unsigned node)
     }
     observer->node = node;
     const struct broker *broker = node_broker(at);
-    for (unsigned i = 0; i < at->shard_count; i++) {
+    for (unsigned i = 0; i < broker->shard_count; i++) {
         if (broker->shards[i].replicas != NULL) {
             replicas_each(broker->shards[i].replicas, observer, look_at);
         }
