@@ -2,13 +2,13 @@
  * metadata, has the metadata's members be what they should, knows who is alive.
  *
  * Founding. Seeds are controller.quorum.bootstrap.servers (1, 3 or 5 addresses of peer listeners; none: a cluster of
- * this broker alone, which others may join when it has a peer listener). A broker without a metadata replica asks all seeds
- * who they are (PEER_WHO), again and again, until founding_decide() knows:
+ * this broker alone, which others may join when it has a peer listener). A broker without a metadata replica asks all
+ * seeds who they are (PEER_WHO), again and again, until founding_decide() knows:
  *   - one of them is in a cluster: that is the cluster. If this broker's server id is among its founders, the metadata
  *     group is created with the same bootstrap membership (it was never here, so it has never voted); else it joins:
  *     its metadata replica starts with nothing and the metadata leader has it as standby.
  *   - all seeds have answered that they are in none, and this broker is the one of them with the lowest node id: it
- *     makes a cluster id and the membership {all seeds' server ids}. Nobody is told; whoever asks next finds the cluster.
+ *     makes a cluster id and the membership {all seeds' server ids}. Nobody is told; who asks next finds the cluster.
  * The cluster is recorded in the local store (identity.h, 'U') before the metadata replica is created, and questions
  * that come in meanwhile wait. From then on links to other clusters are refused on both sides.
  *
