@@ -32,8 +32,8 @@ struct options {
     char log_dirs[1024]; /* data directory; default ./balsa-data */
     struct option_listener listeners[OPTION_LISTENERS_MAX];
     unsigned listener_count;
-    /* For brokers, never told to clients: the one of controller.listener.names. Its advertised fields are filled in, but
-     * for a port of 0: the real one then. */
+    /* For brokers, never told to clients: the one of controller.listener.names. Its advertised fields are filled in,
+     * but for a port of 0: the real one then. */
     struct option_listener peer_listener;
     bool has_peer_listener;
     struct option_seed seeds[OPTION_SEEDS_MAX]; /* controller.quorum.bootstrap.servers */

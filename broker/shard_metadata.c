@@ -1,5 +1,5 @@
-/* Shard 0's side of the metadata group: its events go to who is concerned. Changes are told to every shard, each of which
- * looks at the store itself. */
+/* Shard 0's side of the metadata group: its events go to who is concerned. Changes are told to every shard, each of
+ * which looks at the store itself. */
 
 #include "base/assert.h"
 #include "base/mem.h"
