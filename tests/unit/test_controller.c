@@ -60,6 +60,17 @@ static bool is_alive(void *owner, int32_t node)
     return !f.is_dead[node];
 }
 
+/* Beside the store there is nothing that a former life could have left. */
+static enum err list_nothing(struct disk *disk, const char *path, disk_list_cb cb, void *context)
+{
+    (void)disk;
+    (void)path;
+    (void)cb;
+    (void)context;
+    return OK;
+}
+static struct disk empty_disk = {.list = list_nothing};
+
 static const char *default_of(void *context, const char *key)
 {
     (void)context;
@@ -72,6 +83,7 @@ static void setup(void)
     memset(&f, 0, sizeof(f));
     f.dir = test_dir_make();
     turn_env_init(&f.turn, 1);
+    f.turn.env.disk = &empty_disk;
     ck_assert_int_eq(store_open(f.dir, &f.store, NULL), OK);
     f.reader = store_reader_open(f.store, &f.turn.env);
     struct metadata_events events = {NULL, on_changed, on_role};
