@@ -346,6 +346,7 @@ static void finish_numbers(struct options *options)
     options->is_leadership_balanced = truth(options, "auto.leader.rebalance.enable");
     options->imbalance_check_interval_us = number(options, "leader.imbalance.check.interval.seconds") * 1000000;
     options->moves_max = (unsigned)number(options, "balsa.moves.max");
+    options->scrub_bytes_per_second = number(options, "balsa.scrub.bytes.per.second");
     options->catchup_bytes_per_second = number(options, "balsa.catchup.bytes.per.second");
     options->catchups_max = (unsigned)number(options, "balsa.catchups.max");
     options->checkpoint_interval_ms = number(options, "balsa.checkpoint.interval.ms");

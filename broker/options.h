@@ -59,6 +59,7 @@ struct options {
     bool is_leadership_balanced;         /* auto.leader.rebalance.enable */
     int64_t imbalance_check_interval_us; /* leader.imbalance.check.interval.seconds */
     unsigned moves_max;                  /* balsa.moves.max */
+    int64_t scrub_bytes_per_second;      /* balsa.scrub.bytes.per.second: of all shards; 0: none */
     int64_t catchup_bytes_per_second;    /* balsa.catchup.bytes.per.second: of all shards, each way; 0: no limit */
     unsigned catchups_max;               /* balsa.catchups.max */
     int64_t checkpoint_interval_ms;      /* balsa.checkpoint.interval.ms */

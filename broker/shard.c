@@ -20,6 +20,7 @@
 #include "broker/reconciler.h"
 #include "broker/shard_catchups.h"
 #include "broker/shard_peers.h"
+#include "replication/scrub.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -249,6 +250,13 @@ static enum err make_topics_dir(struct shard *shard, struct errmsg *msg)
     return err == OK ? OK : fail(msg, err, "%s: %s", shard->broker->topics_dir, err_text(err));
 }
 
+static void open_scrub(struct shard *shard)
+{
+    int64_t rate = shard->options->scrub_bytes_per_second;
+    rate = rate > 0 ? (rate + shard_count(shard) - 1) / shard_count(shard) : 0;
+    shard->scrub = scrub_open(shard->env, shard->replicas, rate);
+}
+
 enum err shard_open(struct shard *shard, struct broker *broker, unsigned number, struct env *env, struct errmsg *msg)
 {
     shard->number = number;
@@ -278,6 +286,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
         return err;
     }
     shard_catchups_open(shard);
+    open_scrub(shard);
     shard->conns = conns_open(shard);
     env_timer(shard->env, &shard->space_timer, 0);
     env_timer(shard->env, &shard->retention_timer, shard->options->retention_check_interval_ms * 1000);
@@ -395,13 +404,20 @@ static void shard_on_catchups_closed(struct shard *shard)
     replicas_close(shard->replicas, shard_on_replicas_closed);
 }
 
+static void shard_on_scrub_closed(void *owner)
+{
+    struct shard *shard = owner;
+    shard->scrub = NULL;
+    shard_catchups_close(shard, shard_on_catchups_closed);
+}
+
 void shard_stop(struct shard *shard)
 {
     shard->is_stopping = true;
     mover_stop(shard->mover);
     balancer_stop(shard->balancer);
     rebuild_stop(shard->rebuild);
-    shard_catchups_close(shard, shard_on_catchups_closed);
+    scrub_close(shard->scrub, shard, shard_on_scrub_closed);
 }
 
 void shard_close(struct shard *shard)

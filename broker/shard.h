@@ -24,6 +24,7 @@ struct mover;
 struct producer_ids;
 struct rebuild;
 struct reconciler;
+struct scrub;
 struct shard_peers;
 
 struct shard {
@@ -42,6 +43,7 @@ struct shard {
     struct producer_ids *producer_ids;
     struct reconciler *reconciler;
     struct rebuild *rebuild;
+    struct scrub *scrub;
     struct leader_news *leader_news;
     struct mover *mover;
     struct balancer *balancer;

@@ -42,7 +42,7 @@ enum err segment_check(struct segment_check *check, struct errmsg *msg)
     while (check->position < check->size && (check->size_max == 0 || check->position - start < check->size_max)) {
         struct segment_read read = {
             .offset = check->next_offset,
-            .size_max = BLOCK_SIZE,
+            .size_max = check->size_max > 0 && check->size_max < BLOCK_SIZE ? check->size_max : BLOCK_SIZE,
             .is_first_whole = true,
             .is_exact = true,
             .position = (uint32_t)check->position,
