@@ -184,7 +184,10 @@ static void await(struct run *run, const char *what, bool (*is_reached)(const st
 static void start_all(struct run *run)
 {
     for (unsigned i = 0; i < run->node_count; i++) {
-        run->nodes[i].shard_count = 1 + (unsigned)sim_world_below(run->world, 2);
+        unsigned shard_count = 1 + (unsigned)sim_world_below(run->world, 2);
+        if (run->nodes[i].process == NULL) { /* a fault that has ended may have started it */
+            run->nodes[i].shard_count = shard_count;
+        }
         if (sim_world_below(run->world, 4) == 0) {
             (void)advance(run, sim_world_now_us(run->world) + (int64_t)sim_world_below(run->world, 5000000), NULL);
         }
