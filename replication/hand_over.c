@@ -27,7 +27,8 @@ static bool is_other_voter(const struct replica *replica, const struct replica_s
 /* The voter that has most of the log; of several the groups spread over all, and a later attempt asks another one. */
 static uint64_t choose_target(const struct replica *replica, uint64_t now_ms)
 {
-    uint64_t index, best_match = 0;
+    uint64_t index;
+    uint64_t best_match = 0;
     uint64_t best[REPLICA_SERVER_COUNT_MAX];
     unsigned count = 0;
     const struct membership *membership = raft_core_membership(replica->core, &index);

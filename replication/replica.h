@@ -38,8 +38,8 @@ struct replica_machine_ops {
     void (*apply)(struct replica_machine *machine, const struct entry *entry);
     /* Everything committed so far in this turn has been applied: answer waiters, wake readers. */
     void (*applied)(struct replica_machine *machine);
-    /* Members other than this one, the leader, may hold more of the log durably than before (replica_match_index): called
-     * at the end of turns while the machine's wants_matches is set. NULL: it never is. */
+    /* Members other than this one, the leader, may hold more of the log durably than before (replica_match_index):
+     * called at the end of turns while the machine's wants_matches is set. NULL: it never is. */
     void (*matched)(struct replica_machine *machine);
     /* Role, term or readiness changed. No longer leader: all proposals that are not applied yet are in doubt; their
      * waiters are answered "not leader". Entries of the old term may still be applied later. */
@@ -49,10 +49,10 @@ struct replica_machine_ops {
     void *(*capture)(struct replica_machine *machine, struct dynbuf *state);
     enum err (*capture_sync)(void *capture, struct errmsg *msg);
     void (*capture_done)(struct replica_machine *machine, void *capture, bool is_ok);
-    /* Catch-up, all three or none (replica_state.h). source: the state as of now, to be sent; stage: where one that comes
-     * is put together; NULL from them: not now. install: what was sealed for `index` takes the place of the machine's
-     * state, which was behind: applied_index is now `index` (R12); also from the replay of a start. A machine that
-     * cannot take it is damaged and says so when it has a replica. */
+    /* Catch-up, all three or none (replica_state.h). source: the state as of now, to be sent; stage: where one that
+     * comes is put together; NULL from them: not now. install: what was sealed for `index` takes the place of the
+     * machine's state, which was behind: applied_index is now `index` (R12); also from the replay of a start. A
+     * machine that cannot take it is damaged and says so when it has a replica. */
     struct replica_source *(*source)(struct replica_machine *machine);
     struct replica_stage *(*stage)(struct replica_machine *machine);
     void (*install)(struct replica_machine *machine, uint64_t index);

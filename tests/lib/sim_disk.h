@@ -1,9 +1,9 @@
 /* A simulated disk with its file system: it outlives the processes that use it.
  *
  * Durability of file contents: tests/lib/sim_file.h. Durability of names: each directory has its own order of changes
- * (create, link, unlink, rename, mkdir); a power loss keeps a prefix of them, by itself in each directory; a rename between
- * two happens in both or in neither. sync_dir() makes all earlier changes in that directory durable, and nothing else:
- * neither the contents of its files nor its own name in its parent.
+ * (create, link, unlink, rename, mkdir); a power loss keeps a prefix of them, by itself in each directory; a rename
+ * between two happens in both or in neither. sync_dir() makes all earlier changes in that directory durable, and
+ * nothing else: neither the contents of its files nor its own name in its parent.
  *
  * Every operation that changes something (or would, or reports that it did) is counted: a crash point or a fault can be
  * put on any of them, so a test sweeps over all. */

@@ -18,7 +18,7 @@ static struct waker waker;
 static struct task wake_task;
 static struct options options;
 static struct broker broker;
-static struct shard shard;
+static struct shard own_shard;
 static struct conns conns;
 static bool is_reachable;
 static struct forward_trip *trips[TRIP_COUNT_MAX];
@@ -30,7 +30,7 @@ static char called_body[8];
 /* In the place of broker/forward_peer.c. */
 bool forward_trip_start(struct shard *from, struct forward_trip *trip)
 {
-    ck_assert_ptr_eq(from, &shard);
+    ck_assert_ptr_eq(from, &own_shard);
     if (is_reachable) {
         ck_assert_uint_lt(trip_count, TRIP_COUNT_MAX);
         trips[trip_count++] = trip;
@@ -38,9 +38,9 @@ bool forward_trip_start(struct shard *from, struct forward_trip *trip)
     return is_reachable;
 }
 
-void forward_request_arrived(struct shard *at, struct peer_request *request)
+void forward_request_arrived(struct shard *shard, struct peer_request *request)
 {
-    (void)at;
+    (void)shard;
     (void)request;
 }
 
@@ -64,16 +64,16 @@ static void setup(void)
     waker = (struct waker){.wake = wake};
     task_init(&wake_task, on_wake_task);
     turn.env.waker = &waker;
-    broker = (struct broker){.options = &options, .shards = &shard, .shard_count = 1};
+    broker = (struct broker){.options = &options, .shards = &own_shard, .shard_count = 1};
     ck_assert_int_eq(store_open(dir, &broker.store, &msg), OK);
-    shard = (struct shard){.broker = &broker, .options = &options, .env = &turn.env, .metrics = turn.env.metrics};
-    shard.mailbox = mailbox_open(&turn.env);
-    shard.reader = store_reader_open(broker.store, &turn.env);
-    shard.leaders = leaders_open(&turn.env);
-    shard.forward = forward_open(&shard);
-    conns = (struct conns){.shard = &shard, .env = &turn.env};
+    own_shard = (struct shard){.broker = &broker, .options = &options, .env = &turn.env, .metrics = turn.env.metrics};
+    own_shard.mailbox = mailbox_open(&turn.env);
+    own_shard.reader = store_reader_open(broker.store, &turn.env);
+    own_shard.leaders = leaders_open(&turn.env);
+    own_shard.forward = forward_open(&own_shard);
+    conns = (struct conns){.shard = &own_shard, .env = &turn.env};
     budget_init(&conns.budget, &turn.env, MIB(1));
-    shard.conns = &conns;
+    own_shard.conns = &conns;
     is_reachable = true;
     trip_count = 0;
     called = 0;
@@ -82,10 +82,10 @@ static void setup(void)
 static void teardown(void)
 {
     turn_env_run(&turn);
-    forward_close(shard.forward);
-    leaders_close(shard.leaders);
-    store_reader_close(shard.reader);
-    mailbox_close(shard.mailbox);
+    forward_close(own_shard.forward);
+    leaders_close(own_shard.leaders);
+    store_reader_close(own_shard.reader);
+    mailbox_close(own_shard.mailbox);
     store_close(broker.store);
     budget_deinit(&conns.budget);
     turn_env_deinit(&turn);
@@ -102,7 +102,7 @@ static void set_applied(uint64_t index)
     state.applied_index = index;
     ck_assert_int_eq(apply_save_state(txn, &state), OK);
     ck_assert_int_eq(kv_commit(txn, &msg), OK);
-    forward_metadata_applied(shard.forward);
+    forward_metadata_applied(own_shard.forward);
 }
 
 /* ---- A wish of the broker itself */
@@ -126,7 +126,7 @@ static void call_start(bool is_repeatable)
                                  .timeout_ms = 1000,
                                  .is_repeatable = is_repeatable,
                                  .cb = on_called};
-    forward_call(&shard, &call);
+    forward_call(&own_shard, &call);
     turn_env_run(&turn);
 }
 
@@ -291,7 +291,7 @@ END_TEST
 START_TEST(a_stop_ends_all)
 {
     call_start(false);
-    forward_stop(shard.forward);
+    forward_stop(own_shard.forward);
     turn_env_advance(&turn, 1000 * 1000);
     ck_assert_uint_eq(called, 0);
     turn_env_advance(&turn, 1000 * 1000);
@@ -327,7 +327,7 @@ START_TEST(a_call_that_is_too_large_is_refused)
                                  .message = &message,
                                  .timeout_ms = 1000,
                                  .cb = on_called};
-    forward_call(&shard, &call);
+    forward_call(&own_shard, &call);
     ck_assert_uint_eq(called, 0);
     turn_env_run(&turn);
     ck_assert_uint_eq(called, 1);
@@ -498,7 +498,7 @@ START_TEST(a_detached_request_always_ends)
     struct request_run run = {.cb = on_run};
     run_count = 0;
     run.frame = run_frame(cases[_i].api_key, cases[_i].version, cases[_i].schema, &message);
-    request_run(&shard, &run);
+    request_run(&own_shard, &run);
     ck_assert_uint_eq(run_count, 0);
     ck_assert_uint_gt(conns.budget.used, 0);
     turn_env_run(&turn);
@@ -520,7 +520,7 @@ START_TEST(a_detached_request_is_answered)
     message.client_software_version = bytes_from_text("1");
     run_count = 0;
     run.frame = run_frame(KAFKA_API_API_VERSIONS, 3, &kafka_api_versions_request_schema, &message);
-    request_run(&shard, &run);
+    request_run(&own_shard, &run);
     turn_env_run(&turn);
     ck_assert_uint_eq(run_count, 1);
     ck_assert_int_eq(run.err, OK);

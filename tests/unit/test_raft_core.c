@@ -359,7 +359,9 @@ END_TEST
  * right behind the state, as an APPEND that overtook the end of the installation. */
 START_TEST(change_during_an_install_is_left_alone)
 {
-    struct membership three = member_membership(3, 0), more = member_membership(3, 1), most = member_membership(3, 2);
+    struct membership three = member_membership(3, 0);
+    struct membership more = member_membership(3, 1);
+    struct membership most = member_membership(3, 2);
     member_open(&member, 2, &three, 3, 5);
     struct replica_message append = member_append(1, 3, 6, 3, 3, 3, 6, 1, &more);
     member_receive(&member, &append);

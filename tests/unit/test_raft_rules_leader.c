@@ -456,9 +456,9 @@ START_TEST(r20_proposal_to_a_group_at_rest_is_sent_at_once)
 }
 END_TEST
 
-/* Goal: a new group is led at once, not after a timeout, and a first member that is alone spends no terms on it. Method:
- * the first member of a new group and another one, then of a group that has been led; the first one's timeouts come
- * and go unanswered until it has given up the hurry. */
+/* Goal: a new group is led at once, not after a timeout, and a first member that is alone spends no terms on it.
+ * Method: the first member of a new group and another one, then of a group that has been led; the first one's
+ * timeouts come and go unanswered until it has given up the hurry. */
 START_TEST(r26_new_group_does_not_wait_for_a_timeout)
 {
     rule_for(_i, RULE_HURRY);

@@ -24,7 +24,8 @@ START_TEST(line_has_each_living_voter_once)
                     down[down_count++] = i + 1;
                 }
             }
-            unsigned taken = 0, places = 0;
+            unsigned taken = 0;
+            unsigned places = 0;
             for (uint64_t self = 1; self <= voters + 2; self++) {
                 unsigned rank = succession_rank(&membership, 77, leader, self, down, down_count);
                 if (rank != SUCCESSION_NONE) {
@@ -425,7 +426,8 @@ START_TEST(thousand_groups_go_in_slices)
     }
     world_sync();
     world.sent_count = 0;
-    unsigned before = world_frames(WAL_HARD_STATE), most = 0;
+    unsigned before = world_frames(WAL_HARD_STATE);
+    unsigned most = 0;
     replica_shard_peer_down(world.shard, LEADER);
     for (unsigned ms = 0; ms < 200; ms += SUCCESSION_SLICE_MS) {
         turn_env_advance(&world.turn, SUCCESSION_SLICE_MS * 1000);
