@@ -328,13 +328,16 @@ static const struct refused_case refused_cases[] = {
     {"listener.security.protocol.map=X",
      "listener.security.protocol.map=X (test.properties:1): expected NAME:PROTOCOL"},
     {"controller.listener.names=PEER\nlisteners=PLAINTEXT://:9092,PEER://:9093",
-     "listeners=PEER (test.properties:2): brokers connect to this listener: give it a host that they can reach, here or "
+     "listeners=PEER (test.properties:2): brokers connect to this listener: give it a host that they can reach, "
+     "here or "
      "in advertised.listeners"},
     {"controller.listener.names=PEER\nlisteners=PLAINTEXT://:9092,PEER://0.0.0.0:9093",
-     "listeners=PEER (test.properties:2): brokers connect to this listener: give it a host that they can reach, here or "
+     "listeners=PEER (test.properties:2): brokers connect to this listener: give it a host that they can reach, "
+     "here or "
      "in advertised.listeners"},
     {"controller.listener.names=A,B\nlisteners=PLAINTEXT://:9092,A://h:9093,B://h:9094",
-     "listeners=B://h:9094 (test.properties:2): a second listener of controller.listener.names: brokers connect to one"},
+     "listeners=B://h:9094 (test.properties:2): a second listener of controller.listener.names: brokers "
+     "connect to one"},
     {"controller.listener.names=PEER\nlisteners=PEER://h:9093", "listeners= (test.properties:2): expected at least one "
                                                                 "listener"},
     {"controller.listener.names=SSL\nlisteners=PLAINTEXT://:9092,SSL://h:9093",
@@ -344,10 +347,12 @@ static const struct refused_case refused_cases[] = {
      "controller.quorum.bootstrap.servers=a:1 (test.properties:1): a listener for brokers is needed: name one of "
      "listeners in controller.listener.names, such as PEER://host:9192"},
     {PEER "controller.quorum.bootstrap.servers=a:1,b:1",
-     "controller.quorum.bootstrap.servers=a:1,b:1 (test.properties:3): expected 1, 3 or 5 addresses: these brokers vote, "
+     "controller.quorum.bootstrap.servers=a:1,b:1 (test.properties:3): expected 1, 3 or 5 addresses: these "
+     "brokers vote, "
      "and an even number of voters survives no more losses than one voter less"},
     {PEER "controller.quorum.voters=a:1,b:1,c:1,d:1,e:1,f:1,g:1",
-     "controller.quorum.bootstrap.servers=a:1,b:1,c:1,d:1,e:1,f:1,g:1 (test.properties:3): expected 1, 3 or 5 addresses: "
+     "controller.quorum.bootstrap.servers=a:1,b:1,c:1,d:1,e:1,f:1,g:1 (test.properties:3): expected 1, 3 or 5 "
+     "addresses: "
      "these brokers vote, and an even number of voters survives no more losses than one voter less"},
     {PEER "controller.quorum.bootstrap.servers=a:1,b:1,a:1",
      "controller.quorum.bootstrap.servers=a:1 (test.properties:3): the address was used before"},
