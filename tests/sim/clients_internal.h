@@ -24,6 +24,7 @@ struct lane { /* one producer in one partition */
     unsigned partition;
     struct batch batches[BATCHES_MAX];
     unsigned added, sent, acked; /* acked: all before it are */
+    unsigned sent_again;         /* batches before it were sent before: now one at a time */
     unsigned generation;         /* attempts of an older one may acknowledge, not fail */
     uint32_t next_value;
     bool is_backing_off;

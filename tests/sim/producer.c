@@ -1,4 +1,7 @@
-/* A batch is sent again, with all behind it, until it is acknowledged: in order, under the same sequence numbers. */
+/* A batch is sent again, with all behind it, until it is acknowledged: in order, under the same sequence numbers, one at a
+ * time, as Kafka's clients do. A broker that knows nothing of a producer takes any sequence number for its first: were
+ * five sent again together and the first of them refused while there is no leader yet, the fifth would get in before
+ * it. */
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/limits.h"
@@ -33,6 +36,7 @@ static void lane_again(struct lane *lane)
 {
     struct clients *clients = lane->producer->clients;
     lane->generation++;
+    lane->sent_again = lane->sent > lane->sent_again ? lane->sent : lane->sent_again;
     lane->sent = lane->acked;
     lane->is_backing_off = true;
     env_timer(clients->env, &lane->backoff, 1000 + clients_below(clients, BACKOFF_US));
@@ -142,7 +146,8 @@ static void lane_pump(struct lane *lane)
     if (!lane->producer->is_ready || lane->is_backing_off) {
         return;
     }
-    while (lane->sent < lane->added && lane->sent < lane->acked + IN_FLIGHT_MAX) {
+    while (lane->sent < lane->added &&
+           lane->sent < lane->acked + (lane->acked < lane->sent_again ? 1 : IN_FLIGHT_MAX)) {
         if (node == 0) {
             lane_again(lane);
             return;
