@@ -60,9 +60,10 @@ def campaign(what, cluster, partitions=12, factor=None, config=None, reader=True
     rng = random.Random(SEED)
     writer = history.Load(cluster.addresses, topic, partitions, rng, **load)
     follower = history.Reader(cluster.addresses, topic, partitions) if reader else None
-    writer.start()
-    if follower:
-        follower.start()
+    watermarks = history.Watermarks(cluster.answering, topic, partitions)
+    for thread in (writer, watermarks, follower):
+        if thread:
+            thread.start()
     try:
         run = Campaign(what, cluster, writer, follower)
         run.wait_served()
@@ -70,8 +71,10 @@ def campaign(what, cluster, partitions=12, factor=None, config=None, reader=True
         run.wait_served()
     finally:
         writer.finish()
+        watermarks.finish()
         if follower:
             follower.finish()
+    watermarks.check(what)
     found = history.read_all(cluster.addresses, topic, partitions)
     read = history.verify(what, writer, found)
     if follower:

@@ -9,6 +9,7 @@ import threading
 import time
 
 import balsa
+import wire
 
 WINDOW = 20000
 GIVE_UP_S = 180
@@ -130,24 +131,34 @@ class Reader(threading.Thread):
         self.found = {p: [] for p in range(partitions)}
         self.read_times = array.array("d")
         self.errors = []
+        self.restarts = 0
         self.done = threading.Event()
 
     def run(self):
-        from confluent_kafka import Consumer, TopicPartition
+        from confluent_kafka import Consumer, KafkaError, TopicPartition
         consumer = Consumer({"bootstrap.servers": self.addresses, "group.id": "reader", "enable.auto.commit": False,
                              "auto.offset.reset": "error", "fetch.wait.max.ms": 100, "topic.metadata.refresh.fast.interval.ms": 50,
                              "fetch.error.backoff.ms": 20, **CLIENT})
         consumer.assign([TopicPartition(self.topic, p, 0) for p in self.found])
         while not self.done.is_set():
             messages = consumer.consume(5000, 0.1)
+            is_stopped = False
             if messages:
                 self.read_times.append(time.monotonic())
             for message in messages:
+                if message.error() and message.error().code() == KafkaError._AUTO_OFFSET_RESET:
+                    # librdkafka takes a late answer about an older epoch for one about where it is now, and stops there. Whether
+                    # anything was truncated is seen by Watermarks and by check().
+                    is_stopped = True
+                    continue
                 if message.error():
                     if not message.error().retriable():
                         self.errors.append(str(message.error()))
                     continue
                 self.found[message.partition()].append((message.offset(), number_of(message.value())))
+            if is_stopped:
+                self.restarts += 1
+                consumer.assign([TopicPartition(self.topic, p, len(seen)) for p, seen in self.found.items()])
         consumer.close()
 
     def finish(self):
@@ -166,6 +177,46 @@ class Reader(threading.Thread):
         first = max(bisect.bisect_left(self.read_times, since) - 1, 0)
         seen = list(self.read_times[first:bisect.bisect_right(self.read_times, until) + 1])
         return max((after - before for before, after in zip(seen, seen[1:])), default=until - since)
+
+
+class Watermarks(threading.Thread):
+    """Asks every broker for the end of each partition, all the time: who answers must never tell less than anybody has told before."""
+
+    def __init__(self, nodes, topic, partitions):
+        super().__init__(daemon=True)
+        self.nodes = nodes
+        self.topic = topic
+        self.ends = [0] * partitions
+        self.answers = 0
+        self.backwards = []
+        self.done = threading.Event()
+
+    def ask(self, node):
+        with wire.Client(node.port, 2, node.host) as client:
+            for partition, before in enumerate(self.ends):
+                error, end = client.list_offset(self.topic, partition, -1)
+                if error == wire.NONE:
+                    self.answers += 1
+                    if end < before:
+                        self.backwards.append((node.number, partition, end, before))
+                    self.ends[partition] = max(end, before)
+
+    def run(self):
+        while not self.done.wait(0.02):
+            for node in self.nodes():
+                try:
+                    self.ask(node)
+                except OSError:
+                    continue
+
+    def finish(self):
+        self.done.set()
+        self.join(60)
+        return self
+
+    def check(self, what):
+        balsa.check(self.answers > 0, f"{what}: brokers tell where partitions end")
+        balsa.check(not self.backwards, f"{what}: {len(self.backwards)} ends went back, (broker, partition, end, told before): {self.backwards[:3]}")
 
 
 def read_all(addresses, topic, partitions, timeout_s=120):
