@@ -1,7 +1,7 @@
-/* A batch is sent again, with all behind it, until it is acknowledged: in order, under the same sequence numbers, one at
- * a time, as Kafka's clients do. A broker that knows nothing of a producer takes any sequence number for its first: were
- * five sent again together and the first of them refused while there is no leader yet, the fifth would get in before
- * it. */
+/* A batch is sent again, with all behind it, until it is acknowledged: in order, under the same sequence numbers, one
+ * at a time, as Kafka's clients do. A broker that knows nothing of a producer takes any sequence number for its first:
+ * were five sent again together and the first of them refused while there is no leader yet, the fifth would get in
+ * before it. */
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/limits.h"
