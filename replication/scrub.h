@@ -30,6 +30,6 @@ struct digest {                      /* Caller's memory until cb. */
     char *dir;
     enum err err;
 };
-/* Reads all of it, in one job: replicas with the same records have the same digest, whatever their segments are. ERR_IO,
- * ERR_DAMAGED. The partition may close meanwhile. */
+/* Reads all of it, in one job: replicas with the same records have the same digest, whatever their segments are.
+ * ERR_IO, ERR_DAMAGED. The partition may close meanwhile. */
 void digest_start(struct env *env, struct digest *digest);
