@@ -303,7 +303,8 @@ static void run_hand_over(unsigned number)
 {
     unsigned left = UINT32_MAX;
     unsigned before = led(number);
-    uint64_t start = now_ns(), ms = 0;
+    uint64_t start = now_ns();
+    uint64_t ms = 0;
     replica_shard_hand_over(brokers[number].shard, 5000, &left, on_handed_over);
     for (; left == UINT32_MAX && ms < 6000; ms++) {
         pass(1000);
@@ -316,7 +317,9 @@ static void run_failover(unsigned number)
 {
     unsigned before = led(number);
     broker_close(number);
-    uint64_t start = now_ns(), ms = 0, half_ms = 0;
+    uint64_t start = now_ns();
+    uint64_t ms = 0;
+    uint64_t half_ms = 0;
     for (unsigned i = 0; i < BROKERS; i++) {
         if (i != number) {
             replica_shard_peer_down(brokers[i].shard, number + 1);

@@ -89,7 +89,9 @@ END_TEST
 /* Goal: an emptied directory is another server; a kept one is the same, and only for its node.id. */
 START_TEST(server_id_is_of_the_directory)
 {
-    struct identity first, again, other;
+    struct identity first;
+    struct identity again;
+    struct identity other;
     struct errmsg msg;
     char *dir = test_dir_make();
     struct kv *kv = open_local(dir);
