@@ -66,13 +66,17 @@ static void inside_open_clients(void *context)
     run->clients = clients_open(&params);
 }
 
+static unsigned voters(unsigned node_count)
+{
+    return node_count >= 5 ? 5 : node_count >= 3 ? 3 : 1;
+}
+
 static void run_open(struct run *run)
 {
     run->world = sim_world_open(run->seed);
     run->history = history_open();
     for (unsigned i = 0; i < run->node_count; i++) {
-        unsigned seeds = run->node_count >= 5 ? 5 : run->node_count >= 3 ? 3 : 1;
-        node_init(&run->nodes[i], run->world, i + 1, seeds);
+        node_init(&run->nodes[i], run->world, i + 1, voters(run->node_count));
     }
     run->client_disk = sim_disk_open(run->world, "/c");
     run->client_process = sim_process_open(run->world, run->client_disk, "c");
@@ -163,10 +167,15 @@ static bool have_read_all(const struct run *run)
     return clients_have_read_all(run->clients);
 }
 
+static bool is_whole_but(const struct run *run, char *why, size_t size)
+{
+    return observer_is_whole(run->observer, run->node_count < 3 ? 1 : 3, voters(run->node_count), why, size);
+}
+
 static bool is_whole(const struct run *run)
 {
     char why[160];
-    return observer_is_whole(run->observer, run->node_count < 3 ? 1 : 3, why, sizeof(why));
+    return is_whole_but(run, why, sizeof(why));
 }
 
 static void await(struct run *run, const char *what, bool (*is_reached)(const struct run *run))
@@ -176,7 +185,7 @@ static void await(struct run *run, const char *what, bool (*is_reached)(const st
     if (history_failure(run->history) == NULL && !advance(run, end_us, is_reached)) {
         clients_describe(run->clients, text, sizeof(text));
         char why[160] = "";
-        (void)observer_is_whole(run->observer, run->node_count < 3 ? 1 : 3, why, sizeof(why));
+        (void)is_whole_but(run, why, sizeof(why));
         history_violation(run->history, "stuck", "%s: %s;%s", what, why, text);
     }
 }

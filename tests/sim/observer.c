@@ -247,10 +247,12 @@ static bool group_is_whole(const struct observer *observer, const struct group *
     return true;
 }
 
-bool observer_is_whole(const struct observer *observer, unsigned voters, char *why, size_t size)
+bool observer_is_whole(const struct observer *observer, unsigned voters, unsigned metadata_voters, char *why,
+                       size_t size)
 {
     for (unsigned i = 0; i < observer->group_count; i++) {
-        if (!group_is_whole(observer, &observer->groups[i], voters, why, size)) {
+        const struct group *group = &observer->groups[i];
+        if (!group_is_whole(observer, group, group->id == METADATA_GROUP ? metadata_voters : voters, why, size)) {
             return false;
         }
     }
