@@ -101,6 +101,7 @@
 #define TOPIC_NAME_SIZE_MAX 249
 #define TOPIC_PARTITION_COUNT_MAX 10000
 #define CLUSTER_PARTITION_COUNT_MAX 200000
+#define STORE_SIZE_MAX GIB(4)              /* of the metadata's file, sparse: 200,000 partitions are far below */
 #define CLUSTER_BROKER_COUNT_MAX 1024      /* registered; plans look at all of them */
 #define INSYNC_TIMEOUT_MS 10000            /* for members beyond the majority: a restart of one is shorter */
 #define SEGMENT_BUFFER_SIZE KIB(64)         /* small appends to one segment gathered into one write */
@@ -108,6 +109,11 @@
 #define SEGMENT_BUFFERS_SIZE_MAX MIB(16)    /* gathered bytes of a shard; beyond, the longest waiting are written */
 #define SEGMENT_BUFFER_US 250000            /* and none waits longer: what lies in the files is what tools see */
 #define LOG_FILES_COUNT_MAX 16384 /* open segment and index files of the process; the rest is opened on demand */
+
+/* Consumer groups. */
+#define GROUP_ID_SIZE_MAX 500 /* with a table's letter it is a key of the store; what is in use is far shorter */
+#define GROUPS_SIZE_MAX GIB(1) /* groups and offsets in the store, as group_pair_size() counts */
+#define OFFSETS_REMOVED_COUNT_MAX 1000 /* offsets that one record removes: a few milliseconds of every broker */
 
 static_assert(WAL_UNIT_SIZE_MAX + 3 * WAL_BLOCK_SIZE <= WAL_FILE_SIZE, "a unit fits in a file, with header and marks");
 static_assert(WAL_UNIT_SIZE_SOFT < WAL_FILE_SIZE_FIRST, "an ordinary unit fits in the first file");
@@ -119,4 +125,5 @@ static_assert(MESSAGE_MAX_BYTES_LIMIT < REQUEST_SIZE_MAX, "a batch fits in a req
 static_assert(ENTRY_SIZE_MAX < GROUP_TAIL_SIZE_MAX, "one entry fits in a group's tail");
 static_assert(PEER_CALL_SIZE_MAX <= ENTRY_SIZE_MAX, "a frame has room for a call behind a full write");
 static_assert(PEER_URGENT_SIZE_MAX < PEER_ENVELOPE_SIZE_MAX, "messages without payload fit in one frame");
+static_assert(GROUPS_SIZE_MAX <= STORE_SIZE_MAX / 4, "a store full of groups has room for the rest and its own work");
 static_assert(SHARD_RETAIN_SIZE_MAX < SHARD_TAIL_SIZE_MAX, "retained entries alone never refuse a proposal");

@@ -11,6 +11,7 @@
 #include "broker/broker.h"
 #include "broker/cluster.h"
 #include "broker/conn.h"
+#include "broker/coordinator.h"
 #include "broker/forward.h"
 #include "broker/leader_news.h"
 #include "broker/leadership.h"
@@ -278,6 +279,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     shard->mover = mover_open(shard);
     shard->balancer = balancer_open(shard);
     shard->forward = number == 0 ? forward_open(shard) : NULL;
+    shard->coordinator = number == 0 ? coordinator_open(shard) : NULL;
     shard_peers_open(shard);
     enum err err = number == 0 ? cluster_open(shard, &shard->cluster, msg) : OK;
     err = err == OK ? make_topics_dir(shard, msg) : err;
@@ -372,6 +374,9 @@ static void shard_finish(void *owner)
     env_timer_cancel(shard->env, &shard->retention_timer);
     if (shard->forward != NULL) {
         forward_close(shard->forward);
+    }
+    if (shard->coordinator != NULL) {
+        coordinator_close(shard->coordinator);
     }
     if (shard->cluster != NULL) {
         cluster_close(shard->cluster);

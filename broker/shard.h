@@ -18,6 +18,7 @@ struct balancer;
 struct catchups;
 struct cluster;
 struct conns;
+struct coordinator;
 struct forward;
 struct leader_news;
 struct mover;
@@ -57,6 +58,7 @@ struct shard {
     struct controller *controller;
     struct cluster *cluster;
     struct forward *forward;
+    struct coordinator *coordinator;    /* of consumer groups */
     /* Produce is refused with a retriable error while the disk is below its reserve. */
     bool is_space_low;
     /* private to shard.c */

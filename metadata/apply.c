@@ -427,6 +427,14 @@ static enum err apply_decoded(struct kv_txn *txn, struct store_state *state, con
         return apply_partitions_moved(txn, record->partitions_moved, changes);
     case BALSA__RECORD__RECORD__KIND_BROKER_CHANGED:
         return apply_broker_changed(txn, record->broker_changed, changes, result);
+    case BALSA__RECORD__RECORD__KIND_GROUP_CHANGED:
+        return apply_group_changed(txn, state, record->group_changed, result);
+    case BALSA__RECORD__RECORD__KIND_GROUPS_REMOVED:
+        return apply_groups_removed(txn, state, record->groups_removed, result);
+    case BALSA__RECORD__RECORD__KIND_OFFSETS_COMMITTED:
+        return apply_offsets_committed(txn, state, record->offsets_committed, result);
+    case BALSA__RECORD__RECORD__KIND_OFFSETS_REMOVED:
+        return apply_offsets_removed(txn, state, record->offsets_removed);
     case BALSA__RECORD__RECORD__KIND__NOT_SET:
     case _BALSA__RECORD__RECORD__KIND__CASE_IS_INT_SIZE:
         break;

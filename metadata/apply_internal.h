@@ -25,3 +25,12 @@ enum err apply_partitions_moving(struct kv_txn *txn, const Balsa__Record__Partit
                                  struct apply_changes *changes, struct apply_result *result);
 enum err apply_partitions_moved(struct kv_txn *txn, const Balsa__Record__PartitionsMoved *record,
                                 struct apply_changes *changes);
+/* apply_groups.c */
+enum err apply_group_changed(struct kv_txn *txn, struct store_state *state, const Balsa__Record__GroupChanged *record,
+                             struct apply_result *result);
+enum err apply_groups_removed(struct kv_txn *txn, struct store_state *state, const Balsa__Record__GroupsRemoved *record,
+                              struct apply_result *result);
+enum err apply_offsets_committed(struct kv_txn *txn, struct store_state *state,
+                                 const Balsa__Record__OffsetsCommitted *record, struct apply_result *result);
+enum err apply_offsets_removed(struct kv_txn *txn, struct store_state *state,
+                               const Balsa__Record__OffsetsRemoved *record);

@@ -3,17 +3,12 @@
  * Failure: a value that does not decode is damage of the store; LMDB's pages carry no checksum, so it is told apart
  * from "absent" (ERR_CORRUPT) and callers answer with a server error. */
 
-#include "metadata/store.h"
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
-#include "metadata/tables.h"
+#include "metadata/store_internal.h"
 #include "proto/record.pb-c.h"
 #include <string.h>
-
-/* Bound of the map file: 200,000 partitions of about 100 bytes in three tables, with room for growth; sparse on
- * disk. */
-#define STORE_SIZE_MAX GIB(4)
 
 struct store {
     struct kv *kv;
@@ -106,7 +101,7 @@ void store_reader_refresh(struct store_reader *reader)
     }
 }
 
-static struct kv_txn *reader_txn(struct store_reader *reader)
+struct kv_txn *store_reader_txn(struct store_reader *reader)
 {
     if (!reader->is_fresh) {
         enum err err = kv_renew(reader->txn);
@@ -119,16 +114,16 @@ static struct kv_txn *reader_txn(struct store_reader *reader)
     return reader->txn;
 }
 
-static enum err read_value(struct store_reader *reader, struct table_key key, struct bytes *value)
+enum err store_reader_get(struct store_reader *reader, struct table_key key, struct bytes *value)
 {
-    return kv_get(reader_txn(reader), table_key_bytes(&key), value);
+    return kv_get(store_reader_txn(reader), table_key_bytes(&key), value);
 }
 
-static struct store_state read_state(struct store_reader *reader)
+struct store_state store_reader_state(struct store_reader *reader)
 {
     struct store_state state = {0};
     struct bytes value;
-    if (read_value(reader, key_state(), &value) == OK && store_state_decode(value, &state) != OK) {
+    if (store_reader_get(reader, key_state(), &value) == OK && store_state_decode(value, &state) != OK) {
         state = (struct store_state){0};
     }
     return state;
@@ -136,22 +131,22 @@ static struct store_state read_state(struct store_reader *reader)
 
 uint64_t store_applied_index(struct store_reader *reader)
 {
-    return read_state(reader).applied_index;
+    return store_reader_state(reader).applied_index;
 }
 
 uint64_t store_topic_count(struct store_reader *reader)
 {
-    return read_state(reader).topic_count;
+    return store_reader_state(reader).topic_count;
 }
 
 uint64_t store_partition_count(struct store_reader *reader)
 {
-    return read_state(reader).partition_count;
+    return store_reader_state(reader).partition_count;
 }
 
 enum err store_cluster_id(struct store_reader *reader, char id[CLUSTER_ID_SIZE + 1])
 {
-    struct store_state state = read_state(reader);
+    struct store_state state = store_reader_state(reader);
     if (!state.has_cluster_id) {
         return ERR_NOT_FOUND;
     }
@@ -160,14 +155,7 @@ enum err store_cluster_id(struct store_reader *reader, char id[CLUSTER_ID_SIZE +
     return OK;
 }
 
-/* protobuf-c allocates through this: decoded values live in the caller's arena and are never freed one by one. It
- * tells a full arena and a damaged value in the same way; is_full tells them apart. */
-struct decode_memory {
-    struct arena *arena;
-    bool is_full;
-};
-
-static void *decode_alloc(void *data, size_t size)
+void *decode_alloc(void *data, size_t size)
 {
     struct decode_memory *memory = data;
     void *piece = arena_alloc(memory->arena, size > 0 ? size : 1);
@@ -175,7 +163,7 @@ static void *decode_alloc(void *data, size_t size)
     return piece;
 }
 
-static void decode_free(void *data, void *piece)
+void decode_free(void *data, void *piece)
 {
     (void)data;
     (void)piece;
@@ -214,7 +202,7 @@ enum err store_topic_by_id(struct store_reader *reader, struct arena *arena, con
                            struct store_topic *topic)
 {
     struct bytes value;
-    enum err err = read_value(reader, key_topic(id), &value);
+    enum err err = store_reader_get(reader, key_topic(id), &value);
     return err == OK ? topic_from_value(value, arena, topic) : err;
 }
 
@@ -224,7 +212,7 @@ enum err store_topic_id(struct store_reader *reader, struct bytes name, struct u
     if (name.size == 0 || name.size > TOPIC_NAME_SIZE_MAX) {
         return ERR_NOT_FOUND;
     }
-    enum err err = read_value(reader, key_topic_name(name), &value);
+    enum err err = store_reader_get(reader, key_topic_name(name), &value);
     if (err != OK) {
         return err;
     }
@@ -240,7 +228,7 @@ enum err store_topic_colliding(struct store_reader *reader, struct bytes name, s
     if (name.size == 0 || name.size > TOPIC_NAME_SIZE_MAX) {
         return ERR_NOT_FOUND;
     }
-    return read_value(reader, key_topic_folded(name), other);
+    return store_reader_get(reader, key_topic_folded(name), other);
 }
 
 enum err store_topic_by_name(struct store_reader *reader, struct arena *arena, struct bytes name,
@@ -264,7 +252,7 @@ enum err store_topic_name(struct store_reader *reader, struct arena *arena, cons
 enum err store_partition_group(struct store_reader *reader, const struct uuid *id, int32_t index, uint64_t *group)
 {
     struct bytes value;
-    enum err err = read_value(reader, key_partition(id, index), &value);
+    enum err err = store_reader_get(reader, key_partition(id, index), &value);
     return err == OK ? partition_value_group(value, group) : err;
 }
 
@@ -304,7 +292,7 @@ enum err store_partition(struct store_reader *reader, struct arena *arena, const
                          struct store_partition *partition)
 {
     struct bytes value;
-    enum err err = read_value(reader, key_partition(id, index), &value);
+    enum err err = store_reader_get(reader, key_partition(id, index), &value);
     return err == OK ? partition_from_value(value, arena, partition) : err;
 }
 
@@ -312,7 +300,7 @@ enum err store_group(struct store_reader *reader, uint64_t group, struct uuid *i
 {
     struct bytes value;
     struct reader cursor;
-    enum err err = read_value(reader, key_group(group), &value);
+    enum err err = store_reader_get(reader, key_group(group), &value);
     if (err != OK) {
         return err;
     }
@@ -368,7 +356,7 @@ static enum err broker_from_value(struct bytes value, struct arena *arena, struc
 enum err store_broker(struct store_reader *reader, struct arena *arena, int32_t id, struct store_broker *broker)
 {
     struct bytes value;
-    enum err err = read_value(reader, key_broker(id), &value);
+    enum err err = store_reader_get(reader, key_broker(id), &value);
     return err == OK ? broker_from_value(value, arena, broker) : err;
 }
 
@@ -379,7 +367,7 @@ enum err store_topics_each(struct store_reader *reader, struct arena *arena, voi
     struct kv_cursor *cursor;
     struct bytes key;
     struct bytes value;
-    enum err err = kv_cursor_open(reader_txn(reader), table_key_bytes(&prefix), BYTES_NONE, &cursor);
+    enum err err = kv_cursor_open(store_reader_txn(reader), table_key_bytes(&prefix), BYTES_NONE, &cursor);
     if (err != OK) {
         return err;
     }
@@ -408,7 +396,7 @@ enum err store_brokers_each(struct store_reader *reader, struct arena *arena, vo
     struct kv_cursor *cursor;
     struct bytes key;
     struct bytes value;
-    enum err err = kv_cursor_open(reader_txn(reader), table_key_bytes(&prefix), BYTES_NONE, &cursor);
+    enum err err = kv_cursor_open(store_reader_txn(reader), table_key_bytes(&prefix), BYTES_NONE, &cursor);
     if (err != OK) {
         return err;
     }
@@ -447,7 +435,7 @@ enum err store_partitions_each(struct store_reader *reader, struct arena *arena,
     struct kv_cursor *cursor;
     struct bytes key;
     struct bytes value;
-    enum err err = kv_cursor_open(reader_txn(reader), table_key_bytes(&prefix), table_key_bytes(&start), &cursor);
+    enum err err = kv_cursor_open(store_reader_txn(reader), table_key_bytes(&prefix), table_key_bytes(&start), &cursor);
     if (err != OK) {
         return err;
     }
@@ -472,7 +460,7 @@ enum err store_moving_each(struct store_reader *reader, void *context,
     struct kv_cursor *cursor;
     struct bytes key;
     struct bytes value;
-    enum err err = kv_cursor_open(reader_txn(reader), table_key_bytes(&prefix), BYTES_NONE, &cursor);
+    enum err err = kv_cursor_open(store_reader_txn(reader), table_key_bytes(&prefix), BYTES_NONE, &cursor);
     if (err != OK) {
         return err;
     }

@@ -9,6 +9,9 @@
  *   'p' topic id, index i32      struct partition_value (metadata/tables.h)
  *   'm' topic id, index i32      nothing: partitions of 'p' with a target or somebody leaving
  *   'g' group u64                topic id, index i32
+ *   'G' consumer group's id      its number u64, GroupValue (metadata/store_groups.h)
+ *   'N' number u64               the consumer group's id
+ *   'O' number u64, topic id, partition i32   struct offset_value (metadata/tables.h)
  * Runs on:  a `store` belongs to the process; a `store_reader` to one shard, its snapshot is renewed once a loop turn.
  *           What a reader returns borrows from the snapshot: valid until the end of the turn. Decoded values live in
  *           the arena given. */
