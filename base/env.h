@@ -119,6 +119,7 @@ struct disk {
     /* In no particular order; `cb` runs inside the call and may unlink the entry that it was given. */
     enum err (*list)(struct disk *disk, const char *path, disk_list_cb cb, void *context);
     enum err (*free_space)(struct disk *disk, const char *path, uint64_t *size);
+    enum err (*total_space)(struct disk *disk, const char *path, uint64_t *size); /* of the whole file system */
 
     /* Asynchronous calls. */
     void (*write)(struct disk *disk, struct disk_write *req); /* in order, one at a time, by a thread of its own */

@@ -288,6 +288,17 @@ static enum err disk_free_space(struct disk *disk, const char *path, uint64_t *s
     return OK;
 }
 
+static enum err disk_total_space(struct disk *disk, const char *path, uint64_t *size)
+{
+    (void)disk;
+    struct statvfs stat;
+    if (statvfs(path, &stat) != 0) {
+        return err_from_errno(errno);
+    }
+    *size = (uint64_t)stat.f_blocks * stat.f_frsize;
+    return OK;
+}
+
 /* ---- Durable writes */
 
 static enum err write_durably(const struct disk_write *req)
@@ -431,6 +442,7 @@ static const struct disk disk_functions = {
     .sync_dir = disk_sync_dir,
     .list = disk_list,
     .free_space = disk_free_space,
+    .total_space = disk_total_space,
     .write = disk_write,
     .read = disk_read,
 };

@@ -35,6 +35,20 @@ request_handler api_handler(int16_t api_key)
         return handle_list_partition_reassignments;
     case KAFKA_API_UNREGISTER_BROKER:
         return handle_unregister_broker;
+    case KAFKA_API_DELETE_RECORDS:
+        return handle_delete_records;
+    case KAFKA_API_DESCRIBE_ACLS:
+        return handle_describe_acls;
+    case KAFKA_API_CREATE_ACLS:
+        return handle_create_acls;
+    case KAFKA_API_DELETE_ACLS:
+        return handle_delete_acls;
+    case KAFKA_API_DESCRIBE_LOG_DIRS:
+        return handle_describe_log_dirs;
+    case KAFKA_API_DESCRIBE_PRODUCERS:
+        return handle_describe_producers;
+    case KAFKA_API_DESCRIBE_TOPIC_PARTITIONS:
+        return handle_describe_topic_partitions;
     case KAFKA_API_DESCRIBE_CLUSTER:
         return handle_describe_cluster;
     case KAFKA_API_ALLOCATE_PRODUCER_IDS: /* not in kafka_apis: never a client's */

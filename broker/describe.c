@@ -113,3 +113,45 @@ struct bytes describe_cluster_id(struct request *request)
     }
     return arena_copy(&request->arena, bytes_from_text(id));
 }
+
+/* ---- Partitions ---- */
+
+/* Replicas on brokers that are alive, or on those that are not. NULL: the arena is full. */
+static int32_t *select_replicas(struct request *request, const struct store_partition *partition, bool is_alive,
+                                int32_t *count)
+{
+    int32_t *nodes = arena_alloc(&request->arena, (partition->replica_count + 1) * sizeof(*nodes));
+    *count = 0;
+    for (size_t i = 0; nodes != NULL && i < partition->replica_count; i++) {
+        if (describe_is_alive(request->shard, partition->replicas[i]) == is_alive) {
+            nodes[(*count)++] = partition->replicas[i];
+        }
+    }
+    return nodes;
+}
+
+/* In sync: Raft has no such set; a replica on a broker that is alive has all that is committed, or is about to. */
+bool describe_partition(struct request *request, const struct uuid *topic, int32_t index,
+                        struct described_partition *partition)
+{
+    struct shard *shard = request->shard;
+    struct store_partition stored;
+    if (store_partition(shard->reader, &request->arena, topic, index, &stored) != OK) {
+        return false;
+    }
+    struct leader leader = leaders_get(shard->leaders, stored.group);
+    bool is_led = leader.broker >= 0 && describe_is_alive(shard, leader.broker);
+    partition->error = is_led ? KAFKA_NONE : KAFKA_LEADER_NOT_AVAILABLE;
+    partition->leader = is_led ? leader.broker : -1;
+    partition->leader_epoch = is_led ? leader.epoch : -1;
+    partition->replicas = stored.replicas;
+    partition->replica_count = (int32_t)stored.replica_count;
+    partition->in_sync = select_replicas(request, &stored, true, &partition->in_sync_count);
+    partition->offline = select_replicas(request, &stored, false, &partition->offline_count);
+    return partition->in_sync != NULL && partition->offline != NULL;
+}
+
+bool describe_is_internal(struct bytes topic)
+{
+    return bytes_equal_text(topic, "__consumer_offsets") || bytes_equal_text(topic, "__transaction_state");
+}

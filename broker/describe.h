@@ -23,4 +23,15 @@ bool describe_broker(struct request *request, int32_t id, struct described_broke
 int32_t describe_controller(const struct shard *shard);
 /* Whether a broker is listed and may be told as a leader; this one always is. */
 bool describe_is_alive(const struct shard *shard, int32_t node);
+
+struct described_partition {
+    enum kafka_error error;      /* LEADER_NOT_AVAILABLE when nobody is known to lead it */
+    int32_t leader, leader_epoch; /* -1: none */
+    int32_t *replicas, *in_sync, *offline;
+    int32_t replica_count, in_sync_count, offline_count;
+};
+/* In the request's arena; false: it does not exist, or the arena is full. */
+bool describe_partition(struct request *request, const struct uuid *topic, int32_t index,
+                        struct described_partition *partition);
+bool describe_is_internal(struct bytes topic); /* one of those that Kafka keeps for itself */
 struct bytes describe_cluster_id(struct request *request); /* in the arena */

@@ -28,45 +28,24 @@ struct metadata_work {
 
 /* ---- Answer ---- */
 
-/* Replicas on brokers that are alive, or on those that are not. NULL: the arena is full. */
-static int32_t *select_replicas(const struct metadata_work *work, const struct store_partition *partition,
-                                bool is_alive, int32_t *count)
-{
-    int32_t *nodes = arena_alloc(&work->request->arena, (partition->replica_count + 1) * sizeof(*nodes));
-    *count = 0;
-    for (size_t i = 0; nodes != NULL && i < partition->replica_count; i++) {
-        if (describe_is_alive(work->request->shard, partition->replicas[i]) == is_alive) {
-            nodes[(*count)++] = partition->replicas[i];
-        }
-    }
-    return nodes;
-}
-
-/* In sync: Raft has no such set; a replica on a broker that is alive has all that is committed, or is about to. */
 static bool fill_partition(struct metadata_work *work, const struct uuid *id, int32_t index,
                            struct kafka_metadata_response_partition *out)
 {
-    struct shard *shard = work->request->shard;
-    struct store_partition partition;
+    struct described_partition partition;
     out->partition_index = index;
-    if (store_partition(shard->reader, &work->request->arena, id, index, &partition) != OK) {
+    if (!describe_partition(work->request, id, index, &partition)) {
         return false;
     }
-    struct leader leader = leaders_get(shard->leaders, partition.group);
-    bool is_led = leader.broker >= 0 && describe_is_alive(shard, leader.broker);
-    out->leader_id = is_led ? leader.broker : -1;
-    out->leader_epoch = is_led ? leader.epoch : -1;
-    out->error_code = is_led ? KAFKA_NONE : KAFKA_LEADER_NOT_AVAILABLE;
+    out->error_code = (int16_t)partition.error;
+    out->leader_id = partition.leader;
+    out->leader_epoch = partition.leader_epoch;
     out->replica_nodes = partition.replicas;
-    out->replica_nodes_count = (int32_t)partition.replica_count;
-    out->isr_nodes = select_replicas(work, &partition, true, &out->isr_nodes_count);
-    out->offline_replicas = select_replicas(work, &partition, false, &out->offline_replicas_count);
-    return out->isr_nodes != NULL && out->offline_replicas != NULL;
-}
-
-static bool topic_is_internal(struct bytes name)
-{
-    return bytes_equal_text(name, "__consumer_offsets") || bytes_equal_text(name, "__transaction_state");
+    out->replica_nodes_count = partition.replica_count;
+    out->isr_nodes = partition.in_sync;
+    out->isr_nodes_count = partition.in_sync_count;
+    out->offline_replicas = partition.offline;
+    out->offline_replicas_count = partition.offline_count;
+    return true;
 }
 
 static bool fill_topic(struct metadata_work *work, const struct store_topic *topic,
@@ -74,7 +53,7 @@ static bool fill_topic(struct metadata_work *work, const struct store_topic *top
 {
     out->name = topic->name;
     out->topic_id = topic->id;
-    out->is_internal = topic_is_internal(topic->name);
+    out->is_internal = describe_is_internal(topic->name);
     if (work->message.include_topic_authorized_operations) {
         out->topic_authorized_operations = AUTHORIZED_TOPIC_OPERATIONS;
     }

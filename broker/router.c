@@ -26,11 +26,10 @@ void scatter_deinit(struct scatter *scatter)
     scatter->parts = NULL;
 }
 
-void scatter_add(struct scatter *scatter, struct scatter_item *item, uint64_t group)
+void scatter_add_to(struct scatter *scatter, struct scatter_item *item, unsigned number)
 {
-    unsigned number = replicas_shard(group, shard_count(scatter->origin));
+    assert(number < shard_count(scatter->origin));
     struct scatter_part *part = &scatter->parts[number];
-    item->group = group;
     list_init(&item->link);
     if (!part->is_used) {
         part->is_used = true;
@@ -41,6 +40,12 @@ void scatter_add(struct scatter *scatter, struct scatter_item *item, uint64_t gr
     }
     list_push(&part->items, &item->link);
     part->pending++;
+}
+
+void scatter_add(struct scatter *scatter, struct scatter_item *item, uint64_t group)
+{
+    item->group = group;
+    scatter_add_to(scatter, item, replicas_shard(group, shard_count(scatter->origin)));
 }
 
 static bool is_home(const struct scatter_part *part)

@@ -52,6 +52,8 @@ void scatter_init(struct scatter *scatter, struct shard *origin);
 void scatter_deinit(struct scatter *scatter);
 /* Adds an item to the part of the shard that `group` lives on. */
 void scatter_add(struct scatter *scatter, struct scatter_item *item, uint64_t group);
+/* Adds an item to the part of shard `number`. */
+void scatter_add_to(struct scatter *scatter, struct scatter_item *item, unsigned number);
 /* Without any item done() comes all the same. */
 void scatter_go(struct scatter *scatter);
 void scatter_part_done(struct scatter_part *part);

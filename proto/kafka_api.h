@@ -21,15 +21,22 @@
     X(API_VERSIONS, 18, "ApiVersions", kafka_api_versions, 0, 4, 0, 3)                             \
     X(CREATE_TOPICS, 19, "CreateTopics", kafka_create_topics, 0, 7, 0, 5)                          \
     X(DELETE_TOPICS, 20, "DeleteTopics", kafka_delete_topics, 0, 6, 0, 4)                          \
+    X(DELETE_RECORDS, 21, "DeleteRecords", kafka_delete_records, 0, 2, 0, 2)                       \
     X(INIT_PRODUCER_ID, 22, "InitProducerId", kafka_init_producer_id, 0, 5, 0, 2)                  \
     X(OFFSET_FOR_LEADER_EPOCH, 23, "OffsetForLeaderEpoch", kafka_offset_for_leader_epoch, 2, 4, 2, 4)\
+    X(DESCRIBE_ACLS, 29, "DescribeAcls", kafka_describe_acls, 0, 3, 0, 2)                          \
+    X(CREATE_ACLS, 30, "CreateAcls", kafka_create_acls, 0, 3, 0, 2)                                \
+    X(DELETE_ACLS, 31, "DeleteAcls", kafka_delete_acls, 0, 3, 0, 2)                                \
     X(DESCRIBE_CONFIGS, 32, "DescribeConfigs", kafka_describe_configs, 0, 4, 0, 4)                 \
+    X(DESCRIBE_LOG_DIRS, 35, "DescribeLogDirs", kafka_describe_log_dirs, 0, 4, 0, 2)               \
     X(CREATE_PARTITIONS, 37, "CreatePartitions", kafka_create_partitions, 0, 3, 0, 2)              \
     X(ELECT_LEADERS, 43, "ElectLeaders", kafka_elect_leaders, 0, 2, 0, 2)                          \
     X(ALTER_REASSIGNMENTS, 45, "AlterPartitionReassignments", kafka_alter_partition_reassignments, 0, 0, 0, 0)\
     X(LIST_REASSIGNMENTS, 46, "ListPartitionReassignments", kafka_list_partition_reassignments, 0, 0, 0, 0)\
     X(DESCRIBE_CLUSTER, 60, "DescribeCluster", kafka_describe_cluster, 0, 1, 0, 0)                 \
-    X(UNREGISTER_BROKER, 64, "UnregisterBroker", kafka_unregister_broker, 0, 0, 0, 0)
+    X(DESCRIBE_PRODUCERS, 61, "DescribeProducers", kafka_describe_producers, 0, 0, 0, 0)           \
+    X(UNREGISTER_BROKER, 64, "UnregisterBroker", kafka_unregister_broker, 0, 0, 0, 0)        \
+    X(DESCRIBE_TOPIC_PARTITIONS, 75, "DescribeTopicPartitions", kafka_describe_topic_partitions, 0, 0, 0, 0)
 /* clang-format on */
 
 /* What brokers ask of each other in Kafka's encoding, inside a forwarded request: not in the table, so that for

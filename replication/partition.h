@@ -14,6 +14,7 @@
 #include "replication/replica.h"
 
 struct partition;
+struct producer; /* replication/producers.h */
 
 struct partition_config {            /* from the topic's configs; may change at any time */
     struct log_config log;
@@ -124,10 +125,16 @@ enum kafka_error partition_list_offset(struct partition *partition, int64_t time
 enum kafka_error partition_epoch_end(const struct partition *partition, int32_t epoch, int32_t *found_epoch,
                                      int64_t *end_offset);
 
+/* DescribeProducers: those that are remembered and have not expired, the longest silent first. Errors as
+ * partition_offsets(). */
+enum kafka_error partition_producers_each(const struct partition *partition, void *context,
+                                          void (*cb)(void *context, const struct producer *producer));
+
 /* ---- Trim (retention, DeleteRecords) ---------------------------------------------------------------------------- */
 
-/* Proposes log_start_offset = min(offset, high watermark); -1 means the high watermark. Errors as
- * partition_produce(), and OFFSET_OUT_OF_RANGE for other negative offsets. */
+/* DeleteRecords: proposes log_start_offset = offset; -1 means the high watermark. Errors as partition_produce(), and
+ * OFFSET_OUT_OF_RANGE for other negative offsets and those above the high watermark; POLICY_VIOLATION when
+ * cleanup.policy has no "delete". */
 struct partition_trim {
     int64_t offset;
     void (*cb)(struct partition_trim *req);
@@ -137,5 +144,8 @@ struct partition_trim {
     struct partition_proposal *proposal; /* private: the entry it went into */
 };
 void partition_trim(struct partition *partition, struct partition_trim *req);
+/* Answers REQUEST_TIMED_OUT at the next opportunity; the start may still move later. No-op when the answer is on its
+ * way. */
+void partition_trim_expire(struct partition *partition, struct partition_trim *req);
 /* Proposes a trim if retention allows one. Called by the shard now and then. */
 void partition_retention(struct partition *partition);

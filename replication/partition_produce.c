@@ -436,15 +436,17 @@ void partition_trim(struct partition *partition, struct partition_trim *req)
     list_init(&req->link);
     req->proposal = NULL;
     enum kafka_error error = role_error(partition);
-    if (error == KAFKA_NONE && req->offset < -1) {
+    if (error == KAFKA_NONE && !partition->config.is_deleted_by_retention) {
+        error = KAFKA_POLICY_VIOLATION;
+    }
+    if (error == KAFKA_NONE && (req->offset < -1 || req->offset > log_end_offset(partition->log))) {
         error = KAFKA_OFFSET_OUT_OF_RANGE;
     }
     if (error != KAFKA_NONE) {
         partition_trim_end(partition, req, error);
         return;
     }
-    int64_t end = log_end_offset(partition->log);
-    int64_t offset = req->offset == -1 || req->offset > end ? end : req->offset;
+    int64_t offset = req->offset == -1 ? log_end_offset(partition->log) : req->offset;
     if (offset <= log_start_offset(partition->log)) {
         partition_trim_end(partition, req, KAFKA_NONE);
         return;
@@ -457,6 +459,15 @@ void partition_trim(struct partition *partition, struct partition_trim *req)
     }
     proposal->trim = req;
     req->proposal = proposal;
+}
+
+void partition_trim_expire(struct partition *partition, struct partition_trim *req)
+{
+    if (req->proposal != NULL) {
+        assert(req->proposal->trim == req);
+        req->proposal->trim = NULL;
+        partition_trim_end(partition, req, KAFKA_REQUEST_TIMED_OUT);
+    }
 }
 
 void partition_retention(struct partition *partition)

@@ -121,3 +121,30 @@ enum kafka_error partition_epoch_end(const struct partition *partition, int32_t 
     epochs_end(&partition->epochs, epoch, log_start_offset(partition->log), end, found_epoch, end_offset);
     return KAFKA_NONE;
 }
+
+struct producers_look {
+    int64_t oldest_ms;
+    void *context;
+    void (*cb)(void *context, const struct producer *producer);
+};
+
+/* Expired ones stay in the table until the next entry is applied: time is the entries', so that replicas agree. */
+static void producers_look_at(void *context, const struct producer *producer)
+{
+    const struct producers_look *look = context;
+    if (producer->append_ms >= look->oldest_ms) {
+        look->cb(look->context, producer);
+    }
+}
+
+enum kafka_error partition_producers_each(const struct partition *partition, void *context,
+                                          void (*cb)(void *context, const struct producer *producer))
+{
+    enum kafka_error error = read_error(partition);
+    if (error == KAFKA_NONE) {
+        struct producers_look look = {env_wall_ms(partition->env) - partition->config.producer_expiration_ms, context,
+                                      cb};
+        producers_each(&partition->producers, &look, producers_look_at);
+    }
+    return error;
+}

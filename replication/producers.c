@@ -70,6 +70,14 @@ const struct producer *producers_find(const struct producers *producers, int64_t
     return map_get(&producers->by_id, (uint64_t)id);
 }
 
+void producers_each(const struct producers *producers, void *context,
+                    void (*cb)(void *context, const struct producer *producer))
+{
+    for (const struct list *link = producers->by_age.next; link != &producers->by_age; link = link->next) {
+        cb(context, container_of(link, struct producer, link));
+    }
+}
+
 static const struct producer_batch *find_duplicate(const struct producer *producer, const struct record_batch *batch,
                                                    int32_t last_sequence)
 {

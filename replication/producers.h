@@ -49,6 +49,10 @@ size_t producers_count(const struct producers *producers);
 /* NULL when unknown; valid until the table is changed. */
 const struct producer *producers_find(const struct producers *producers, int64_t id);
 
+/* Calls cb for each, oldest first. */
+void producers_each(const struct producers *producers, void *context,
+                    void (*cb)(void *context, const struct producer *producer));
+
 /* Whether `batch` (with a producer id) may be appended now. KAFKA_NONE: append it and call producers_add(), or, if
  * *duplicate is set, it was appended then. Else the code to answer. */
 enum kafka_error producers_check(const struct producers *producers, const struct record_batch *batch,

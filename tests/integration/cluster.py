@@ -12,7 +12,7 @@ import history
 import wire
 
 sys.path.insert(0, os.path.join(balsa.ROOT, "scripts", "lib"))
-import kafka  # noqa: E402
+import cluster_metadata  # noqa: E402
 
 LOGS = os.path.join(balsa.ROOT, "build", "test", "logs")
 READY_S = 60
@@ -71,7 +71,7 @@ class Node(balsa.Broker):
         self.is_paused = False
 
     def metadata(self, timeout_s=2):
-        return kafka.metadata(self.host, self.port, timeout_s)
+        return cluster_metadata.metadata(self.host, self.port, timeout_s)
 
 
 class Cluster:

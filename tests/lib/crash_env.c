@@ -183,6 +183,14 @@ static enum err disk_free_space(struct disk *disk, const char *path, uint64_t *s
     return OK;
 }
 
+static enum err disk_total_space(struct disk *disk, const char *path, uint64_t *size)
+{
+    (void)disk;
+    (void)path;
+    *size = SPACE;
+    return OK;
+}
+
 static void write_in_flight(struct crash_env *crash)
 {
     if (!list_is_empty(&crash->parts->writes)) {
@@ -339,6 +347,7 @@ static const struct disk disk_functions = {
     .sync_dir = disk_sync_dir,
     .list = disk_list,
     .free_space = disk_free_space,
+    .total_space = disk_total_space,
     .write = disk_write,
 };
 

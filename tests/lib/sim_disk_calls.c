@@ -270,6 +270,14 @@ static enum err disk_free_space(struct disk *disk, const char *path, uint64_t *s
     return OK;
 }
 
+static enum err disk_total_space(struct disk *disk, const char *path, uint64_t *size)
+{
+    const struct sim_disk *drive = drive_of(disk);
+    (void)sim_disk_inner_path(drive, path);
+    *size = drive->capacity;
+    return OK;
+}
+
 /* ---- Contents */
 
 static enum err disk_size(struct disk *disk, int file, uint64_t *size)
@@ -545,6 +553,7 @@ void sim_disk_fill(struct sim_env *env)
         .sync_dir = disk_sync_dir,
         .list = disk_list,
         .free_space = disk_free_space,
+        .total_space = disk_total_space,
         .write = disk_write,
         .read = disk_read,
     };

@@ -350,12 +350,12 @@ struct trim_case {
 static const struct trim_case trim_cases[] = {
     {"into the log", 3, KAFKA_NONE, 3, 1},
     {"to the end", 10, KAFKA_NONE, 10, 1},
-    {"beyond the end", 11, KAFKA_NONE, 10, 1},
+    {"beyond the end", 11, KAFKA_OFFSET_OUT_OF_RANGE, 0, 0},
     {"the high watermark", -1, KAFKA_NONE, 10, 1},
     {"nothing", 0, KAFKA_NONE, 0, 0},
     {"negative", -2, KAFKA_OFFSET_OUT_OF_RANGE, 0, 0},
     {"smallest", INT64_MIN, KAFKA_OFFSET_OUT_OF_RANGE, 0, 0},
-    {"largest", INT64_MAX, KAFKA_NONE, 10, 1},
+    {"largest", INT64_MAX, KAFKA_OFFSET_OUT_OF_RANGE, 0, 0},
 };
 
 /* Goal: trims move the start as asked and are answered after commit. Method: table over ten records. */
