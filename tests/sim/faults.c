@@ -216,7 +216,7 @@ static void end(struct faults *faults, unsigned index)
     }
     if (node->process == NULL) {
         node->shard_count =
-            kind == FAULT_STOP && below(faults, 2) == 0 ? 1 + (unsigned)below(faults, 2) : node->shard_count;
+            kind == FAULT_STOP && below(faults, 2) == 0 ? 1 + (unsigned)below(faults, 3) : node->shard_count;
         node_start(node);
     }
 }

@@ -1,27 +1,23 @@
-/* What clients did and saw, and what must therefore be true. It is the test's memory: clients may die, it stays.
+/* What clients did and saw. It is the test's memory: clients may die, it stays. What must be true of it is said by the
+ * checkers (checks.h), each a file of its own; the first violation is kept and ends the run.
  *
- * Values are numbered per producer and partition: 0, 1, 2, ... in the order they were handed to the producer. Names of
- * violations are those of Jepsen's queue workload where one fits:
- *   lost-write            an acknowledged value is not at its offset at the end
- *   inconsistent-offsets  two readings of one offset differ, or an acknowledgement and a reading
- *   duplicate             one value of an idempotent producer at two offsets
- *   reordered             values of an idempotent producer out of order
- *   invented              a value that was never sent
- *   gap                   offsets are not dense
- *   hw-back               a reader was told a lower high watermark than before
- *   replicas-differ       two replicas have other bytes at one place
- *   stuck                 no progress although the faults have ended
- * The first violation is kept and ends the run. */
+ * Values are numbered per producer and partition: 0, 1, 2, ... in the order they were handed to the producer. */
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
     PRODUCERS_MAX = 8,
     PARTITIONS_MAX = 8,
-    VALUES_MAX = 20000, /* of one producer in one partition */
-    OFFSETS_MAX = 120000
+    VALUES_MAX = 1000000, /* of one producer in one partition */
+    OFFSETS_MAX = 4000000
+};
+
+enum {
+    HISTORY_NOT_ACKED = -1,
+    HISTORY_ACKED_SOMEWHERE = -2 /* the client knows that it is there, not where */
 };
 
 struct value {
@@ -34,11 +30,20 @@ struct history *history_open(void);
 void history_close(struct history *history);
 void history_add_producer(struct history *history, unsigned producer, bool is_idempotent);
 
+/* ---- By clients */
+
+/* All up to `number`. */
 void history_sent(struct history *history, unsigned producer, unsigned partition, uint32_t number);
+/* `offset` may be HISTORY_ACKED_SOMEWHERE. */
 void history_acked(struct history *history, unsigned producer, unsigned partition, uint32_t number, int64_t offset);
 void history_read(struct history *history, unsigned partition, int64_t offset, struct value value);
-/* All up to `end` was read: what was acknowledged must have been among it. */
-void history_check_end(struct history *history, unsigned partition, int64_t end);
+
+/* ---- By checkers */
+
+bool history_is_idempotent(const struct history *history, unsigned producer);
+uint32_t history_sent_count(const struct history *history, unsigned producer, unsigned partition);
+int64_t history_acked_at(const struct history *history, unsigned producer, unsigned partition, uint32_t number);
+struct value history_seen(const struct history *history, unsigned partition, int64_t offset); /* any offset */
 __attribute__((format(printf, 3, 4))) void history_violation(struct history *history, const char *name,
                                                              const char *format, ...);
 const char *history_failure(const struct history *history); /* NULL: none */

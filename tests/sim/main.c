@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "base/trace.h"
+#include "tests/sim/checks.h"
 #include "tests/sim/clients.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/observer.h"
@@ -193,7 +194,7 @@ static void await(struct run *run, const char *what, bool (*is_reached)(const st
 static void start_all(struct run *run)
 {
     for (unsigned i = 0; i < run->node_count; i++) {
-        unsigned shard_count = 1 + (unsigned)sim_world_below(run->world, 2);
+        unsigned shard_count = 1 + (unsigned)sim_world_below(run->world, 3);
         if (run->nodes[i].process == NULL) { /* a fault that has ended may have started it */
             run->nodes[i].shard_count = shard_count;
         }
@@ -220,7 +221,7 @@ static void run_body(struct run *run)
     clients_read_all(run->clients);
     await(run, "not all can be read", have_read_all);
     for (unsigned p = 0; p < 3 && history_failure(run->history) == NULL; p++) {
-        history_check_end(run->history, p, clients_end_offset(run->clients, p));
+        checks_end(run->history, p, clients_end_offset(run->clients, p));
     }
     if (history_failure(run->history) == NULL) {
         replicas_check(run->nodes, run->node_count, run->observer, run->history);

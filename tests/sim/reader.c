@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "proto/records.h"
+#include "tests/sim/checks.h"
 #include "tests/sim/clients_internal.h"
 
 enum {
@@ -46,10 +47,7 @@ static void take_records(struct reader_lane *reader, struct bytes left)
         enum err err = record_batch_view(left, &batch);
         assert(err == OK);
         int64_t end = batch.base_offset + batch.last_offset_delta + 1;
-        if (batch.base_offset > reader->position || end <= reader->position) {
-            history_violation(history, "gap", "partition %u: asked for offset %lld, got %lld to %lld",
-                              reader->partition, (long long)reader->position, (long long)batch.base_offset,
-                              (long long)end);
+        if (!check_poll_batch(history, reader->partition, reader->position, batch.base_offset, end)) {
             return;
         }
         take_batch(reader, &batch);
@@ -60,11 +58,8 @@ static void take_records(struct reader_lane *reader, struct bytes left)
 
 static void take_partition(struct reader_lane *reader, const struct kafka_fetch_response_partition *partition)
 {
-    struct history *history = reader->clients->params.history;
-    if (partition->high_watermark < reader->high_watermark) {
-        history_violation(history, "hw-back", "partition %u: %lld, before it was %lld", reader->partition,
-                          (long long)partition->high_watermark, (long long)reader->high_watermark);
-    }
+    check_poll_watermark(reader->clients->params.history, reader->partition, reader->high_watermark,
+                         partition->high_watermark);
     reader->high_watermark = partition->high_watermark;
     if (reader->asked != reader->position) {
         return; /* it has been told to start over meanwhile */
@@ -79,8 +74,8 @@ static void fetch_refused(struct reader_lane *reader, enum kafka_error error)
 {
     if (error == KAFKA_OFFSET_OUT_OF_RANGE || !(kafka_error_is_retriable(error) || error == KAFKA_FENCED_LEADER_EPOCH ||
                                                 error == KAFKA_UNKNOWN_LEADER_EPOCH)) {
-        history_violation(reader->clients->params.history, "poll-skip", "partition %u at offset %lld: %s",
-                          reader->partition, (long long)reader->position, kafka_error_name(error));
+        check_poll_refused(reader->clients->params.history, reader->partition, reader->position,
+                           kafka_error_name(error));
     }
     clients_refresh(reader->clients);
 }

@@ -1,0 +1,53 @@
+/* What was acknowledged is there: at the offset that the acknowledgement named, or anywhere if it named none. */
+#include "tests/sim/checks.h"
+
+static bool is_anywhere(const struct history *history, unsigned partition, int64_t end, unsigned producer,
+                        uint32_t number)
+{
+    for (int64_t offset = 0; offset < end; offset++) {
+        struct value value = history_seen(history, partition, offset);
+        if (value.producer == producer && value.number == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool check_one(struct history *history, unsigned partition, int64_t end, unsigned producer, uint32_t number)
+{
+    int64_t offset = history_acked_at(history, producer, partition, number);
+    if (offset == HISTORY_NOT_ACKED) {
+        return true;
+    }
+    if (offset == HISTORY_ACKED_SOMEWHERE) {
+        if (!is_anywhere(history, partition, end, producer, number)) {
+            history_violation(history, "lost-write",
+                              "partition %u: value %u of producer %u was acknowledged and is nowhere up to %lld",
+                              partition, number, producer, (long long)end);
+            return false;
+        }
+        return true;
+    }
+    struct value value = offset < end ? history_seen(history, partition, offset) : (struct value){0};
+    if (value.producer != producer || value.number != number) {
+        history_violation(
+            history, "lost-write",
+            "partition %u: value %u of producer %u was acknowledged at %lld, the log ends at %lld and has "
+            "value %u of producer %u there",
+            partition, number, producer, (long long)offset, (long long)end, value.number, value.producer);
+        return false;
+    }
+    return true;
+}
+
+void check_lost_write(struct history *history, unsigned partition, int64_t end)
+{
+    for (unsigned producer = 1; producer <= PRODUCERS_MAX; producer++) {
+        uint32_t count = history_sent_count(history, producer, partition);
+        for (uint32_t number = 0; number < count; number++) {
+            if (!check_one(history, partition, end, producer, number)) {
+                return;
+            }
+        }
+    }
+}
