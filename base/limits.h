@@ -95,6 +95,7 @@
 /* Partitions. */
 #define PRODUCER_BATCH_COUNT 5             /* batches remembered per producer, KIP-98 */
 #define PARTITION_PRODUCER_COUNT_MAX 20000 /* idempotent producers remembered per partition; the oldest go first */
+#define REFUSAL_COUNT_MAX 1000             /* producers per partition whose refused batch is remembered */
 #define PARTITION_EPOCH_COUNT_MAX 65536    /* terms that wrote records; the oldest are forgotten, as if trimmed */
 #define PARTITION_QUEUE_SIZE_MAX MIB(8)    /* batches waiting while a group takes no proposals: a few entries' worth */
 #define PARTITION_QUEUE_COUNT_MAX 4096     /* and their number */

@@ -77,6 +77,9 @@ static void part_start(struct scatter_part *part)
         link = link->next;
         item->part = part;
         if (shard->is_space_low) {
+            if (partition != NULL) {
+                partition_refused(partition, item->produce.batch.bytes, KAFKA_KAFKA_STORAGE_ERROR);
+            }
             item_fail(item, KAFKA_KAFKA_STORAGE_ERROR, "The broker's disk is below its reserve.");
             part->pending--;
         } else if (partition == NULL) {

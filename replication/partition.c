@@ -175,6 +175,7 @@ static void partition_free(struct partition *partition)
 {
     epochs_deinit(&partition->epochs);
     producers_deinit(&partition->producers);
+    refusals_deinit(&partition->refusals);
     mem_free(partition->batches);
     mem_free(partition->appends);
     mem_free(partition->topic);
@@ -327,6 +328,7 @@ static struct partition *partition_new(struct env *env, uint64_t group, const st
     partition->config = *config;
     epochs_init(&partition->epochs);
     producers_init(&partition->producers, PARTITION_PRODUCER_COUNT_MAX);
+    refusals_init(&partition->refusals);
     list_init(&partition->queue);
     list_init(&partition->proposals);
     list_init(&partition->produce_answers);

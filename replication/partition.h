@@ -85,9 +85,12 @@ struct partition_produce {           /* Caller's memory until cb. */
  * be committed); NOT_ENOUGH_REPLICAS: nothing was appended, the group takes no proposals and its queue is full;
  * NOT_ENOUGH_REPLICAS also: fewer members than min.insync.replicas have what was written before, or there are fewer;
  * NOT_ENOUGH_REPLICAS_AFTER_APPEND: committed, but so many do not have it within INSYNC_TIMEOUT_MS;
- * KAFKA_STORAGE_ERROR: the replica is damaged; REQUEST_TIMED_OUT. INVALID_TXN_STATE: a transactional batch, as no
- * partition is in a transaction. */
+ * KAFKA_STORAGE_ERROR: the replica is damaged; REQUEST_TIMED_OUT. A batch that comes behind one of the same producer
+ * that got one of these gets it, too, until that one is back (refusals.h). INVALID_TXN_STATE: a transactional batch, as
+ * no partition is in a transaction. */
 void partition_produce(struct partition *partition, struct partition_produce *req);
+/* The broker itself refused a batch of this partition: those behind it get the same error (refusals.h). */
+void partition_refused(struct partition *partition, struct bytes batch, enum kafka_error error);
 /* Answers REQUEST_TIMED_OUT at the next opportunity; the batch may still be committed later. No-op when the answer
  * is on its way. */
 void partition_produce_expire(struct partition *partition, struct partition_produce *req);

@@ -15,6 +15,7 @@
 #include "replication/epochs.h"
 #include "replication/partition.h"
 #include "replication/producers.h"
+#include "replication/refusals.h"
 
 enum partition_produce_state { PRODUCE_NEW, PRODUCE_QUEUED, PRODUCE_PROPOSED, PRODUCE_INSYNC, PRODUCE_ANSWERED };
 
@@ -56,6 +57,7 @@ struct partition {
     void (*role_cb)(void *owner, uint64_t group, const struct replica_status *status);
 
     /* Produce. */
+    struct refusals refusals;        /* what clients were refused and will send again */
     struct list queue;               /* partition_produce, checked, in order */
     size_t queue_size;
     size_t queue_count;

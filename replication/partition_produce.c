@@ -71,6 +71,21 @@ void partition_answer(struct partition *partition)
     }
 }
 
+void partition_refused(struct partition *partition, struct bytes bytes, enum kafka_error error)
+{
+    struct record_batch batch;
+    if (kafka_error_is_retriable(error) && record_batch_view(bytes, &batch) == OK) {
+        refusals_note(&partition->refusals, &batch, error);
+    }
+}
+
+/* An end before the batch is in the log, or without knowing whether it stays there. */
+static void produce_refuse(struct partition *partition, struct partition_produce *req, enum kafka_error error)
+{
+    partition_refused(partition, req->batch.bytes, error);
+    partition_produce_end(partition, req, error);
+}
+
 /* ---- Proposals ---- */
 
 static struct partition_proposal *proposal_new(struct entry *entry, unsigned count)
@@ -107,7 +122,7 @@ static void proposal_fail(struct partition *partition, struct partition_proposal
 {
     for (unsigned i = 0; i < proposal->count; i++) {
         if (proposal->requests[i] != NULL) {
-            partition_produce_end(partition, proposal->requests[i], error);
+            produce_refuse(partition, proposal->requests[i], error);
         }
     }
     if (proposal->trim != NULL) {
@@ -136,7 +151,7 @@ static void queue_fail(struct partition *partition, enum kafka_error error)
     struct partition_produce *req;
     while ((req = queue_first(partition)) != NULL) {
         queue_remove(partition, req);
-        partition_produce_end(partition, req, error);
+        produce_refuse(partition, req, error);
     }
     partition->is_blocked = false;
     env_timer_cancel(partition->env, &partition->retry_timer);
@@ -374,6 +389,10 @@ void partition_produce(struct partition *partition, struct partition_produce *re
         error = check_batch(partition, req, &batch);
     }
     if (error == KAFKA_NONE) {
+        error = refusals_check(&partition->refusals, &partition->producers, &batch);
+        req->error_text = error == KAFKA_NONE ? NULL : "an earlier batch of this producer was refused";
+    }
+    if (error == KAFKA_NONE) {
         error = partition_insync_check(partition, req);
     }
     if (error == KAFKA_NONE && is_queue_full(partition, req->batch.bytes.size)) {
@@ -385,7 +404,7 @@ void partition_produce(struct partition *partition, struct partition_produce *re
         }
     }
     if (error != KAFKA_NONE) {
-        partition_produce_end(partition, req, error);
+        produce_refuse(partition, req, error);
         return;
     }
     patch_timestamps(partition, req, &batch);
@@ -413,7 +432,7 @@ void partition_produce_expire(struct partition *partition, struct partition_prod
     case PRODUCE_ANSWERED:
         return;
     }
-    partition_produce_end(partition, req, KAFKA_REQUEST_TIMED_OUT);
+    produce_refuse(partition, req, KAFKA_REQUEST_TIMED_OUT);
 }
 
 /* ---- Trim ---- */

@@ -80,6 +80,7 @@ def campaign(what, cluster, partitions=12, factor=None, config=None, reader=True
     if follower:
         follower.check(what, found)
     cluster.check_replicas(what, topic)
+    cluster.check_producers(what, topic)
     print(f"  {what}, seed {SEED}: {writer.sent} sent, {len(writer.acked)} acknowledged, {read} read", flush=True)
 
 

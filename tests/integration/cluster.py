@@ -3,6 +3,7 @@ import hashlib
 import os
 import re
 import shutil
+import struct
 import sys
 import tempfile
 import time
@@ -17,6 +18,8 @@ import cluster_metadata  # noqa: E402
 LOGS = os.path.join(balsa.ROOT, "build", "test", "logs")
 READY_S = 60
 LOG_SIZE_MAX = 20 << 20
+BATCH_HEAD = struct.Struct(">8xi31xqh")  # of a record batch, up to the producer's epoch
+BATCH_SIZE_END = 12  # what its size counts from
 PARTITION = re.compile(r"^(?P<topic>.+)-(?P<number>\d+)\.(?P<group>\d+)(\.(?P<index>\d+))?$")
 
 
@@ -313,6 +316,26 @@ class Cluster:
                     size += len(block)
             result.append((name, size, digest.hexdigest()[:16]))
         return result
+
+    def producer_epochs(self, number, topic, partition):
+        """{(producer id, epoch)} of all batches that a replica has on its disk."""
+        folder = self.directory(number, topic, partition)
+        found = set()
+        for name in sorted(os.listdir(folder)) if folder else []:
+            if name.endswith(".log"):
+                with open(os.path.join(folder, name), "rb") as segment:
+                    while len(head := segment.read(BATCH_HEAD.size)) == BATCH_HEAD.size:
+                        size, producer, epoch = BATCH_HEAD.unpack(head)
+                        found.add((producer, epoch))
+                        segment.seek(size + BATCH_SIZE_END - BATCH_HEAD.size, os.SEEK_CUR)
+        return found
+
+    def check_producers(self, what, topic):
+        """No producer had to take a new epoch: it would if its batches seemed out of order, and what it does not know to be there it
+        then sends again as new (librdkafka's way out; those records are there twice)."""
+        for partition in self.metadata().topics[topic]:
+            epochs = self.producer_epochs(partition.replicas[0], topic, partition.number)
+            balsa.check(len({epoch for _, epoch in epochs}) <= 1, f"{what}: {topic}-{partition.number} has batches of several producer epochs: {epochs}")
 
     def check_replicas(self, what, topic, timeout_s=30):
         """Once nothing is written any more: all replicas of each partition have the same segments, byte by byte."""

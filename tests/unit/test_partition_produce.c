@@ -425,6 +425,62 @@ START_TEST(a_new_term_answers_the_old_ones)
 }
 END_TEST
 
+/* Goal: a batch that was sent right behind a refused one is not out of order. Method: one batch applied, the next
+ * refused in each way; those behind it come when the partition takes batches again, then the refused one comes again
+ * and the rest follow. */
+START_TEST(batches_behind_a_refused_one_are_refused_alike)
+{
+    struct batch_spec specs[5];
+    struct test_produce produce[5];
+    struct test_produce again[5];
+    for (int i = 0; i < 5; i++) {
+        specs[i] = sequence_spec(i * 2, 2);
+    }
+    bool is_unknown = _i >= 3; /* its state was lost: then any sequence number would be taken */
+    if (!is_unknown) {
+        test_produce_spec(partition, &produce[0], &specs[0]);
+        (void)turn_and_apply();
+    }
+    enum kafka_error error = KAFKA_NOT_LEADER_OR_FOLLOWER;
+    if (_i % 3 == 0) {
+        fake_replica_role(replica, REPLICA_FOLLOWER, 8, false);
+        test_produce_spec(partition, &produce[1], &specs[1]);
+        test_produce_spec(partition, &produce[2], &specs[2]);
+    } else if (_i % 3 == 1) { /* it was in the log, and is lost */
+        test_produce_spec(partition, &produce[1], &specs[1]);
+        test_produce_spec(partition, &produce[2], &specs[2]);
+        partition_fixture_turn(&fixture);
+        fake_replica_place(replica);
+        fake_replica_role(replica, REPLICA_FOLLOWER, 8, false);
+        fake_replica_truncate(replica);
+    } else {
+        error = KAFKA_REQUEST_TIMED_OUT;
+        test_produce_spec(partition, &produce[1], &specs[1]);
+        partition_produce_expire(partition, &produce[1].req);
+        test_produce_spec(partition, &produce[2], &specs[2]);
+    }
+    fake_replica_role(replica, REPLICA_LEADER, 9, true);
+    test_produce_spec(partition, &produce[3], &specs[3]);
+    test_produce_spec(partition, &produce[4], &specs[4]);
+    (void)turn_and_apply();
+    for (int i = is_unknown ? 1 : 0; i < 5; i++) {
+        ck_assert_uint_eq(produce[i].answers, 1);
+        ck_assert_msg(produce[i].req.error == (i == 0 ? KAFKA_NONE : error), "%d: %s", i,
+                      kafka_error_name(produce[i].req.error));
+        test_produce_deinit(&produce[i]);
+    }
+    for (int i = 1; i < 5; i++) {
+        test_produce_spec(partition, &again[i], &specs[i]);
+    }
+    (void)turn_and_apply();
+    for (int i = 1; i < 5; i++) {
+        ck_assert_msg(again[i].req.error == KAFKA_NONE, "%d: %s", i, kafka_error_name(again[i].req.error));
+        ck_assert_int_eq(again[i].req.base_offset, i * 2 - (is_unknown ? 2 : 0));
+        test_produce_deinit(&again[i]);
+    }
+}
+END_TEST
+
 /* ---- Busy ---- */
 
 /* Appends that wait in memory go to their file: a read does that. */
@@ -716,6 +772,7 @@ static Suite *partition_produce_suite(void)
     tcase_add_loop_test(produce, bad_batches_are_refused_alone, 0, 4);
     tcase_add_loop_test(produce, lost_leadership_is_answered, 0, 2);
     tcase_add_test(produce, a_new_term_answers_the_old_ones);
+    tcase_add_loop_test(produce, batches_behind_a_refused_one_are_refused_alike, 0, 6);
     tcase_add_loop_test(produce, a_busy_group_makes_batches_wait, 0, 6);
     tcase_add_loop_test(produce, the_queue_is_bounded, 0, 2);
     tcase_add_test(produce, a_full_queue_is_flushed_before_it_refuses);
