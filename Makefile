@@ -58,7 +58,7 @@ LIBS_base        := -luv -llmdb -lisal
 LIBS_proto       := -lprotobuf-c -lzstd -llz4 -lsnappy -lz
 LIBS_replication := -l:libraft.a
 LIBS_metadata    :=
-LIBS_broker      :=
+LIBS_broker      := -lmicrohttpd
 LIBS_tests       := -lcheck -lsubunit -lrt -lm
 
 # ---------------------------------------------------------------- what there is

@@ -14,7 +14,8 @@ enum {
     SUB_BUCKET_BITS = 3,
     SUB_BUCKET_COUNT = 1 << SUB_BUCKET_BITS,
     BUCKET_COUNT = (63 - SUB_BUCKET_BITS + 1) * SUB_BUCKET_COUNT, /* all of int64_t's positive range */
-    PRINTED_BITS_MAX = 26, /* 67 seconds in microseconds, 64 MiB: above every timeout and every size we take */
+    PRINTED_BITS_MAX = 26,                                        /* 67 seconds: above every timeout */
+    SECOND_US = 1000000,
 };
 
 enum kind {
@@ -113,12 +114,12 @@ void metrics_add(struct metrics *metrics, enum metric metric, int64_t delta)
     add(&metrics->values[metric], delta);
 }
 
-void metrics_observe(struct metrics *metrics, enum metric metric, int64_t value)
+void metrics_observe(struct metrics *metrics, enum metric metric, int64_t value_us)
 {
     assert(metric < METRIC_COUNT);
     struct histogram *histogram = metrics->histograms[metric];
     assert(histogram != NULL);
-    value = value < 0 ? 0 : value; /* a clock that jumped */
+    int64_t value = value_us < 0 ? 0 : value_us; /* a clock that jumped */
     add(&metrics->values[metric], 1);
     add(&histogram->sum, value);
     add(&histogram->buckets[bucket_of(value)], 1);
@@ -174,7 +175,8 @@ static enum err histogram_print(struct metrics *const *shards, size_t count, enu
         if (!is_half || last >= INT64_C(1) << PRINTED_BITS_MAX) {
             continue;
         }
-        enum err err = dynbuf_printf(buf, "%s_bucket{le=\"%lld\"} %lld\n", name, (long long)last, (long long)total);
+        enum err err = dynbuf_printf(buf, "%s_bucket{le=\"%lld.%06lld\"} %lld\n", name, (long long)(last / SECOND_US),
+                                     (long long)(last % SECOND_US), (long long)total);
         if (err != OK) {
             return err;
         }
@@ -182,13 +184,15 @@ static enum err histogram_print(struct metrics *const *shards, size_t count, enu
     for (size_t i = 0; i < count; i++) {
         sum += load(&shards[i]->histograms[metric]->sum);
     }
-    return dynbuf_printf(buf, "%s_bucket{le=\"+Inf\"} %lld\n%s_sum %lld\n%s_count %lld\n", name, (long long)total, name,
-                         (long long)sum, name, (long long)total);
+    return dynbuf_printf(buf, "%s_bucket{le=\"+Inf\"} %lld\n%s_sum %lld.%06lld\n%s_count %lld\n", name,
+                         (long long)total, name, (long long)(sum / SECOND_US), (long long)(sum % SECOND_US), name,
+                         (long long)total);
 }
+
+static const char *const kinds[] = {[COUNTER] = "counter", [GAUGE] = "gauge", [HISTOGRAM] = "histogram"};
 
 static enum err metric_print(struct metrics *const *shards, size_t count, enum metric metric, struct dynbuf *buf)
 {
-    static const char *const kinds[] = {[COUNTER] = "counter", [GAUGE] = "gauge", [HISTOGRAM] = "histogram"};
     const struct info *info = &infos[metric];
     enum err err =
         dynbuf_printf(buf, "# HELP %s %s\n# TYPE %s %s\n", info->name, info->help, info->name, kinds[info->kind]);
@@ -216,4 +220,11 @@ enum err metrics_print(struct metrics *const *shards, size_t count, struct dynbu
         }
     }
     return OK;
+}
+
+void metrics_print_markdown(FILE *out)
+{
+    for (size_t i = 0; i < METRIC_COUNT; i++) {
+        (void)fprintf(out, "| `%s` | %s | %s |\n", infos[i].name, kinds[infos[i].kind], infos[i].help);
+    }
 }

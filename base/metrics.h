@@ -2,17 +2,19 @@
  *
  * Runs on: the owning shard alone writes (relaxed loads and stores: a second writer would lose counts); any thread
  *          reads, so a page sums over shards without stopping them.
- * Histograms are log-linear in microseconds or bytes: 8 sub-buckets a power of two, relative error below 13 %. The
- * Prometheus text has two bounds a power of two, up to 2^26, which is enough for alerts and few enough to keep. */
+ * Histograms are of times: log-linear in microseconds, 8 sub-buckets a power of two, relative error below 13 %. The
+ * Prometheus text is in seconds, as its naming rules ask for, and has two bounds a power of two of microseconds, up to
+ * 2^26, which is enough for alerts and few enough to keep. */
 #pragma once
 
 #include "base/dynbuf.h"
+#include <stdio.h>
 
 /* name, kind, help. Names get the prefix balsa_ and Prometheus suffixes as written. */
 #define METRIC_MAP(X)                                                                                                  \
     X(WAL_SYNCS, wal_syncs_total, COUNTER, "Durable writes of the write-ahead log (one may cover many partitions)")    \
     X(WAL_BYTES, wal_written_bytes_total, COUNTER, "Bytes written to the write-ahead log, padding included")           \
-    X(WAL_SYNC_US, wal_sync_microseconds, HISTOGRAM, "Time of one durable write of the write-ahead log")               \
+    X(WAL_SYNC_US, wal_sync_seconds, HISTOGRAM, "Time of one durable write of the write-ahead log")                    \
     X(WAL_CHECKPOINTS, wal_checkpoints_total, COUNTER, "Checkpoints committed")                                        \
     X(WAL_STALLS, wal_stalls_total, COUNTER, "Times that appends waited for a recycled file")                          \
     X(SEGMENT_BYTES, segment_appended_bytes_total, COUNTER, "Record batch bytes appended to segments")                 \
@@ -20,17 +22,17 @@
     X(PRODUCE_RECORDS, produce_records_total, COUNTER, "Records acknowledged")                                         \
     X(PRODUCE_BYTES, produce_bytes_total, COUNTER, "Bytes of record batches acknowledged")                             \
     X(PRODUCE_ERRORS, produce_errors_total, COUNTER, "Partition parts of produce requests answered with an error")     \
-    X(PRODUCE_US, produce_microseconds, HISTOGRAM, "Produce: request read to response queued")                         \
-    X(PRODUCE_DUPLICATES, produce_duplicates_total, COUNTER, "Batches recognised as duplicates") \
+    X(PRODUCE_US, produce_seconds, HISTOGRAM, "Produce: request read to response queued")                              \
+    X(PRODUCE_DUPLICATES, produce_duplicates_total, COUNTER, "Batches recognised as duplicates")                       \
     X(FETCH_REQUESTS, fetch_requests_total, COUNTER, "Fetch requests")                                                 \
     X(FETCH_BYTES, fetch_bytes_total, COUNTER, "Bytes of record batches sent to consumers")                            \
-    X(FETCH_US, fetch_microseconds, HISTOGRAM, "Fetch: request read to response queued, waiting included")             \
+    X(FETCH_US, fetch_seconds, HISTOGRAM, "Fetch: request read to response queued, waiting included")                  \
     X(FETCH_ERRORS, fetch_errors_total, COUNTER, "Partition parts of fetch requests answered with an error")           \
     X(READ_COLD, log_reads_cold_total, COUNTER, "Log reads that were not in the page cache")                           \
     X(READ_DAMAGED, log_reads_damaged_total, COUNTER, "Log reads refused because a batch failed its check")            \
     X(CONNECTIONS, connections, GAUGE, "Open client connections")                                                      \
     X(CONNECTIONS_REFUSED, connections_refused_total, COUNTER, "Connections closed at accept: over a limit")           \
-    X(CONNECTIONS_KILLED, connections_killed_total, COUNTER, "Connections closed for bad framing or slowness") \
+    X(CONNECTIONS_KILLED, connections_killed_total, COUNTER, "Connections closed for bad framing or slowness")         \
     X(REQUESTS_REFUSED, requests_refused_total, COUNTER, "Requests that could not be decoded or are not served")       \
     X(READ_PAUSES, read_pauses_total, COUNTER, "Times that a connection stopped being read: over budget")              \
     X(MEMORY_REQUESTS, request_memory_bytes, GAUGE, "Bytes held by requests and responses in flight")                  \
@@ -47,7 +49,8 @@
     X(PEER_BYTES_SENT, peer_sent_bytes_total, COUNTER, "Bytes sent to other brokers")                                  \
     X(PEER_BYTES_RECEIVED, peer_received_bytes_total, COUNTER, "Bytes received from other brokers")                    \
     X(PEER_MESSAGES_SENT, peer_messages_sent_total, COUNTER, "Raft messages sent to other brokers")                    \
-    X(PEER_MESSAGES_DROPPED, peer_messages_dropped_total, COUNTER, "Raft messages dropped: no link, or its queue full")\
+    X(PEER_MESSAGES_DROPPED, peer_messages_dropped_total, COUNTER,                                                     \
+      "Raft messages dropped: no link, or its queue full")                                                             \
     X(PEER_QUEUE_BYTES, peer_queue_bytes, GAUGE, "Bytes that wait to be sent to other brokers")                        \
     X(PEER_CALLS, peer_calls_total, COUNTER, "Calls to other brokers")                                                 \
     X(PEER_CALL_ERRORS, peer_call_errors_total, COUNTER, "Calls to other brokers that had no reply")                   \
@@ -69,8 +72,8 @@ struct metrics; /* of one shard */
 
 struct metrics *metrics_open(void);
 void metrics_close(struct metrics *metrics);
-void metrics_add(struct metrics *metrics, enum metric metric, int64_t delta);     /* counter or gauge */
-void metrics_observe(struct metrics *metrics, enum metric metric, int64_t value); /* histogram */
+void metrics_add(struct metrics *metrics, enum metric metric, int64_t delta);        /* counter or gauge */
+void metrics_observe(struct metrics *metrics, enum metric metric, int64_t value_us); /* histogram */
 /* Value of a counter or gauge, number of values of a histogram. */
 int64_t metrics_value(const struct metrics *metrics, enum metric metric);
 /* Upper bound of the bucket in which the `fraction` (0..1, e.g. 0.99) of all values of a histogram lies, over `count`
@@ -78,3 +81,4 @@ int64_t metrics_value(const struct metrics *metrics, enum metric metric);
 int64_t metrics_quantile(struct metrics *const *shards, size_t count, enum metric metric, double fraction);
 /* Prometheus text of the sum over `count` shards. ERR_TOO_LARGE when buf is full, which is then as it was. */
 MUST_CHECK enum err metrics_print(struct metrics *const *shards, size_t count, struct dynbuf *buf);
+void metrics_print_markdown(FILE *out); /* rows of a table: name, kind, meaning */

@@ -20,3 +20,11 @@ MUST_CHECK enum err process_read_file(const char *path, struct dynbuf *text, str
 void process_explain_bus_errors(void);
 unsigned process_cores(void);
 int64_t process_monotonic_us(void);
+
+struct process_usage {
+    int64_t started_s;  /* since the epoch */
+    double cpu_seconds; /* user and system */
+    int64_t resident_bytes;
+    int64_t open_fds, max_fds; /* 0: cannot be told */
+};
+void process_usage(struct process_usage *usage); /* of this process, any thread */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -194,4 +195,69 @@ int64_t process_monotonic_us(void)
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int64_t count_open_fds(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int64_t count = -3; /* ".", ".." and the directory itself */
+    if (dir == NULL) {
+        return 0;
+    }
+    while (readdir(dir) != NULL) {
+        count++;
+    }
+    (void)closedir(dir);
+    return count;
+}
+
+/* Start time: field 22 of stat, in ticks since the system's start; fields are counted behind the name's bracket. */
+static int64_t started_s(void)
+{
+    char text[1024];
+    struct timespec since_boot;
+    struct timespec now;
+    unsigned long long ticks = 0;
+    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    text[size > 0 ? size : 0] = '\0';
+    const char *at = strrchr(text, ')');
+    if (at == NULL ||
+        sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &ticks) != 1) {
+        return 0;
+    }
+    (void)clock_gettime(CLOCK_BOOTTIME, &since_boot);
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec - since_boot.tv_sec + (int64_t)(ticks / (unsigned long long)sysconf(_SC_CLK_TCK));
+}
+
+static int64_t resident_bytes(void)
+{
+    char text[128];
+    long long pages = 0;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    text[size > 0 ? size : 0] = '\0';
+    return sscanf(text, "%*d %lld", &pages) == 1 ? pages * sysconf(_SC_PAGESIZE) : 0;
+}
+
+void process_usage(struct process_usage *usage)
+{
+    struct rusage times;
+    struct rlimit files;
+    *usage = (struct process_usage){
+        .started_s = started_s(), .resident_bytes = resident_bytes(), .open_fds = count_open_fds()};
+    if (getrusage(RUSAGE_SELF, &times) == 0) {
+        usage->cpu_seconds = (double)(times.ru_utime.tv_sec + times.ru_stime.tv_sec) +
+                             (double)(times.ru_utime.tv_usec + times.ru_stime.tv_usec) / 1e6;
+    }
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        usage->max_fds = (int64_t)files.rlim_cur;
+    }
 }

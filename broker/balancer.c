@@ -66,7 +66,7 @@ static void hand_over_some(struct balancer *balancer, struct arena *arena)
         uint64_t server = preferred_server(balancer->shard, arena, group);
         if (server != 0 && leadership_hand_over(balancer->shard, group, server) == KAFKA_NONE) {
             trace(DEBUG, REPLICA, "leadership goes to the preferred replica", KV("group", (int64_t)group),
-                  KV("broker", server >> 32));
+                  KV("broker", replica_server_node(server)));
             handed++;
         }
     }

@@ -29,6 +29,7 @@ struct broker {
     uint8_t incarnation[16];
     struct shard *shards;
     unsigned shard_count;                 /* in */
+    struct health_board **health;         /* in: one for each shard; NULL: nobody asks */
     /* Shard 0 only. */
     struct listener *listeners[OPTION_LISTENERS_MAX];
     unsigned listener_count;

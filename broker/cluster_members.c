@@ -17,15 +17,10 @@ struct gathering {
     size_t count;
 };
 
-static int32_t node_of(uint64_t server_id)
-{
-    return (int32_t)(server_id >> 32);
-}
-
 static bool is_up(struct cluster *cluster, uint64_t server_id)
 {
     struct peer_identity identity;
-    int32_t node = node_of(server_id);
+    int32_t node = replica_server_node(server_id);
     return peers_identity(cluster->shard->peers, node, &identity) && identity.server_id == server_id &&
            cluster_is_alive_now(cluster, node);
 }
@@ -35,7 +30,7 @@ static bool is_lost(struct cluster *cluster, uint64_t server_id)
 {
     int64_t timeout_us = cluster->shard->options->voter_timeout_ms * 1000;
     bool has_waited = env_now_us(cluster->shard->env) - cluster->leader_since_us > timeout_us;
-    return has_waited && !cluster_was_heard(cluster, node_of(server_id), timeout_us);
+    return has_waited && !cluster_was_heard(cluster, replica_server_node(server_id), timeout_us);
 }
 
 static struct members_server *gather(struct gathering *gathering, uint64_t server_id)
@@ -77,7 +72,7 @@ static void gather_member(struct gathering *gathering, const struct replica_serv
         if (gathering->servers[i].id == member->id) {
             return;
         }
-        is_replaced = is_replaced || node_of(gathering->servers[i].id) == node_of(member->id);
+        is_replaced = is_replaced || replica_server_node(gathering->servers[i].id) == replica_server_node(member->id);
     }
     bool is_founder = identity_is_founder(&gathering->cluster->identity, member->id) && member->is_voter;
     if (gathering->count < SERVER_COUNT_MAX) {
@@ -94,12 +89,12 @@ static void trace_change(const struct membership *now, const struct membership *
                             : next->servers[i].is_voter                     ? "metadata: standby votes"
                                                                             : "metadata: voter made standby";
         if (event != NULL) {
-            trace(INFO, CONTROLLER, event, KV("node", node_of(next->servers[i].id)));
+            trace(INFO, CONTROLLER, event, KV("node", replica_server_node(next->servers[i].id)));
         }
     }
     for (unsigned i = 0; i < now->count; i++) {
         if (membership_find(next, now->servers[i].id) == NULL) {
-            trace(INFO, CONTROLLER, "metadata: member removed", KV("node", node_of(now->servers[i].id)));
+            trace(INFO, CONTROLLER, "metadata: member removed", KV("node", replica_server_node(now->servers[i].id)));
         }
     }
 }

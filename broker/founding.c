@@ -4,11 +4,6 @@
 #include "broker/founding.h"
 #include <string.h>
 
-static int32_t node_of(uint64_t server_id)
-{
-    return (int32_t)(server_id >> 32);
-}
-
 static bool seeds_have(const struct founding_seeds *seeds, uint64_t server_id)
 {
     for (unsigned i = 0; i < seeds->count; i++) {
@@ -52,7 +47,8 @@ static enum founding_step follow(const struct founding_answer *answers, size_t c
             (void)fail(msg, ERR_INVALID,
                        "seeds are of different clusters: broker %d of %s, broker %d of %s; name brokers of one cluster "
                        "in controller.quorum.bootstrap.servers",
-                       node_of(first->server_id), first->cluster.id, node_of(answer->server_id), answer->cluster.id);
+                       replica_server_node(first->server_id), first->cluster.id, replica_server_node(answer->server_id),
+                       answer->cluster.id);
             return FOUNDING_STUCK;
         }
         first = answer;
@@ -70,9 +66,9 @@ static bool is_misconfigured(const struct founding_seeds *own, const struct foun
 {
     for (unsigned i = 0; i < own->count; i++) {
         for (unsigned j = 0; j < i; j++) {
-            if (node_of(own->ids[i]) == node_of(own->ids[j])) {
+            if (replica_server_node(own->ids[i]) == replica_server_node(own->ids[j])) {
                 (void)fail(msg, ERR_INVALID, "two seeds have node.id=%d: give each broker one of its own",
-                           node_of(own->ids[i]));
+                           replica_server_node(own->ids[i]));
                 return true;
             }
         }
@@ -87,7 +83,7 @@ static bool is_misconfigured(const struct founding_seeds *own, const struct foun
             (void)fail(msg, ERR_INVALID,
                        "the seeds of broker %d are not those of this one: make controller.quorum.bootstrap.servers the "
                        "same on all brokers",
-                       node_of(answers[i].server_id));
+                       replica_server_node(answers[i].server_id));
             return true;
         }
     }
@@ -125,13 +121,13 @@ enum founding_step founding_decide(const struct founding_self *self, const struc
     sort_ids(own.ids, own.count);
     if (!self->is_seed || own.ids[0] != self->server_id) {
         (void)fail(msg, ERR_NOT_READY, "broker %d founds the cluster when it has the answers of all",
-                   node_of(own.ids[0]));
+                   replica_server_node(own.ids[0]));
         return FOUNDING_WAIT;
     }
     for (size_t i = 0; i < count; i++) {
         if (answers[i].seeds.count < own.count) {
-            (void)fail(msg, ERR_NOT_READY, "broker %d has the answers of %u of %u seeds", node_of(answers[i].server_id),
-                       answers[i].seeds.count, own.address_count);
+            (void)fail(msg, ERR_NOT_READY, "broker %d has the answers of %u of %u seeds",
+                       replica_server_node(answers[i].server_id), answers[i].seeds.count, own.address_count);
             return FOUNDING_WAIT;
         }
     }

@@ -247,7 +247,7 @@ void leader_news_role(struct leader_news *news, uint64_t group, const struct rep
     if (status->role == REPLICA_LEADER) {
         broker = status->is_ready ? news->shard->options->node_id : -1;
     } else if (status->leader != 0) {
-        broker = (int32_t)(status->leader >> 32);
+        broker = replica_server_node(status->leader);
     }
     roles_add(&news->turn, (struct role){group, broker, (int32_t)status->term});
     env_task(news->shard->env, &news->task);

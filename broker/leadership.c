@@ -15,16 +15,11 @@
 
 /* ---- One group ---- */
 
-static int32_t node_of(uint64_t server)
-{
-    return (int32_t)(server >> 32); /* replica_server_id() */
-}
-
 static bool can_take_over(const struct shard *shard, const struct replica *replica, const struct replica_status *status,
                           uint64_t server)
 {
     const struct replica_server *member = membership_find(&status->membership, server);
-    return member != NULL && member->is_voter && shard_is_linked(shard, node_of(server)) &&
+    return member != NULL && member->is_voter && shard_is_linked(shard, replica_server_node(server)) &&
            replica_match_index(replica, server) + LAG_MAX >= status->commit_index;
 }
 

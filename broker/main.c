@@ -1,6 +1,7 @@
 /* balsad: reads its options, runs the broker. */
 
 #include "base/trace.h"
+#include "broker/http_page.h"
 #include "broker/threads.h"
 #include <stdio.h>
 #include <string.h>
@@ -67,6 +68,10 @@ int main(int argc, char **argv)
     }
     if (argc == 2 && strcmp(argv[1], "--help=markdown") == 0) {
         options_print_markdown(stdout);
+        return 0;
+    }
+    if (argc == 2 && strcmp(argv[1], "--help=metrics") == 0) {
+        http_print_markdown(stdout);
         return 0;
     }
     options_init(&options);

@@ -246,7 +246,8 @@ static void act(struct tick *tick, struct moving *moving, struct replica *replic
     enum err err =
         step->action == MOVER_CHANGE ? replica_change(replica, &step->next) : replica_transfer(replica, step->server);
     if (err == OK) {
-        trace(INFO, REPLICA, step->text, KV("group", (int64_t)moving->group), KV("broker", step->server >> 32));
+        trace(INFO, REPLICA, step->text, KV("group", (int64_t)moving->group),
+              KV("broker", replica_server_node(step->server)));
         moving->waits_for = 0;
         moving->wait_text = NULL;
     }

@@ -64,6 +64,8 @@ struct options {
     unsigned catchups_max;               /* balsa.catchups.max */
     int64_t checkpoint_interval_ms;      /* balsa.checkpoint.interval.ms */
     int64_t retention_check_interval_ms; /* log.retention.check.interval.ms */
+    struct option_seed http;             /* balsa.http.listener; an empty host is every interface */
+    bool has_http;
     char log_level[16];                  /* balsa.log.level */
     struct option_value *values;         /* private: text and source of every key */
     char derived_retention_ms[24];       /* private: log.retention.minutes or .hours, for topics; empty: not set */

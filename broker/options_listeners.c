@@ -308,6 +308,19 @@ static enum err finish_seeds(struct options *options, struct errmsg *msg)
     return err;
 }
 
+static enum err finish_http(struct options *options, struct errmsg *msg)
+{
+    const char *key = "balsa.http.listener";
+    const char *text = options_text(options, key, NULL);
+    options->has_http = text != NULL && text[0] != '\0';
+    if (!options->has_http) {
+        return OK;
+    }
+    struct option_seed *http = &options->http;
+    bool is_good = parse_address(bytes_from_text(text), http->host, sizeof(http->host), &http->port);
+    return is_good ? OK : fail_entry(options, key, bytes_from_text(text), msg, "expected host:port");
+}
+
 enum err options_finish_listeners(struct options *options, struct errmsg *msg)
 {
     struct bytes listeners = bytes_from_text(options_known_text(options, "listeners"));
@@ -327,5 +340,6 @@ enum err options_finish_listeners(struct options *options, struct errmsg *msg)
         err = advertise(options, entry, msg);
     }
     err = err == OK ? finish_peer_listener(options, msg) : err;
-    return err == OK ? finish_seeds(options, msg) : err;
+    err = err == OK ? finish_seeds(options, msg) : err;
+    return err == OK ? finish_http(options, msg) : err;
 }

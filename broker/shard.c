@@ -13,6 +13,7 @@
 #include "broker/conn.h"
 #include "broker/coordinator.h"
 #include "broker/forward.h"
+#include "broker/health.h"
 #include "broker/leader_news.h"
 #include "broker/leadership.h"
 #include "broker/mover.h"
@@ -290,6 +291,9 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     shard_catchups_open(shard);
     open_scrub(shard);
     shard->conns = conns_open(shard);
+    if (broker->health != NULL) {
+        health_start(broker->health[number], shard);
+    }
     env_timer(shard->env, &shard->space_timer, 0);
     env_timer(shard->env, &shard->retention_timer, shard->options->retention_check_interval_ms * 1000);
     return OK;
@@ -419,6 +423,9 @@ static void shard_on_scrub_closed(void *owner)
 void shard_stop(struct shard *shard)
 {
     shard->is_stopping = true;
+    if (shard->broker->health != NULL) {
+        health_stop(shard->broker->health[shard->number]);
+    }
     mover_stop(shard->mover);
     balancer_stop(shard->balancer);
     rebuild_stop(shard->rebuild);

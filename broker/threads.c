@@ -7,6 +7,8 @@
 #include "base/process.h"
 #include "base/uv_env.h"
 #include "broker/broker.h"
+#include "broker/health.h"
+#include "broker/http.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,6 +27,7 @@ struct threads {
     struct broker broker;
     struct shard_thread *shards; /* [shard_count] */
     struct metrics **metrics;    /* [shard_count] */
+    struct http *http;           /* NULL: none */
     pthread_mutex_t mutex;
     pthread_cond_t cond;
     unsigned opened, failed;
@@ -137,6 +140,32 @@ static enum err run_shards(struct threads *threads, struct errmsg *msg)
     return err;
 }
 
+/* Before anything is opened, so that a probe hears from a broker that replays a long log. */
+static enum err open_http(struct threads *threads, struct errmsg *msg)
+{
+    struct broker *broker = &threads->broker;
+    if (!broker->options->has_http) {
+        return OK;
+    }
+    broker->health = mem_alloc(broker->shard_count * sizeof(struct health_board *));
+    for (unsigned i = 0; i < broker->shard_count; i++) {
+        broker->health[i] = health_open(broker->shard_count);
+    }
+    return http_open(broker, threads->metrics, &threads->http, msg);
+}
+
+static void close_http(struct threads *threads, unsigned count)
+{
+    if (threads->http == NULL) {
+        return;
+    }
+    http_close(threads->http);
+    for (unsigned i = 0; i < count; i++) {
+        health_close(threads->broker.health[i]);
+    }
+    mem_free(threads->broker.health);
+}
+
 int threads_run(const struct options *options)
 {
     struct threads threads = {.broker = {.options = options, .shard_count = options->shards, .host = &HOST}};
@@ -152,13 +181,15 @@ int threads_run(const struct options *options)
     for (unsigned i = 0; i < broker->shard_count; i++) {
         threads.metrics[i] = metrics_open();
     }
-    enum err err = broker_open(broker, &msg);
+    enum err err = open_http(&threads, &msg);
+    err = err == OK ? broker_open(broker, &msg) : err;
     err = err == OK ? run_shards(&threads, &msg) : err;
     if (err != OK) {
         (void)fprintf(stderr, "balsad: cannot start: %s\n", msg.text);
         return 1; /* half-opened parts end with the process */
     }
     unsigned count = broker->shard_count;
+    close_http(&threads, count);
     broker_close(broker);
     for (unsigned i = 0; i < count; i++) {
         uv_env_close(threads.shards[i].uv);

@@ -12,7 +12,7 @@
 #define REPLICA_SERVER_COUNT_MAX 15
 
 struct replica_server {                    /* one member */
-    uint64_t id;                           /* broker and incarnation, never 0: replica_server_id() */
+    uint64_t id;                           /* broker and incarnation, never 0 (broker/identity.h) */
     bool is_voter;                         /* else standby: gets the log, does not vote */
 };
 
@@ -29,6 +29,12 @@ size_t membership_encode(const struct membership *membership, uint8_t *target);
 /* Strict: ERR_CORRUPT unless membership_encode() could have written exactly these bytes. libraft itself checks no
  * bounds, so nothing reaches it that has not passed here. */
 MUST_CHECK enum err membership_decode(struct bytes bytes, struct membership *membership);
+
+/* Of a server id: which broker. The lower half tells apart the incarnations of its disk. */
+static inline int32_t replica_server_node(uint64_t id)
+{
+    return (int32_t)(id >> 32);
+}
 
 bool membership_equal(const struct membership *a, const struct membership *b);
 /* NULL if `id` is not a member. */

@@ -39,6 +39,7 @@ void replica_status(const struct replica *replica, struct replica_status *status
         .durable_index = replica->durable_index,
         .commit_index = raft_core_commit(core),
         .applied_index = replica->applied_index,
+        .heard_index = replica->heard_index,
     };
     status->membership = *raft_core_membership(core, &status->membership_index);
     status->is_membership_committed = status->membership_index <= status->commit_index;
@@ -241,6 +242,10 @@ void replica_receive(struct replica *replica, const struct replica_message *mess
     struct replica_message copy = *message;
     if (copy.kind == REPLICA_INSTALL) {
         return;
+    }
+    if (copy.kind == REPLICA_APPEND && copy.term >= raft_core_term(replica->core) &&
+        copy.append.commit_index > replica->heard_index) {
+        replica->heard_index = copy.append.commit_index;
     }
     if (copy.kind == REPLICA_APPEND && unapplied_size(replica) > GROUP_TAIL_SIZE_MAX) {
         copy.append.entry_count = 0; /* a heartbeat; the entries come again when there is room */

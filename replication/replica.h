@@ -25,6 +25,9 @@ struct replica_status {
     uint64_t term;
     uint64_t leader;                       /* server id, 0: unknown */
     uint64_t first_index, last_index, durable_index, commit_index, applied_index;
+    /* Highest index that leaders were heard to have committed, in this process's life: a follower that has applied less
+     * is behind. Its own commit_index cannot tell, as it is bounded by what it has. */
+    uint64_t heard_index;
     struct membership membership;          /* the latest in the log, committed or not */
     uint64_t membership_index;
     bool is_membership_committed;

@@ -64,6 +64,7 @@ struct replica {
     uint64_t gate_lsn;                 /* of the record that messages must wait for: hard state, own ENTRY_CHANGE */
     bool has_gate;
     uint64_t applied_index;
+    uint64_t heard_index;              /* the highest commit index that leaders have told */
     uint64_t durable_index;            /* of the tail as it is now */
     uint64_t marked_index;             /* last WAL_COMMIT */
     uint64_t copied_lsn;               /* where the entries lay that were copied forward last, */

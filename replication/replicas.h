@@ -25,7 +25,7 @@ struct replicas_params {
     unsigned old_layout;             /* != layout: read all `old_shard_count` logs of it, filter by group */
     unsigned old_shard_count;
     bool is_first_start;             /* the layout was never committed: an empty log is right, else it is damage */
-    uint64_t server_id;              /* of this broker: replica_server_id() */
+    uint64_t server_id;              /* of this broker (broker/identity.h) */
     unsigned heartbeat_ms;           /* 400 */
     unsigned election_ms;            /* 2000: >= 5 heartbeats (R14) */
     struct wal_options wal;

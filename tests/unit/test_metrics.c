@@ -67,7 +67,7 @@ START_TEST(page_sums_over_shards)
     ck_assert_ptr_nonnull(strstr(text, "# TYPE balsa_wal_syncs_total counter\nbalsa_wal_syncs_total 7\n"));
     ck_assert_ptr_nonnull(strstr(text, "# TYPE balsa_connections gauge\n"));
     ck_assert_ptr_nonnull(strstr(text, "# HELP balsa_connections Open client connections\n"));
-    ck_assert_ptr_nonnull(strstr(text, "# TYPE balsa_fetch_microseconds histogram\n"));
+    ck_assert_ptr_nonnull(strstr(text, "# TYPE balsa_fetch_seconds histogram\n"));
 }
 END_TEST
 
@@ -90,13 +90,16 @@ START_TEST(buckets_count_every_value_at_or_below_their_bound)
     const char *text = print();
     const char *line = text;
     unsigned bound_count = 0;
-    while ((line = strstr(line, "balsa_produce_microseconds_bucket{le=\"")) != NULL) {
+    while ((line = strstr(line, "balsa_produce_seconds_bucket{le=\"")) != NULL) {
         char *end;
-        line += strlen("balsa_produce_microseconds_bucket{le=\"");
+        line += strlen("balsa_produce_seconds_bucket{le=\"");
         if (*line == '+') {
             break;
         }
-        long long bound = strtoll(line, &end, 10);
+        long long bound = strtoll(line, &end, 10) * 1000000;
+        ck_assert_int_eq(*end, '.');
+        ck_assert_uint_eq(strspn(end + 1, "0123456789"), 6);
+        bound += strtoll(end + 1, &end, 10);
         ck_assert_int_eq(strncmp(end, "\"} ", 3), 0);
         long long printed = strtoll(end + 3, NULL, 10);
         long long expected = 0;
@@ -108,9 +111,11 @@ START_TEST(buckets_count_every_value_at_or_below_their_bound)
     }
     ck_assert_uint_ge(bound_count, 40);
     ck_assert_uint_le(bound_count, 60);
-    ck_assert_int_eq(value_on_page(text, "balsa_produce_microseconds_bucket{le=\"+Inf\"}"), (long long)count);
-    ck_assert_int_eq(value_on_page(text, "balsa_produce_microseconds_count"), (long long)count);
-    ck_assert_int_eq(value_on_page(text, "balsa_produce_microseconds_sum"), sum);
+    ck_assert_int_eq(value_on_page(text, "balsa_produce_seconds_bucket{le=\"+Inf\"}"), (long long)count);
+    ck_assert_int_eq(value_on_page(text, "balsa_produce_seconds_count"), (long long)count);
+    char expected[64];
+    (void)snprintf(expected, sizeof(expected), "balsa_produce_seconds_sum %lld.%06lld\n", sum / 1000000, sum % 1000000);
+    ck_assert_msg(strstr(text, expected) != NULL, "%s", expected);
 }
 END_TEST
 
@@ -138,8 +143,8 @@ START_TEST(empty_and_negative)
     metrics_observe(shards[0], METRIC_FETCH_US, -5);
     ck_assert_int_eq(metrics_quantile(shards, array_count(shards), METRIC_FETCH_US, 1), 0);
     const char *text = print();
-    ck_assert_int_eq(value_on_page(text, "balsa_fetch_microseconds_sum"), 0);
-    ck_assert_int_eq(value_on_page(text, "balsa_fetch_microseconds_count"), 1);
+    ck_assert_int_eq(value_on_page(text, "balsa_fetch_seconds_sum"), 0);
+    ck_assert_int_eq(value_on_page(text, "balsa_fetch_seconds_count"), 1);
 }
 END_TEST
 
@@ -185,8 +190,8 @@ START_TEST(reading_while_counting)
         long long steps = value_on_page(text, "balsa_raft_steps_total");
         ck_assert_int_ge(steps, before);
         before = steps;
-        ck_assert_int_eq(value_on_page(text, "balsa_wal_sync_microseconds_count"),
-                         value_on_page(text, "balsa_wal_sync_microseconds_bucket{le=\"+Inf\"}"));
+        ck_assert_int_eq(value_on_page(text, "balsa_wal_sync_seconds_count"),
+                         value_on_page(text, "balsa_wal_sync_seconds_bucket{le=\"+Inf\"}"));
     }
     ck_assert_int_eq(pthread_join(thread, NULL), 0);
     ck_assert_int_eq(value_on_page(print(), "balsa_raft_steps_total"), 100000);

@@ -1,0 +1,138 @@
+"""Metrics and probes over HTTP: Prometheus's own linter, rows that follow the log, readiness through a broker's death and return, and clients
+that do not behave."""
+import http.client
+import os
+import re
+import socket
+import subprocess
+
+import balsa
+import cluster
+
+PROMTOOL = os.path.join(balsa.ROOT, "scripts", "lib", "promtool")
+
+
+def get(port, path, method="GET", timeout=10):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, response.read().decode(), dict(response.getheaders())
+    finally:
+        connection.close()
+
+
+def status(port, path):
+    """The status, or None while nobody answers."""
+    try:
+        return get(port, path)[0]
+    except OSError:
+        return None
+
+
+def value(port, series):
+    found = re.search(r"^" + re.escape(series) + r" (\S+)$", get(port, "/metrics")[1], re.M)
+    return float(found.group(1)) if found else None
+
+
+def produce(address, topic, count):
+    lines = "\n".join(f"record-{n}" for n in range(count))
+    return subprocess.run(["kcat", "-P", "-b", address, "-t", topic, "-p", "0"], input=lines.encode(), timeout=60, check=False).returncode == 0
+
+
+def prometheus_accepts(text):
+    tool = subprocess.run([PROMTOOL], capture_output=True, text=True, check=False)
+    if tool.returncode != 0:
+        balsa.skip("promtool check metrics", "promtool cannot be had")
+        return
+    out = subprocess.run([tool.stdout.strip(), "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    balsa.check(out.returncode == 0, f"promtool check metrics: {out.stdout}{out.stderr}")
+
+
+def documented(text):
+    """Every metric of the page has a line in docs/METRICS.md, and that is what the program prints."""
+    with open(os.path.join(balsa.ROOT, "docs", "METRICS.md"), encoding="utf-8") as page:
+        document = page.read()
+    printed = subprocess.run([balsa.BALSAD, "--help=metrics"], capture_output=True, text=True, check=False).stdout
+    balsa.check(printed == document, "docs/METRICS.md is what --help=metrics prints")
+    for name in re.findall(r"^# TYPE (\S+)", text, re.M):
+        balsa.check(f"| `{name}` |" in document, f"{name} is documented")
+
+
+def one_broker():
+    port = balsa.free_port()
+    with balsa.Broker(shards=2, settings={"balsa.http.listener": f"127.0.0.1:{port}"}) as broker:
+        balsa.check(balsa.wait_until(lambda: status(port, "/health/ready") == 200, 20, 0.05), "a broker of its own is ready")
+        balsa.check(status(port, "/health/live") == 200, "and live")
+        balsa.check(produce(broker.address, "orders", 100), "produce")
+        row = 'balsa_partition_high_watermark{topic="orders",partition="0"}'
+        balsa.check(balsa.wait_until(lambda: value(port, row) == 100, 20, 0.1), f"{row} is 100: {value(port, row)}")
+        code, text, headers = get(port, "/metrics")
+        balsa.check(code == 200 and headers["Content-Type"].startswith("text/plain; version=0.0.4"), f"the page: {code} {headers}")
+        balsa.check(value(port, "balsa_produce_records_total") == 100, "records are counted")
+        balsa.check(0 < value(port, "balsa_wal_sync_seconds_sum") < 1000, "times are seconds")
+        prometheus_accepts(text)
+        documented(text)
+        code, text, _ = get(port, "/metrics", "HEAD")
+        balsa.check(code == 200 and text == "", "HEAD")
+        balsa.check(get(port, "/nowhere")[0] == 404, "unknown page: 404")
+        balsa.check(get(port, "/metrics", "POST")[0] == 405, "POST: 405")
+        balsa.check(get(port, "/" + "x" * 100000)[0] in (404, 414, 431), "a long path is refused")
+        misbehave(port, broker)
+        balsa.check(broker.stop() == 0, "a clean stop with the listener open")
+
+
+def misbehave(port, broker):
+    """200 connections that say nothing, and one that never reads: others are answered again when these have idled away."""
+    before = broker.resident_kib()
+    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]
+    idle[0].sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+    balsa.check(broker.resident_kib() - before < 16 * 1024, "silent connections cost little")
+    balsa.check(balsa.wait_until(lambda: status(port, "/health/live") == 200, 60, 0.5), "others are answered after the idle time")
+    for connection in idle:
+        connection.close()
+
+
+def address_taken():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        broker = balsa.Broker(settings={"balsa.http.listener": f"127.0.0.1:{taken.getsockname()[1]}"})
+        broker.start(wait=False)
+        balsa.check(broker.process.wait(20) == 1 and "balsa.http.listener" in broker.log_tail(), f"a taken address is named: {broker.log_tail()}")
+        broker.remove()
+
+
+def three_brokers():
+    """A broker that comes back is not ready before its replicas are level; others stay ready while it is away."""
+    ports = {n: balsa.free_port() for n in (1, 2, 3)}
+    brokers = cluster.Cluster(3)
+    for number, node in brokers.nodes.items():
+        node.env = {"BALSA_HTTP_LISTENER": f"127.0.0.1:{ports[number]}"}
+    with brokers:
+        for number in ports:
+            balsa.check(balsa.wait_until(lambda n=number: status(ports[n], "/health/ready") == 200, 30, 0.1), f"broker {number} is ready")
+        balsa.check(produce(brokers.addresses, "shared", 1000), "produce")
+        brokers[3].kill()
+        balsa.check(balsa.wait_until(lambda: sum(value(ports[n], "balsa_partitions_under_replicated") for n in (1, 2)) >= 1, 30, 0.2),
+                    "the loss is seen on the others' pages")
+        balsa.check(all(balsa.wait_until(lambda n=n: status(ports[n], "/health/ready") == 200, 30, 0.1) for n in (1, 2)), "they are ready all the same")
+        balsa.check(produce(brokers.addresses, "shared", 1000), "produce without it")
+        brokers[3].start()
+        balsa.check(balsa.wait_until(lambda: status(ports[3], "/health/ready") == 200, 60, 0.05), "it is ready again")
+        row = 'balsa_partition_high_watermark{topic="shared",partition="0"}'
+        balsa.check(balsa.wait_until(lambda: value(ports[3], row) == 2000, 20, 0.1), "and has all of the log")
+        balsa.check(brokers[3].stop() == 0, "a clean stop")
+
+
+def main():
+    if not balsa.have("kcat"):
+        balsa.skip("http", "kcat is not installed")
+        balsa.finish()
+    one_broker()
+    address_taken()
+    three_brokers()
+    balsa.finish()
+
+
+main()
