@@ -1,5 +1,5 @@
-/* Happy path: the timer fires, every replica of the shard is looked at once, the picture is swapped in under a lock that
- * readers hold for one copy.
+/* Happy path: the timer fires, every replica of the shard is looked at once, the picture is swapped in under a lock
+ * that readers hold for one copy.
  *
  * Rows of partitions are bounded for the whole broker: each shard has its share. */
 #include "broker/health.h"
