@@ -50,6 +50,12 @@ static bool apply_batch(struct partition *partition, const struct record_batch *
         duplicate = canary_is(CANARY_DUPLICATE_APPENDED) ? NULL : duplicate;
     }
     if (req != NULL) {
+        if (error == KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER) {
+            error = refusals_gap(&partition->refusals, &partition->producers, batch);
+            req->error_text = error == KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER
+                                  ? NULL
+                                  : "a batch of this producer that comes before it has not come yet";
+        }
         bool is_log_append_time = (batch->attributes & BATCH_LOG_APPEND_TIME) != 0;
         int64_t timestamp = duplicate != NULL ? duplicate->timestamp : batch->max_timestamp;
         req->base_offset = error != KAFKA_NONE ? -1 : duplicate != NULL ? duplicate->base_offset : offset;

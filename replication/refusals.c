@@ -48,6 +48,29 @@ static bool is_before(int32_t sequence, int32_t other)
     return distance != 0 && distance <= INT32_MAX / 2;
 }
 
+/* The producer's only one from now on. */
+static struct refusal *refusal_put(struct refusals *refusals, const struct record_batch *batch, int32_t sequence,
+                                   enum kafka_error error)
+{
+    struct refusal *refusal = map_get(&refusals->by_id, (uint64_t)batch->producer_id);
+    if (refusal == NULL) {
+        while (refusals->by_id.count >= REFUSAL_COUNT_MAX) {
+            forget_oldest(refusals);
+        }
+        refusal = mem_alloc(sizeof(*refusal));
+        refusal->producer_id = batch->producer_id;
+        list_init(&refusal->link);
+        map_put(&refusals->by_id, (uint64_t)batch->producer_id, refusal);
+    }
+    refusal->epoch = batch->producer_epoch;
+    refusal->sequence = sequence;
+    refusal->behind_count = 0;
+    refusal->error = error;
+    list_remove(&refusal->link);
+    list_push(&refusals->by_age, &refusal->link);
+    return refusal;
+}
+
 void refusals_note(struct refusals *refusals, const struct record_batch *batch, enum kafka_error error)
 {
     assert(kafka_error_is_retriable(error));
@@ -60,28 +83,14 @@ void refusals_note(struct refusals *refusals, const struct record_batch *batch, 
          (batch->producer_epoch == refusal->epoch && !is_before(batch->base_sequence, refusal->sequence)))) {
         return; /* another one before it is the one to wait for */
     }
-    if (refusal == NULL) {
-        while (refusals->by_id.count >= REFUSAL_COUNT_MAX) {
-            forget_oldest(refusals);
-        }
-        refusal = mem_alloc(sizeof(*refusal));
-        refusal->producer_id = batch->producer_id;
-        list_init(&refusal->link);
-        map_put(&refusals->by_id, (uint64_t)batch->producer_id, refusal);
-    }
-    refusal->epoch = batch->producer_epoch;
-    refusal->sequence = batch->base_sequence;
-    refusal->behind_count = 0;
-    refusal->error = error;
-    list_remove(&refusal->link);
-    list_push(&refusals->by_age, &refusal->link);
+    (void)refusal_put(refusals, batch, batch->base_sequence, error);
 }
 
 /* Whether the producer has nothing to make up for any more. */
 static bool is_over(const struct refusal *refusal, const struct producers *producers, const struct record_batch *batch)
 {
     int32_t last = sequence_add(batch->base_sequence, batch->last_offset_delta);
-    if (batch->producer_epoch > refusal->epoch || refusal->behind_count == PRODUCER_BATCH_COUNT) {
+    if (batch->producer_epoch > refusal->epoch) {
         return true;
     }
     if (!is_before(refusal->sequence, batch->base_sequence) && !is_before(last, refusal->sequence)) {
@@ -110,6 +119,33 @@ enum kafka_error refusals_check(struct refusals *refusals, const struct producer
     }
     if (batch->producer_epoch < refusal->epoch || is_before(batch->base_sequence, refusal->sequence)) {
         return KAFKA_NONE; /* not behind it: the table of producers decides */
+    }
+    if (refusal->behind_count == PRODUCER_BATCH_COUNT) {
+        return KAFKA_NONE;
+    }
+    refusal->behind_count++;
+    return refusal->error;
+}
+
+enum kafka_error refusals_gap(struct refusals *refusals, const struct producers *producers,
+                              const struct record_batch *batch)
+{
+    const struct producer *producer = producers_find(producers, batch->producer_id);
+    assert(producer != NULL);
+    assert(batch->producer_epoch >= producer->epoch);
+    int32_t expected = 0;
+    if (batch->producer_epoch == producer->epoch) {
+        expected = sequence_add(producer->batches[producer->batch_count - 1].last_sequence, 1);
+    }
+    if (!is_before(expected, batch->base_sequence)) {
+        return KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER; /* it comes from before: nothing that comes mends that */
+    }
+    struct refusal *refusal = map_get(&refusals->by_id, (uint64_t)batch->producer_id);
+    if (refusal == NULL || refusal->epoch != batch->producer_epoch || refusal->sequence != expected) {
+        refusal = refusal_put(refusals, batch, expected, KAFKA_NOT_ENOUGH_REPLICAS);
+    }
+    if (refusal->behind_count == PRODUCER_BATCH_COUNT) {
+        return KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER;
     }
     refusal->behind_count++;
     return refusal->error;

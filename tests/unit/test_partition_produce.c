@@ -199,7 +199,8 @@ static struct batch_spec sequence_spec(int32_t sequence, int count)
 }
 
 /* Goal: a repetition gets the first offset, whether it comes in the same turn, before the commit, or after; a gap is
- * refused. Method: the same batches in one entry, in two entries in flight, and one after the other. */
+ * refused, to be sent again first. Method: the same batches in one entry, in two entries in flight, and one after the
+ * other. */
 START_TEST(repetitions_get_their_first_offset)
 {
     struct test_produce produce[5];
@@ -220,7 +221,7 @@ START_TEST(repetitions_get_their_first_offset)
     static const bool is_duplicate[5] = {false, true, false, false, true};
     for (int i = 0; i < 5; i++) {
         ck_assert_uint_eq(produce[i].answers, 1);
-        ck_assert_int_eq(produce[i].req.error, i == 3 ? KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER : KAFKA_NONE);
+        ck_assert_int_eq(produce[i].req.error, i == 3 ? KAFKA_NOT_ENOUGH_REPLICAS : KAFKA_NONE);
         ck_assert_int_eq(produce[i].req.base_offset, offsets[i]);
         ck_assert_int_eq(produce[i].req.is_duplicate, is_duplicate[i]);
         test_produce_deinit(&produce[i]);
@@ -246,15 +247,15 @@ START_TEST(old_producer_epochs_are_fenced)
 }
 END_TEST
 
-/* Goal: producers are forgotten after the time that the leader's configuration said, by entry time. Method: a gap in
- * the sequence, before and after that time. */
+/* Goal: producers are forgotten after the time that the leader's configuration said, by entry time. Method: an
+ * old sequence number, before and after that time. */
 START_TEST(idle_producers_are_forgotten)
 {
     struct partition_config config = partition_fixture_config();
     config.producer_expiration_ms = 1000;
     partition_set_config(partition, &config);
     struct test_produce produce[3];
-    struct batch_spec spec = sequence_spec(0, 1);
+    struct batch_spec spec = sequence_spec(10, 1);
     test_produce_spec(partition, &produce[0], &spec);
     (void)turn_and_apply();
     spec = sequence_spec(5, 1);
@@ -478,6 +479,41 @@ START_TEST(batches_behind_a_refused_one_are_refused_alike)
         ck_assert_int_eq(again[i].req.base_offset, i * 2 - (is_unknown ? 2 : 0));
         test_produce_deinit(&again[i]);
     }
+}
+END_TEST
+
+/* Goal: a batch that overtook another on its way through two leaders waits for it, but a gap that stays is told. Method:
+ * the third before the second, then the second; the fifth without the fourth, again and again. */
+START_TEST(a_missing_batch_is_waited_for)
+{
+    static const struct {
+        int32_t sequence;
+        enum kafka_error error;
+    } steps[] = {
+        {0, KAFKA_NONE},
+        {4, KAFKA_NOT_ENOUGH_REPLICAS},
+        {2, KAFKA_NONE},
+        {4, KAFKA_NONE},
+        {8, KAFKA_NOT_ENOUGH_REPLICAS},
+        {8, KAFKA_NOT_ENOUGH_REPLICAS},
+        {8, KAFKA_NOT_ENOUGH_REPLICAS},
+        {8, KAFKA_NOT_ENOUGH_REPLICAS},
+        {8, KAFKA_NOT_ENOUGH_REPLICAS},
+        {8, KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER},
+        {8, KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER},
+        {6, KAFKA_NONE},
+        {8, KAFKA_NONE},
+    };
+    for (unsigned i = 0; i < array_count(steps); i++) {
+        struct batch_spec spec = sequence_spec(steps[i].sequence, 2);
+        struct test_produce produce;
+        test_produce_spec(partition, &produce, &spec);
+        (void)turn_and_apply();
+        ck_assert_uint_eq(produce.answers, 1);
+        ck_assert_msg(produce.req.error == steps[i].error, "%u: %s", i, kafka_error_name(produce.req.error));
+        test_produce_deinit(&produce);
+    }
+    ck_assert_int_eq(log_end_offset(partition_log(partition)), 10);
 }
 END_TEST
 
@@ -773,6 +809,7 @@ static Suite *partition_produce_suite(void)
     tcase_add_loop_test(produce, lost_leadership_is_answered, 0, 2);
     tcase_add_test(produce, a_new_term_answers_the_old_ones);
     tcase_add_loop_test(produce, batches_behind_a_refused_one_are_refused_alike, 0, 6);
+    tcase_add_test(produce, a_missing_batch_is_waited_for);
     tcase_add_loop_test(produce, a_busy_group_makes_batches_wait, 0, 6);
     tcase_add_loop_test(produce, the_queue_is_bounded, 0, 2);
     tcase_add_test(produce, a_full_queue_is_flushed_before_it_refuses);

@@ -121,6 +121,33 @@ START_TEST(who_goes_on_without_it_is_let_through)
 }
 END_TEST
 
+static enum kafka_error gap(int64_t id, int epoch, int32_t sequence)
+{
+    struct record_batch batch = batch_of(id, epoch, sequence);
+    return refusals_gap(&refusals, &producers, &batch);
+}
+
+/* Goal: what is missing is waited for a few times, over all that come behind it, and anew when something else is missing.
+ * Method: gaps of one epoch, of a new epoch, batches from before. */
+START_TEST(a_gap_is_forgiven_a_few_times)
+{
+    append(7, 0, 0);
+    append(7, 0, 10);
+    ck_assert_int_eq(gap(7, 0, 5), KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    ck_assert_int_eq(gap(7, 0, 30), KAFKA_NOT_ENOUGH_REPLICAS);
+    for (int i = 1; i < PRODUCER_BATCH_COUNT; i++) {
+        ck_assert_int_eq(check(7, 0, 30 + 10 * i), KAFKA_NOT_ENOUGH_REPLICAS);
+    }
+    ck_assert_int_eq(check(7, 0, 30), KAFKA_NONE);
+    ck_assert_int_eq(gap(7, 0, 30), KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    ck_assert_int_eq(check(7, 0, 20), KAFKA_NONE);
+    append(7, 0, 20);
+    ck_assert_int_eq(gap(7, 0, 40), KAFKA_NOT_ENOUGH_REPLICAS);
+    ck_assert_int_eq(gap(7, 1, 10), KAFKA_NOT_ENOUGH_REPLICAS);
+    ck_assert_int_eq(check(7, 1, 0), KAFKA_NONE);
+}
+END_TEST
+
 /* Goal: bounded, batches without a producer cost nothing. Method: one producer more than the bound. */
 START_TEST(the_oldest_are_forgotten)
 {
@@ -145,6 +172,7 @@ static Suite *refusals_suite(void)
     tcase_add_loop_test(tcase, the_first_refused_is_waited_for, 0, 4);
     tcase_add_loop_test(tcase, what_was_appended_meanwhile_ends_it, 0, 3);
     tcase_add_test(tcase, who_goes_on_without_it_is_let_through);
+    tcase_add_test(tcase, a_gap_is_forgiven_a_few_times);
     tcase_add_test(tcase, the_oldest_are_forgotten);
     suite_add_tcase(suite, tcase);
     return suite;
