@@ -58,7 +58,7 @@ LIBS_base        := -luv -llmdb -lisal
 LIBS_proto       := -lprotobuf-c -lzstd -llz4 -lsnappy -lz
 LIBS_replication := -l:libraft.a
 LIBS_metadata    :=
-LIBS_broker      := -lmicrohttpd
+LIBS_broker      := -lnghttp2 -lmicrohttpd
 LIBS_tests       := -lcheck -lsubunit -lrt -lm
 
 # ---------------------------------------------------------------- what there is
@@ -73,6 +73,10 @@ KAFKA_c := $(if $(MSGS),$(GEN)/proto/kafka_messages.c)
 KAFKA_h := $(if $(MSGS),$(GEN)/proto/kafka_messages.h)
 GEN_h   := $(PBC_h) $(KAFKA_h)
 
+# What gRPC's reflection tells clients: the descriptors of the services, as bytes in the program.
+SERVICES   := $(wildcard proto/admin.proto proto/grpc_*.proto)
+SERVICES_c := $(if $(SERVICES),$(GEN)/proto/grpc_descriptors.c)
+
 define folder_rules
 $(1)_src := $(filter-out $(MAINS_src),$(wildcard $(1)/*.c))
 $(1)_obj := $$($(1)_src:%.c=$(B)/obj/%.o)
@@ -82,7 +86,7 @@ left := $(1)
 endef
 left :=
 $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
-proto_obj += $(PBC_c:$(GEN)/%.c=$(B)/obj/gen/%.o) $(KAFKA_c:$(GEN)/%.c=$(B)/obj/gen/%.o)
+proto_obj += $(patsubst $(GEN)/%.c,$(B)/obj/gen/%.o,$(PBC_c) $(KAFKA_c) $(SERVICES_c))
 ARCHIVES := $(ARCHIVES_$(left))
 LINK     := $(LINK_$(left))
 
@@ -179,6 +183,14 @@ $(GEN)/%.pb-c.c $(GEN)/%.pb-c.h: %.proto
 	@$(call say,PROTOC,$<)
 	$(Q)mkdir -p $(GEN)
 	$(Q)$(PROTOC_C) -I. --c_out=$(GEN) $<
+
+$(GEN)/%.descriptors: $(SERVICES)
+	@$(call say,PROTOC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(PROTOC_C) -I. --include_imports --descriptor_set_out=$@ $(SERVICES)
+$(GEN)/%_descriptors.c: $(GEN)/%.descriptors scripts/lib/embed
+	@$(call say,EMBED,$@)
+	$(Q)scripts/lib/embed $< grpc_descriptors proto/grpc_descriptors.h >$@
 
 ifneq ($(MSGS),)
 $(KAFKA_h) $(KAFKA_c) &: $(MSGS) $(KGEN)

@@ -80,6 +80,21 @@
 #define PEER_IN_COUNT_MAX 1024         /* connections of brokers' shards to one shard */
 #define PEER_LINK_COUNT_MAX 1024       /* brokers and seeds that a shard keeps links to */
 
+/* The admin service (gRPC). A few operators and programs, never the data. */
+#define GRPC_CONN_COUNT_MAX 1024         /* more are refused */
+#define GRPC_STREAM_COUNT_MAX 1024       /* calls of one connection at once: clients wait with more */
+#define GRPC_CALL_COUNT_MAX 8192         /* of all connections, those in work for clients that have gone included */
+#define GRPC_HEADER_SIZE_MAX KIB(16)     /* of a request, as HTTP/2 counts: what gRPC's own servers take is 8 KiB */
+#define GRPC_REQUEST_SIZE_MAX MIB(4)     /* gRPC's own default; moves of 10,000 partitions are below 1 MiB */
+#define GRPC_ANSWER_SIZE_MAX MIB(64)     /* 200,000 partitions described are about 20 MiB */
+#define GRPC_STREAM_SIZE_MAX MIB(1)      /* of a stream's messages that its client has not taken */
+#define GRPC_ARENA_SIZE_MAX MIB(64)      /* what one call decodes and builds */
+#define GRPC_MEMORY_MAX MIB(128)         /* of all calls; more are refused, not delayed */
+#define GRPC_WRITE_SIZE KIB(64)          /* gathered for one write to a socket */
+#define GRPC_REQUEST_MS 30000            /* for a request to arrive once its headers are here */
+#define GRPC_IDLE_MS 600000              /* a connection without calls for as long is closed: clients connect again */
+#define GRPC_STALL_MS 30000              /* a connection whose client takes nothing for as long is closed */
+
 /* Catch-up. */
 #define CATCHUP_FILE_COUNT_MAX 65536     /* of one state: a partition of 64 TiB in segments of 1 GiB */
 #define CATCHUP_STATE_SIZE_MAX MIB(48)   /* beside the files: producers of a partition are most of it */

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/process.h"
 #include "base/trace.h"
+#include "broker/admin.h"
 #include "broker/cluster.h"
 #include "broker/conn.h"
 #include "broker/identity.h"
@@ -158,6 +159,7 @@ void broker_metadata_ready(struct broker *broker)
     broker->is_serving = true;
     call_all(broker, shard_serve);
     open_listeners(broker);
+    admin_set_serving(broker->shards[0].admin, true);
     trace(INFO, MAIN, "serving", KV("node", broker->options->node_id), KV("shards", broker->shard_count),
           KV("start_us", env_now_us(broker->shards[0].env) - broker->started_us));
 }
@@ -176,6 +178,7 @@ void broker_stop(struct broker *broker)
     }
     broker->is_stopping = true;
     trace(INFO, MAIN, "stopping");
+    admin_set_serving(broker->shards[0].admin, false);
     call_all(broker, shard_hand_over);
 }
 
@@ -292,6 +295,7 @@ void broker_opened(struct broker *broker)
         process_stop("the layout of the logs cannot be recorded: %s", msg.text);
     }
     open_peer_listener(broker);
+    admin_listen(broker->shards[0].admin);
     cluster_start(broker->shards[0].cluster);
 }
 

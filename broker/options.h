@@ -36,6 +36,9 @@ struct options {
      * but for a port of 0: the real one then. */
     struct option_listener peer_listener;
     bool has_peer_listener;
+    struct option_listener admin_listeners[OPTION_LISTENERS_MAX]; /* balsa.admin.listeners: host and port alone */
+    unsigned admin_listener_count;
+    bool is_admin_asked_for;                    /* not by default alone: then a port that is taken stops the start */
     struct option_seed seeds[OPTION_SEEDS_MAX]; /* controller.quorum.bootstrap.servers */
     unsigned seed_count;                        /* 0, 1, 3 or 5 */
     char rack[256];

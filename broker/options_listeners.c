@@ -321,6 +321,31 @@ static enum err finish_http(struct options *options, struct errmsg *msg)
     return is_good ? OK : fail_entry(options, key, bytes_from_text(text), msg, "expected host:port");
 }
 
+/* host:port, with a host that says where: nobody should open it to the world by leaving something out. */
+static enum err finish_admin_listeners(struct options *options, struct errmsg *msg)
+{
+    const char *key = "balsa.admin.listeners";
+    enum option_source source = OPTION_DEFAULT;
+    const char *text = options_text(options, key, &source);
+    struct bytes left = text != NULL ? bytes_from_text(text) : BYTES_NONE;
+    struct bytes entry;
+    options->admin_listener_count = 0;
+    options->is_admin_asked_for = source != OPTION_DEFAULT;
+    while (config_list_next(&left, &entry)) {
+        struct option_listener *listener = &options->admin_listeners[options->admin_listener_count];
+        if (options->admin_listener_count == OPTION_LISTENERS_MAX) {
+            return fail_entry(options, key, entry, msg, "more than 8 listeners");
+        }
+        *listener = (struct option_listener){.name = "ADMIN"};
+        if (!parse_address(entry, listener->host, sizeof(listener->host), &listener->port) ||
+            listener->host[0] == '\0') {
+            return fail_entry(options, key, entry, msg, "expected host:port");
+        }
+        options->admin_listener_count++;
+    }
+    return OK;
+}
+
 enum err options_finish_listeners(struct options *options, struct errmsg *msg)
 {
     struct bytes listeners = bytes_from_text(options_known_text(options, "listeners"));
@@ -340,6 +365,7 @@ enum err options_finish_listeners(struct options *options, struct errmsg *msg)
         err = advertise(options, entry, msg);
     }
     err = err == OK ? finish_peer_listener(options, msg) : err;
+    err = err == OK ? finish_admin_listeners(options, msg) : err;
     err = err == OK ? finish_seeds(options, msg) : err;
     return err == OK ? finish_http(options, msg) : err;
 }

@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/trace.h"
+#include "broker/admin.h"
 #include "broker/broker.h"
 #include "broker/cluster.h"
 #include "broker/conn.h"
@@ -294,6 +295,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     if (broker->health != NULL) {
         health_start(broker->health[number], shard);
     }
+    shard->admin = number == 0 ? admin_open(shard) : NULL;
     env_timer(shard->env, &shard->space_timer, 0);
     env_timer(shard->env, &shard->retention_timer, shard->options->retention_check_interval_ms * 1000);
     return OK;
@@ -330,11 +332,21 @@ static void on_drained(struct message *message)
     mem_free(sent);
 }
 
+static void shard_on_admin_closed(struct shard *shard)
+{
+    shard->admin = NULL;
+    send_to_shard_0(shard, on_drained);
+}
+
 static void shard_on_conns_closed(void *owner)
 {
     struct shard *shard = owner;
     shard->conns = NULL;
-    send_to_shard_0(shard, on_drained);
+    if (shard->admin != NULL) {
+        admin_close(shard->admin, shard_on_admin_closed);
+    } else {
+        send_to_shard_0(shard, on_drained);
+    }
 }
 
 void shard_drain(struct shard *shard)

@@ -13,6 +13,7 @@
 #include "replication/peers.h"
 #include "replication/replicas.h"
 
+struct admin;
 struct broker;
 struct balancer;
 struct catchups;
@@ -59,6 +60,7 @@ struct shard {
     struct cluster *cluster;
     struct forward *forward;
     struct coordinator *coordinator;    /* of consumer groups */
+    struct admin *admin;
     /* Produce is refused with a retriable error while the disk is below its reserve. */
     bool is_space_low;
     /* private to shard.c */

@@ -197,6 +197,29 @@ static const struct listener_case listener_cases[] = {
      {"OUT", "", 2, "fe80::1", 3}},
 };
 
+/* Goal: the admin service has an address of its own, loopback by default, and none when that is asked for. */
+START_TEST(admin_listeners_are_decoded)
+{
+    struct options options;
+    struct errmsg msg;
+    ck_assert_int_eq(load(&options, "", &msg), OK);
+    ck_assert_uint_eq(options.admin_listener_count, 1);
+    ck_assert_str_eq(options.admin_listeners[0].host, "127.0.0.1");
+    ck_assert_uint_eq(options.admin_listeners[0].port, 9292);
+    ck_assert(!options.is_admin_asked_for);
+    options_deinit(&options);
+    ck_assert_int_eq(load(&options, "balsa.admin.listeners=[::1]:1, 0.0.0.0:0\n", &msg), OK);
+    ck_assert_uint_eq(options.admin_listener_count, 2);
+    ck_assert_str_eq(options.admin_listeners[0].host, "::1");
+    ck_assert_uint_eq(options.admin_listeners[1].port, 0);
+    ck_assert(options.is_admin_asked_for);
+    options_deinit(&options);
+    ck_assert_int_eq(load(&options, "balsa.admin.listeners=\n", &msg), OK);
+    ck_assert_uint_eq(options.admin_listener_count, 0);
+    options_deinit(&options);
+}
+END_TEST
+
 /* Goal: listeners as Kafka writes them. */
 START_TEST(listeners_are_decoded)
 {
@@ -310,6 +333,8 @@ static const struct refused_case refused_cases[] = {
     {"queued.max.request.bytes=104857599", "queued.max.request.bytes=104857599 (test.properties:1): expected at least "
                                            "socket.request.max.bytes=104857600 (default)"},
     /* Listeners */
+    {"balsa.admin.listeners=:9292", "balsa.admin.listeners=:9292 (test.properties:1): expected host:port"},
+    {"balsa.admin.listeners=h", "balsa.admin.listeners=h (test.properties:1): expected host:port"},
     {"listeners=", "listeners= (test.properties:1): expected at least one listener"},
     {"listeners=:9092", "listeners=:9092 (test.properties:1): expected NAME://host:port"},
     {"listeners=PLAINTEXT://", "listeners=PLAINTEXT:// (test.properties:1): expected NAME://host:port"},
@@ -639,6 +664,7 @@ static Suite *options_suite(void)
     TCase *decoded = tcase_create("decoded");
     tcase_add_test(decoded, defaults_are_decoded);
     tcase_add_test(decoded, settings_are_decoded);
+    tcase_add_test(decoded, admin_listeners_are_decoded);
     tcase_add_loop_test(decoded, listeners_are_decoded, 0, (int)array_count(listener_cases));
     tcase_add_test(decoded, brokers_listener_and_seeds_are_decoded);
     tcase_add_test(decoded, brokers_listener_advertises_its_host);

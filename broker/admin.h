@@ -1,0 +1,18 @@
+/* The admin service (proto/admin.proto) and its neighbours, health and reflection, on their own listeners.
+ *
+ * A method reads the metadata's store, or asks this broker what a Kafka client would ask: so there is one way to the
+ * state. What comes from other brokers is asked by PEER_STATUS.
+ * Runs on: shard 0. */
+#pragma once
+
+#include "broker/shard.h"
+
+struct admin;
+
+struct admin *admin_open(struct shard *shard);
+/* Opens the listeners of balsa.admin.listeners. The broker may not serve clients yet: the service says so. */
+void admin_listen(struct admin *admin);
+/* This broker begins to take clients, or takes none any more. */
+void admin_set_serving(struct admin *admin, bool is_serving);
+/* Closes listeners and connections, waits for calls in work, then calls cb. */
+void admin_close(struct admin *admin, void (*cb)(struct shard *shard));
