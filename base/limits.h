@@ -127,6 +127,16 @@
 #define LOG_FILES_COUNT_MAX 16384 /* open segment and index files of the process; the rest is opened on demand */
 
 /* Consumer groups. */
+#define GROUP_COUNT_MAX 20000           /* with members, or about to have some; others are only in the store */
+#define GROUP_MEMBER_COUNT_MAX 4096     /* upper bound of group.max.size: members are looked up by walking them */
+#define GROUP_PENDING_COUNT_MAX 1024    /* member ids given out and not used yet; the oldest gives way */
+#define GROUP_PROTOCOL_COUNT_MAX 32     /* of a member: clients offer one to four */
+#define GROUP_INSTANCE_ID_SIZE_MAX 249  /* group.instance.id, as Kafka's clients check it */
+#define GROUP_CLIENT_ID_SIZE_MAX 255    /* kept of a client id; what is longer is cut */
+#define GROUP_SIZE_MAX MIB(8)           /* what all members say of themselves: the leader is told it in one answer */
+#define GROUP_ASSIGNED_SIZE_MAX MIB(7)  /* what the leader gives: one record has both */
+#define GROUPS_MEMORY_MAX MIB(256)      /* of all groups in memory; beyond, members are asked to try again */
+#define GROUP_LOAD_COUNT 64             /* groups read from the store in a loop turn by a new coordinator */
 #define GROUP_ID_SIZE_MAX 500 /* with a table's letter it is a key of the store; what is in use is far shorter */
 #define GROUPS_SIZE_MAX GIB(1) /* groups and offsets in the store, as group_pair_size() counts */
 #define OFFSETS_REMOVED_COUNT_MAX 1000 /* offsets that one record removes: a few milliseconds of every broker */
@@ -142,4 +152,5 @@ static_assert(ENTRY_SIZE_MAX < GROUP_TAIL_SIZE_MAX, "one entry fits in a group's
 static_assert(PEER_CALL_SIZE_MAX <= ENTRY_SIZE_MAX, "a frame has room for a call behind a full write");
 static_assert(PEER_URGENT_SIZE_MAX < PEER_ENVELOPE_SIZE_MAX, "messages without payload fit in one frame");
 static_assert(GROUPS_SIZE_MAX <= STORE_SIZE_MAX / 4, "a store full of groups has room for the rest and its own work");
+static_assert(GROUP_SIZE_MAX + GROUP_ASSIGNED_SIZE_MAX + MIB(1) <= ENTRY_SIZE_MAX, "a group fits in one record");
 static_assert(SHARD_RETAIN_SIZE_MAX < SHARD_TAIL_SIZE_MAX, "retained entries alone never refuse a proposal");

@@ -59,6 +59,8 @@
     X(CATCHUP_SENT_BYTES, catchup_sent_bytes_total, COUNTER, "Bytes of states sent to members")                        \
     X(CATCHUP_TAKEN_BYTES, catchup_taken_bytes_total, COUNTER, "Bytes of states taken from members")                   \
     X(CATCHUP_INSTALLS, catchup_installs_total, COUNTER, "States of other members that took the place of a replica's") \
+    X(GROUPS, groups, GAUGE, "Consumer groups with members that are coordinated here")                                 \
+    X(GROUP_REBALANCES, group_rebalances_total, COUNTER, "Generations of consumer groups that have begun here")        \
     X(SUCCESSIONS, successions_total, COUNTER, "Elections started because the links of a leader died")
 
 enum metric {

@@ -22,6 +22,7 @@
     X(PEER, "peer")                                                                                                    \
     X(METADATA, "metadata")                                                                                            \
     X(CONTROLLER, "controller")                                                                                        \
+    X(GROUP, "group")                                                                                                  \
     X(KAFKA, "kafka")                                                                                                  \
     X(SHARD, "shard")                                                                                                  \
     X(SIM, "sim")

@@ -51,6 +51,20 @@ request_handler api_handler(int16_t api_key)
         return handle_describe_topic_partitions;
     case KAFKA_API_DESCRIBE_CLUSTER:
         return handle_describe_cluster;
+    case KAFKA_API_FIND_COORDINATOR:
+        return handle_find_coordinator;
+    case KAFKA_API_JOIN_GROUP:
+        return handle_join_group;
+    case KAFKA_API_HEARTBEAT:
+        return handle_heartbeat;
+    case KAFKA_API_LEAVE_GROUP:
+        return handle_leave_group;
+    case KAFKA_API_SYNC_GROUP:
+        return handle_sync_group;
+    case KAFKA_API_DESCRIBE_GROUPS:
+        return handle_describe_groups;
+    case KAFKA_API_LIST_GROUPS:
+        return handle_list_groups;
     case KAFKA_API_ALLOCATE_PRODUCER_IDS: /* not in kafka_apis: never a client's */
         return handle_allocate_producer_ids;
     default:

@@ -165,10 +165,24 @@ void conn_maybe_free(struct conn *conn)
     closed_if_empty(conns);
 }
 
+/* Those whose answers may be long in coming need not wait for them. */
+static void tell_requests(struct conn *conn)
+{
+    struct list *link = conn->requests.next;
+    while (link != &conn->requests) {
+        struct request *request = container_of(link, struct request, link);
+        link = link->next;
+        if (request->is_dispatched && !request->is_answered && request->on_gone != NULL) {
+            request->on_gone(request);
+        }
+    }
+}
+
 static void conn_on_stream_closed(void *owner)
 {
     struct conn *conn = owner;
     conn->is_closed = true;
+    tell_requests(conn);
     conn_schedule(conn); /* frees it, unless requests are in work */
 }
 

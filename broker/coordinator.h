@@ -1,5 +1,10 @@
 /* The coordinator of consumer groups: lives where the metadata leader lives, on its shard 0.
  *
+ * Groups that have members are in memory, each a struct group (metadata/group.h) with a timer; the others are only in
+ * the store. What must outlive the coordinator is a record before a member is told of it. When leadership arrives all
+ * groups with members are read from the store, as stable, their sessions starting anew: nobody has to rejoin. When it
+ * goes, whoever waits is answered NOT_COORDINATOR and all is forgotten.
+ *
  * A handler sends a call to shard 0 and gets it back on its own shard. What the store says of groups and offsets is
  * read by any shard (metadata/store_groups.h), but only the coordinator knows whether it is the newest.
  * Runs on: shard 0, but for coordinator_send(). */
@@ -8,9 +13,16 @@
 #include "broker/shard.h"
 
 struct coordinator;
+struct group_call;
 
 struct coordinator *coordinator_open(struct shard *shard);
+/* The process drains: as when leadership goes, and does not come back. */
+void coordinator_stop(struct coordinator *coordinator);
 void coordinator_close(struct coordinator *coordinator);
+/* The metadata group's role here has changed. May be called inside the replica. */
+void coordinator_role_changed(struct coordinator *coordinator, const struct replica_status *status);
+/* A call that waits is to be answered now: its client has gone. */
+void coordinator_withdraw(struct coordinator *coordinator, struct group_call *call);
 
 /* 0: this broker is the coordinator and knows all groups; else COORDINATOR_LOAD_IN_PROGRESS or NOT_COORDINATOR. */
 enum kafka_error coordinator_check(const struct coordinator *coordinator);

@@ -345,6 +345,10 @@ static void finish_numbers(struct options *options)
     options->voter_timeout_ms = number(options, "balsa.metadata.voter.timeout.ms");
     options->is_leadership_balanced = truth(options, "auto.leader.rebalance.enable");
     options->imbalance_check_interval_us = number(options, "leader.imbalance.check.interval.seconds") * 1000000;
+    options->group_session_min_ms = (int32_t)number(options, "group.min.session.timeout.ms");
+    options->group_session_max_ms = (int32_t)number(options, "group.max.session.timeout.ms");
+    options->group_initial_delay_ms = (int32_t)number(options, "group.initial.rebalance.delay.ms");
+    options->group_size_max = (int32_t)number(options, "group.max.size");
     options->moves_max = (unsigned)number(options, "balsa.moves.max");
     options->scrub_bytes_per_second = number(options, "balsa.scrub.bytes.per.second");
     options->catchup_bytes_per_second = number(options, "balsa.catchup.bytes.per.second");

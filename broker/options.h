@@ -69,6 +69,10 @@ struct options {
     int64_t retention_check_interval_ms; /* log.retention.check.interval.ms */
     struct option_seed http;             /* balsa.http.listener; an empty host is every interface */
     bool has_http;
+    int32_t group_session_min_ms;        /* group.min.session.timeout.ms */
+    int32_t group_session_max_ms;        /* group.max.session.timeout.ms */
+    int32_t group_initial_delay_ms;      /* group.initial.rebalance.delay.ms */
+    int32_t group_size_max;              /* group.max.size; GROUP_MEMBER_COUNT_MAX holds as well */
     char log_level[16];                  /* balsa.log.level */
     struct option_value *values;         /* private: text and source of every key */
     char derived_retention_ms[24];       /* private: log.retention.minutes or .hours, for topics; empty: not set */

@@ -167,6 +167,23 @@ void request_respond_version(struct request *request, int16_t version, const str
     response_end(request, size);
 }
 
+struct slice request_encode(const struct request *request, const struct schema *schema, const void *message)
+{
+    const struct kafka_api *api = request_api(request);
+    struct kafka_response_header header = {.correlation_id = request->correlation_id};
+    struct slice response = {NULL, BYTES_NONE};
+    struct outbuf out;
+    outbuf_init(&out, RESPONSE_SIZE_MAX);
+    codec_encode(&kafka_response_header_schema, kafka_api_response_header(api, request->api_version), &header, &out);
+    codec_encode(schema, request->api_version, message, &out);
+    if (out.err == OK) {
+        response.block = outbuf_flatten(&out);
+        response.bytes = (struct bytes){response.block->data, response.block->size};
+    }
+    outbuf_deinit(&out);
+    return response;
+}
+
 void request_respond_raw(struct request *request, struct slice response)
 {
     outbuf_init(&request->response, RESPONSE_SIZE_MAX + RESPONSE_SIZE_MAX);
@@ -238,6 +255,33 @@ void request_reserve_more(struct request *request, struct metrics *metrics, size
 void request_unreserve(struct request *request, struct metrics *metrics, size_t size)
 {
     budget_return(request_budget(request), metrics, size);
+}
+
+void request_let_go(struct request *request)
+{
+    assert(request->is_dispatched);
+    assert(!request->is_answered);
+    size_t size_max = request->arena.size_max;
+    arena_deinit(&request->arena);
+    arena_init(&request->arena, size_max);
+    shared_release(request->frame);
+    request->frame = NULL;
+    request->frame_bytes = BYTES_NONE;
+    request->client_id = BYTES_NONE;
+    reader_init(&request->body, BYTES_NONE);
+    budget_give(request_budget(request), request->charge - sizeof(*request));
+    request->charge = sizeof(*request);
+}
+
+void request_peer_address(struct request *request, char *host, size_t size)
+{
+    struct conn *conn = request->conn;
+    uint16_t port;
+    assert(size >= NET_ADDRESS_TEXT_SIZE);
+    host[0] = '\0';
+    if (conn != NULL && !conn->is_closing) {
+        conn->conns->env->net->stream_peer(conn->stream, host, size, &port);
+    }
 }
 
 void request_local_address(struct request *request, char *host, size_t size, uint16_t *port,

@@ -36,6 +36,10 @@ struct request {
      * that the controller would have decided with this: NOT_CONTROLLER (nothing was done), or REQUEST_TIMED_OUT (in
      * doubt). */
     enum kafka_error refusal;
+    /* Set by a handler whose answer may be long in coming: called once, never inside a handler, when the connection
+     * closes while the request is in work. It still has to be answered. */
+    void (*on_gone)(struct request *request);
+    void *context;                   /* the handler's, for that */
     /* private to request.c and conn.c */
     struct list link;                /* on the connection, in order of arrival */
     struct outbuf response;
@@ -51,6 +55,9 @@ struct request {
 MUST_CHECK bool request_decode(struct request *request, const struct schema *schema, void *message);
 /* Encodes and queues the response. `message` may be freed afterwards; slices in it are acquired. */
 void request_respond(struct request *request, const struct schema *schema, const void *message);
+/* The same in two steps, for who answers from another shard: the response's header and body as bytes, one reference; no
+ * block when it is too large. Any thread, as long as the request is not answered; then request_respond_raw(). */
+struct slice request_encode(const struct request *request, const struct schema *schema, const void *message);
 void request_respond_version(struct request *request, int16_t version, const struct schema *schema,
                              const void *message);      /* ApiVersions' fallback */
 void request_respond_none(struct request *request);     /* acks=0 */
@@ -79,6 +86,11 @@ void request_run(struct shard *shard, struct request_run *run);
 bool request_has_room(const struct shard *shard);
 
 /* Host text and port that the client used to reach us, and the listener it came in on. */
+/* Nothing of the request is needed any more but to answer it: its frame and its arena, with what was decoded, go, and the
+ * budget gets them back. For answers that may be long in coming. */
+void request_let_go(struct request *request);
+/* Numeric address of the client; empty if the connection is gone. size >= NET_ADDRESS_TEXT_SIZE. */
+void request_peer_address(struct request *request, char *host, size_t size);
 void request_local_address(struct request *request, char *host, size_t size, uint16_t *port,
                            const struct option_listener **listener);
 
@@ -122,4 +134,11 @@ void handle_elect_leaders(struct request *request);
 void handle_alter_partition_reassignments(struct request *request);
 void handle_list_partition_reassignments(struct request *request);
 void handle_unregister_broker(struct request *request);
+void handle_find_coordinator(struct request *request);
+void handle_join_group(struct request *request);
+void handle_sync_group(struct request *request);
+void handle_heartbeat(struct request *request);
+void handle_leave_group(struct request *request);
+void handle_describe_groups(struct request *request);
+void handle_list_groups(struct request *request);
 void handle_allocate_producer_ids(struct request *request);

@@ -168,7 +168,9 @@ static void shard_damaged(void *owner, uint64_t group)
     struct shard *shard = owner;
     struct leader leader = leaders_get(shard->leaders, group);
     if (group == METADATA_GROUP) {
+        const struct replica_status nobody = {.role = REPLICA_FOLLOWER};
         shard->metadata = NULL; /* closed */
+        coordinator_role_changed(shard->coordinator, &nobody);
         if (shard->controller != NULL) {
             controller_set_metadata(shard->controller, NULL);
         }
@@ -354,6 +356,9 @@ void shard_drain(struct shard *shard)
     leaders_stop(shard->leaders);
     if (shard->forward != NULL) {
         forward_stop(shard->forward);
+    }
+    if (shard->coordinator != NULL) {
+        coordinator_stop(shard->coordinator);
     }
     if (shard->cluster != NULL) {
         cluster_stop(shard->cluster);

@@ -6,6 +6,7 @@
 #include "base/trace.h"
 #include "broker/broker.h"
 #include "broker/cluster.h"
+#include "broker/coordinator.h"
 #include "broker/forward.h"
 #include "broker/leader_news.h"
 #include "broker/mover.h"
@@ -18,6 +19,7 @@ void shard_metadata_role_changed(void *owner, const struct replica_status *statu
     if (!shard->is_stopping) {
         leader_news_role(shard->leader_news, METADATA_GROUP, status);
         cluster_metadata_role(shard->cluster, status);
+        coordinator_role_changed(shard->coordinator, status);
     }
 }
 

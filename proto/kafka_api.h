@@ -18,6 +18,13 @@
     X(FETCH, 1, "Fetch", kafka_fetch, 4, 17, 4, 12)                                                \
     X(LIST_OFFSETS, 2, "ListOffsets", kafka_list_offsets, 1, 10, 1, 6)                             \
     X(METADATA, 3, "Metadata", kafka_metadata, 0, 13, 0, 9)                                        \
+    X(FIND_COORDINATOR, 10, "FindCoordinator", kafka_find_coordinator, 0, 5, 0, 3)                 \
+    X(JOIN_GROUP, 11, "JoinGroup", kafka_join_group, 0, 9, 0, 6)                                   \
+    X(HEARTBEAT, 12, "Heartbeat", kafka_heartbeat, 0, 4, 0, 4)                                     \
+    X(LEAVE_GROUP, 13, "LeaveGroup", kafka_leave_group, 0, 5, 0, 4)                                \
+    X(SYNC_GROUP, 14, "SyncGroup", kafka_sync_group, 0, 5, 0, 4)                                   \
+    X(DESCRIBE_GROUPS, 15, "DescribeGroups", kafka_describe_groups, 0, 6, 0, 5)                    \
+    X(LIST_GROUPS, 16, "ListGroups", kafka_list_groups, 0, 5, 0, 3)                                \
     X(API_VERSIONS, 18, "ApiVersions", kafka_api_versions, 0, 4, 0, 3)                             \
     X(CREATE_TOPICS, 19, "CreateTopics", kafka_create_topics, 0, 7, 0, 5)                          \
     X(DELETE_TOPICS, 20, "DeleteTopics", kafka_delete_topics, 0, 6, 0, 4)                          \
