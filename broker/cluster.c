@@ -8,7 +8,10 @@
 #include "broker/broker.h"
 #include "broker/cluster_internal.h"
 #include "broker/peer_method.h"
+#include <stdio.h>
 #include <string.h>
+
+#define SAID_AFTER_US (2 * 1000 * 1000) /* what passes by itself is not worth a line */
 
 static void cluster_on_timer(struct timer *timer);
 static void cluster_on_quiet_timer(struct timer *timer);
@@ -115,6 +118,24 @@ void cluster_reply(struct peer_request *request, const ProtobufCMessage *message
     payload.bytes = cluster_pack(message, &payload.block);
     peers_reply(request, payload, false);
     slice_release(&payload);
+}
+
+void cluster_say(struct cluster *cluster, bool is_error, const char *cause)
+{
+    int64_t now = env_now_us(cluster->shard->env);
+    if (strcmp(cluster->cause, cause) != 0) {
+        (void)snprintf(cluster->cause, sizeof(cluster->cause), "%s", cause);
+        cluster->cause_since_us = now;
+    }
+    if (now - cluster->cause_since_us < SAID_AFTER_US || strcmp(cluster->told, cause) == 0) {
+        return;
+    }
+    (void)snprintf(cluster->told, sizeof(cluster->told), "%s", cause);
+    if (is_error) {
+        trace(ERROR, CONTROLLER, "no cluster can be founded", KV("cause", cause));
+    } else {
+        trace(INFO, CONTROLLER, "waits to be in a cluster", KV("cause", cause));
+    }
 }
 
 /* ---- Time ---- */

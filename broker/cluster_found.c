@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define FIRST_TERM 1
-#define SAID_AFTER_US (2 * 1000 * 1000) /* what passes by itself is not worth a line */
 /* A founder of its own, with no other seed to ask: brokers of its cluster, if it had one before it lost its disk,
  * connect within a second. */
 #define ALONE_US (1500 * 1000)
@@ -157,25 +156,6 @@ void cluster_create(struct cluster *cluster)
 
 /* ---- Deciding ---- */
 
-/* What is waited for is said once, when it has lasted. */
-static void say(struct cluster *cluster, bool is_error, const char *cause)
-{
-    int64_t now = env_now_us(cluster->shard->env);
-    if (strcmp(cluster->cause, cause) != 0) {
-        (void)snprintf(cluster->cause, sizeof(cluster->cause), "%s", cause);
-        cluster->cause_since_us = now;
-    }
-    if (now - cluster->cause_since_us < SAID_AFTER_US || strcmp(cluster->told, cause) == 0) {
-        return;
-    }
-    (void)snprintf(cluster->told, sizeof(cluster->told), "%s", cause);
-    if (is_error) {
-        trace(ERROR, CONTROLLER, "no cluster can be founded", KV("cause", cause));
-    } else {
-        trace(INFO, CONTROLLER, "waits to be in a cluster", KV("cause", cause));
-    }
-}
-
 /* Seeds that nobody answers at, for the reader of the log. */
 static void name_missing(const struct cluster *cluster, struct errmsg *msg)
 {
@@ -224,7 +204,7 @@ static void decide(struct cluster *cluster)
         if (step == FOUNDING_WAIT) {
             name_missing(cluster, &msg);
         }
-        say(cluster, step == FOUNDING_STUCK, msg.text);
+        cluster_say(cluster, step == FOUNDING_STUCK, msg.text);
         return;
     }
     cluster->state = CLUSTER_RECORDING;

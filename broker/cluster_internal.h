@@ -60,6 +60,8 @@ struct cluster {
 
     /* Founding. */
     struct cluster_ask asks[CLUSTER_ASK_COUNT_MAX];
+
+    /* Why it does not serve yet. */
     char told[ERRMSG_SIZE]; /* what is waited for, or wrong: as traced last */
     char cause[ERRMSG_SIZE]; /* now */
     int64_t cause_since_us;
@@ -97,6 +99,8 @@ struct bytes cluster_pack(const ProtobufCMessage *message, struct shared **block
 void cluster_hold(struct cluster *cluster, struct peer_request *request); /* cluster_who() again, when it is recorded */
 void cluster_release_held(struct cluster *cluster);
 void cluster_reply(struct peer_request *request, const ProtobufCMessage *message);
+/* What the start waits for: traced once, when it has lasted. */
+void cluster_say(struct cluster *cluster, bool is_error, const char *cause);
 struct replica *cluster_replica(const struct cluster *cluster); /* of the metadata; NULL */
 int32_t cluster_controller(const struct cluster *cluster);       /* -1: unknown */
 

@@ -213,6 +213,24 @@ static void ask_to_join(struct cluster *cluster)
     }
 }
 
+/* To whoever reads the log of a start that takes long. */
+static void say_what_is_missing(struct cluster *cluster)
+{
+    struct errmsg msg;
+    struct leader leader = leaders_get(cluster->shard->leaders, METADATA_GROUP);
+    if (cluster->shard->broker->is_serving) {
+        return;
+    }
+    if (leader.broker < 0) {
+        (void)fail(&msg, ERR_NOT_READY,
+                   "the metadata has no leader that this broker knows: a majority of its voters must run");
+    } else {
+        (void)fail(&msg, ERR_NOT_READY, "broker %d, who leads the metadata, has not registered this one yet",
+                   leader.broker);
+    }
+    cluster_say(cluster, false, msg.text);
+}
+
 /* Somebody has removed this broker from the cluster while it runs: it does not come back by itself. */
 static bool is_removed(struct cluster *cluster)
 {
@@ -245,6 +263,7 @@ void cluster_join_tick(struct cluster *cluster)
         register_self(cluster);
     } else if (!is_joined || !cluster->is_known) {
         ask_to_join(cluster);
+        say_what_is_missing(cluster);
     }
 }
 
