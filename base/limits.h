@@ -15,6 +15,7 @@
 
 /* Kafka face. */
 #define REQUEST_SIZE_MAX MIB(100)      /* socket.request.max.bytes, Kafka's default */
+#define FETCH_SESSIONS_SIZE_MAX MIB(64) /* of all shards: 400,000 partitions; consumers beyond name them each time */
 #define FETCH_GRANT_SIZE_MAX MIB(8)    /* of records in one answer: more at once is no faster, only larger */
 #define RESPONSE_SIZE_MAX MIB(64)      /* a fetch answer is soft-limited to fetch.max.bytes = 55 MiB plus one batch */
 #define REQUEST_ARENA_SIZE_MAX MIB(32) /* decoded form of one request; 1 M array elements are refused before */

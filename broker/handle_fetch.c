@@ -1,349 +1,18 @@
-/* Happy path: each shard reads its partitions in the order of the request, from the page cache; what it finds goes back
- * and the answer refers to it without a copy. Long poll: a shard that found too little, and no error, sets a watch on
- * each of its partitions and reads again when enough was appended, when leadership moved, or when max_wait_ms is over.
- * The first shard that has enough ends the wait of the others. Cold data: a read that would wait for the device goes
- * off the loop and the shard's work continues behind it. Fetch sessions (KIP-227) are declined: session id 0 is
- * returned and every partition asked for is answered. Sizes: max_bytes and partition_max_bytes are soft for the first
- * batch of the answer, hard for all else. Memory: each pass takes room from the budget before it reads and gives it
- * back before it waits; without room it tries again until the time is up, then answers without records. */
+/* Happy path: the partitions of the request, or of its session (fetch_session.h), are looked up in the metadata and
+ * sent to their shards (fetch_read.c); the answer is built when all parts are back. A session learns what the consumer
+ * is told only here: an answer that is never built has told nothing. */
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "broker/fetch_internal.h"
 #include "broker/leader_hints.h"
+#include "broker/read_replica.h"
 #include "broker/resolve.h"
-#include "broker/router.h"
+#include <string.h>
 
-#define NO_ROOM_RETRY_US (50 * 1000)
-
-struct fetch_item {
-    struct scatter_item item;
-    const struct kafka_fetch_request_partition *asked;
-    struct partition_watch watch;
-    struct scatter_part *part;
-    /* Result. */
-    enum kafka_error error;
-    struct partition_offsets offsets;
-    struct slice slice;
-};
-
-/* One shard's share of the work. */
-struct fetch_part {
-    struct log_read read; /* of the item at `at` */
-    struct list *at;      /* next item to read */
-    struct scatter_part *part;
-    size_t granted;  /* of the budget, for this pass; 0: there is no room, nothing is read */
-    size_t reserved; /* of the budget, held now */
-    size_t held;     /* in blocks that were read */
-    size_t room;     /* of what is granted and of max_bytes, not used yet */
-    size_t bytes;    /* found; more, if a partition has all that it may */
-    size_t bytes_read;
-    int64_t deadline_us;
-    bool has_error;
-    bool is_watching;
-    bool is_last; /* time is up: answer with what is there */
-    bool is_reading;
-};
-
-struct fetch_work {
-    struct scatter scatter;
-    struct request *request;
-    struct kafka_fetch_request message;
-    struct fetch_item *items;
-    struct fetch_part *parts; /* one a shard */
-    size_t count;
-    size_t max_bytes;
-    bool has_early_error;
-};
-
-static void part_read_on(struct fetch_part *fetch);
-
-static struct fetch_part *fetch_part_of(struct scatter_part *part)
-{
-    struct fetch_work *work = container_of(part->scatter, struct fetch_work, scatter);
-    return &work->parts[part->shard->number];
-}
-
-/* ---- Ending and waiting ---- */
-
-static void part_unwatch(struct fetch_part *fetch)
-{
-    struct scatter_part *part = fetch->part;
-    for (struct list *link = part->items.next; fetch->is_watching && link != &part->items; link = link->next) {
-        partition_unwatch(&container_of(link, struct fetch_item, item.link)->watch);
-    }
-    fetch->is_watching = false;
-}
-
-static struct fetch_work *fetch_work_of(const struct fetch_part *fetch)
-{
-    return container_of(fetch->part->scatter, struct fetch_work, scatter);
-}
-
-/* What is held of the budget becomes `size`. */
-static void part_reserve(struct fetch_part *fetch, size_t size)
-{
-    struct request *request = fetch_work_of(fetch)->request;
-    struct metrics *metrics = fetch->part->shard->metrics;
-    if (size < fetch->reserved) {
-        request_unreserve(request, metrics, fetch->reserved - size);
-    } else if (size > fetch->reserved) {
-        request_reserve_more(request, metrics, size - fetch->reserved);
-    }
-    fetch->reserved = size;
-}
-
-static void part_end(struct fetch_part *fetch)
-{
-    struct scatter_part *part = fetch->part;
-    part_unwatch(fetch);
-    part_reserve(fetch, fetch->held);
-    env_timer_cancel(part->shard->env, &part->timer);
-    part->shard->env->tasks->cancel(part->shard->env->tasks, &part->task);
-    scatter_part_done(part);
-}
-
-static void part_release(struct fetch_part *fetch)
-{
-    struct scatter_part *part = fetch->part;
-    for (struct list *link = part->items.next; link != &part->items; link = link->next) {
-        slice_release(&container_of(link, struct fetch_item, item.link)->slice);
-    }
-    fetch->held = 0;
-    fetch->bytes_read = 0;
-    part_reserve(fetch, 0);
-}
-
-/* One pass over all items. */
-static void part_read(struct fetch_part *fetch)
-{
-    const struct fetch_work *work = fetch_work_of(fetch);
-    fetch->granted = request_reserve(work->request, fetch->part->shard->metrics, work->max_bytes);
-    fetch->reserved = fetch->granted;
-    fetch->at = fetch->part->items.next;
-    fetch->room = work->max_bytes < fetch->granted ? work->max_bytes : fetch->granted;
-    fetch->bytes = 0;
-    fetch->has_error = false;
-    part_read_on(fetch);
-}
-
-static void part_restart(struct fetch_part *fetch)
-{
-    part_unwatch(fetch);
-    part_release(fetch);
-    part_read(fetch);
-}
-
-static void watch_on_wake(struct partition_watch *watch)
-{
-    struct fetch_item *item = container_of(watch, struct fetch_item, watch);
-    env_task(item->part->shard->env, &item->part->task);
-}
-
-static void part_on_task(struct task *task)
-{
-    struct fetch_part *fetch = fetch_part_of(container_of(task, struct scatter_part, task));
-    if (!fetch->is_reading) {
-        part_restart(fetch);
-    }
-}
-
-static void part_on_timer(struct timer *timer)
-{
-    struct fetch_part *fetch = fetch_part_of(container_of(timer, struct scatter_part, timer));
-    fetch->is_last = env_now_us(fetch->part->shard->env) >= fetch->deadline_us;
-    if (!fetch->is_reading) {
-        part_restart(fetch);
-    }
-}
-
-/* Bytes that let this shard's part end early: min_bytes, shared by the shards involved, but not more than what was
- * granted can hold, of which a part is left over where the next batch did not fit. */
-static size_t part_threshold(const struct fetch_part *fetch)
-{
-    const struct fetch_work *work = fetch_work_of(fetch);
-    size_t min_bytes = work->message.min_bytes > 0 ? (size_t)work->message.min_bytes : 0;
-    size_t parts = work->scatter.part_count;
-    size_t threshold = (min_bytes + parts - 1) / parts;
-    threshold = threshold < work->max_bytes ? threshold : work->max_bytes;
-    return threshold < fetch->granted / 2 ? threshold : fetch->granted / 2;
-}
-
-static void part_watch(struct fetch_part *fetch)
-{
-    struct scatter_part *part = fetch->part;
-    int64_t missing = (int64_t)(part_threshold(fetch) - fetch->bytes);
-    part_release(fetch);
-    fetch->is_watching = true;
-    for (struct list *link = part->items.next; link != &part->items; link = link->next) {
-        struct fetch_item *item = container_of(link, struct fetch_item, item.link);
-        struct partition *partition = shard_partition(part->shard, item->item.group);
-        item->watch.cb = watch_on_wake;
-        item->watch.bytes = missing;
-        list_init(&item->watch.link);
-        if (partition != NULL) {
-            partition_watch(partition, &item->watch);
-        }
-    }
-}
-
-/* All items have been read once. A partition that is full to its own limit ends the wait too: no more can come from
- * it. */
-static void part_finish_pass(struct fetch_part *fetch)
-{
-    const struct fetch_work *work = fetch_work_of(fetch);
-    bool is_enough = (fetch->granted > 0 && fetch->bytes >= part_threshold(fetch)) || fetch->has_error;
-    if (is_enough || fetch->is_last || work->message.max_wait_ms <= 0 || work->has_early_error) {
-        part_end(fetch);
-    } else if (fetch->granted > 0) {
-        part_watch(fetch);
-    } else {
-        struct env *env = fetch->part->shard->env;
-        int64_t left_us = fetch->deadline_us - env_now_us(env);
-        left_us = left_us < NO_ROOM_RETRY_US ? left_us : NO_ROOM_RETRY_US;
-        env_timer(env, &fetch->part->timer, left_us > 0 ? left_us : 0);
-    }
-}
-
-/* ---- Reading ---- */
-
-/* Error that this partition answers with before any byte is read; else its offsets. Who leads is said before epochs
- * are compared: it is what the client needs to know. */
-static enum kafka_error item_check(struct shard *shard, struct fetch_item *item, struct partition **partition)
-{
-    *partition = shard_partition(shard, item->item.group);
-    item->offsets = (struct partition_offsets){-1, -1, -1, -1, -1};
-    if (*partition == NULL) {
-        return shard_is_damaged(shard, item->item.group) ? KAFKA_KAFKA_STORAGE_ERROR : KAFKA_NOT_LEADER_OR_FOLLOWER;
-    }
-    enum kafka_error error = partition_offsets(*partition, &item->offsets);
-    if (error == KAFKA_NONE) {
-        error = partition_check_epoch(*partition, item->asked->current_leader_epoch);
-    }
-    if (error == KAFKA_NONE && (item->asked->fetch_offset < item->offsets.log_start_offset ||
-                                item->asked->fetch_offset > item->offsets.log_end_offset)) {
-        error = KAFKA_OFFSET_OUT_OF_RANGE;
-    }
-    return error;
-}
-
-static void item_read_end(struct fetch_part *fetch, struct fetch_item *item, enum err err)
-{
-    if (err != OK) {
-        item->error = err == ERR_CANCELED ? KAFKA_NOT_LEADER_OR_FOLLOWER : KAFKA_KAFKA_STORAGE_ERROR;
-        fetch->has_error = true;
-        if (err == ERR_DAMAGED) {
-            struct replica *replica = replicas_find(fetch->part->shard->replicas, item->item.group);
-            if (replica != NULL) {
-                replica_damaged(replica, fetch->read.msg.text);
-            }
-        }
-        return;
-    }
-    item->slice = fetch->read.slice;
-    size_t size = item->slice.bytes.size;
-    fetch->bytes += size;
-    fetch->room -= size < fetch->room ? size : fetch->room;
-    fetch->bytes_read += size;
-    fetch->held += item->slice.block != NULL ? item->slice.block->size : 0;
-    if (fetch->held > fetch->reserved) {
-        part_reserve(fetch, fetch->held);
-    }
-    /* A read cut at its limit is more than half full, unless batches are huge: this partition cannot give more, so do
-     * not wait. */
-    if (item->asked->partition_max_bytes > 0 && size * 2 > fetch->read.size_max) {
-        fetch->bytes = fetch->bytes > part_threshold(fetch) ? fetch->bytes : part_threshold(fetch);
-    }
-}
-
-static void read_on_done(struct log_read *read, enum err err)
-{
-    struct fetch_part *fetch = container_of(read, struct fetch_part, read);
-    struct fetch_item *item = container_of(fetch->at, struct fetch_item, item.link);
-    fetch->is_reading = false;
-    item_read_end(fetch, item, err);
-    fetch->at = fetch->at->next;
-    part_read_on(fetch);
-}
-
-/* False: the read goes on off the loop. */
-static bool item_read(struct fetch_part *fetch, struct fetch_item *item)
-{
-    struct shard *shard = fetch->part->shard;
-    struct partition *partition;
-    item->error = item_check(shard, item, &partition);
-    if (item->error != KAFKA_NONE) {
-        fetch->has_error = true;
-        return true;
-    }
-    size_t limit = item->asked->partition_max_bytes > 0 ? (size_t)item->asked->partition_max_bytes : 0;
-    limit = limit < fetch->room ? limit : fetch->room;
-    bool is_first = fetch->bytes == 0;
-    bool has_room = fetch->granted > 0 && (limit > 0 || is_first);
-    if (item->asked->fetch_offset == item->offsets.log_end_offset || !has_room) {
-        return true;
-    }
-    fetch->read = (struct log_read){
-        .offset = item->asked->fetch_offset, .size_max = limit, .is_first_whole = is_first, .cb = read_on_done};
-    enum err err = log_read_now(partition_log(partition), &fetch->read);
-    if (err == ERR_WOULD_BLOCK) {
-        metrics_add(shard->metrics, METRIC_READ_COLD, 1);
-        fetch->is_reading = true;
-        log_read_async(partition_log(partition), &fetch->read);
-        return false;
-    }
-    item_read_end(fetch, item, err);
-    return true;
-}
-
-static void part_read_on(struct fetch_part *fetch)
-{
-    while (fetch->at != &fetch->part->items) {
-        if (!item_read(fetch, container_of(fetch->at, struct fetch_item, item.link))) {
-            return;
-        }
-        fetch->at = fetch->at->next;
-    }
-    part_finish_pass(fetch);
-}
-
-static void part_start(struct scatter_part *part)
-{
-    const struct fetch_work *work = container_of(part->scatter, struct fetch_work, scatter);
-    struct fetch_part *fetch = fetch_part_of(part);
-    fetch->part = part;
-    timer_init(&part->timer, part_on_timer);
-    task_init(&part->task, part_on_task);
-    for (struct list *link = part->items.next; link != &part->items; link = link->next) {
-        struct fetch_item *item = container_of(link, struct fetch_item, item.link);
-        item->part = part;
-        list_init(&item->watch.link);
-    }
-    if (work->message.max_wait_ms > 0) {
-        int64_t wait_us = (int64_t)work->message.max_wait_ms * 1000;
-        fetch->deadline_us = env_now_us(part->shard->env) + wait_us;
-        env_timer(part->shard->env, &part->timer, wait_us);
-    }
-    part_read(fetch);
-}
-
-static void part_cancel(struct scatter_part *part)
-{
-    struct fetch_part *fetch = fetch_part_of(part);
-    fetch->is_last = true;
-    if (!fetch->is_reading) {
-        part_end(fetch);
-    }
-}
+#define ANSWER_COUNT_FIRST 16
 
 /* ---- Answer ---- */
-
-static void part_back(struct scatter_part *part)
-{
-    const struct fetch_part *fetch = fetch_part_of(part);
-    if (fetch->bytes > 0 || fetch->has_error) {
-        scatter_cancel(part->scatter);
-    }
-}
 
 /* OFFSET_NOT_AVAILABLE came with v11 (KIP-207); older clients hand it to the application. */
 static enum kafka_error error_for(int16_t version, enum kafka_error error)
@@ -351,14 +20,16 @@ static enum kafka_error error_for(int16_t version, enum kafka_error error)
     return error == KAFKA_OFFSET_NOT_AVAILABLE && version < 11 ? KAFKA_NOT_LEADER_OR_FOLLOWER : error;
 }
 
-static void answer_partition(struct fetch_work *work, struct fetch_item *item, size_t *room, bool *is_first,
+static void answer_partition(const struct fetch_work *work, const struct fetch_item *item, size_t *room, bool *is_first,
                              struct kafka_fetch_response_partition *out)
 {
-    out->partition_index = item->asked->partition;
+    codec_init_defaults(&kafka_fetch_response_partition_schema, out);
+    out->partition_index = item->want.partition;
     out->error_code = (int16_t)error_for(work->request->api_version, item->error);
     out->high_watermark = item->offsets.high_watermark;
     out->last_stable_offset = item->offsets.last_stable_offset;
     out->log_start_offset = item->offsets.log_start_offset;
+    out->preferred_read_replica = item->preferred;
     out->aborted_transactions_count = work->message.isolation_level == 1 ? 0 : -1;
     out->records = (struct slice){NULL, {(const uint8_t *)"", 0}};
     size_t size = item->slice.bytes.size;
@@ -398,38 +69,134 @@ static void hint_leader(struct leader_hints *hints, const struct fetch_item *ite
     }
 }
 
-static bool build_answer(struct fetch_work *work, struct arena *arena, struct kafka_fetch_response *response)
+struct answer {
+    struct kafka_fetch_response *response;
+    struct kafka_fetch_response_partition *partitions; /* of all topics, in order */
+    size_t count;
+    size_t capacity; /* of partitions, and of the response's topics */
+    struct arena *arena;
+};
+
+/* Room for one more, of a topic of its own. An answer to a session is mostly empty, whatever the session's size. */
+static bool answer_reserve(struct answer *answer)
 {
-    struct fetch_item *item = work->items;
-    size_t room = work->max_bytes;
-    bool is_first = true;
-    struct leader_hints hints;
-    leader_hints_init(&hints, work->request);
-    codec_init_defaults(&kafka_fetch_response_schema, response);
-    response->responses_count = work->message.topics_count;
-    if (work->message.topics_count == 0) {
+    if (answer->count < answer->capacity) {
         return true;
     }
-    response->responses = codec_new(&kafka_fetch_response_topic_schema, (size_t)work->message.topics_count, arena);
-    for (int32_t t = 0; response->responses != NULL && t < work->message.topics_count; t++) {
-        const struct kafka_fetch_request_topic *topic = &work->message.topics[t];
-        struct kafka_fetch_response_topic *out = &response->responses[t];
-        out->topic = topic->topic;
-        out->topic_id = topic->topic_id;
-        out->partitions_count = topic->partitions_count;
-        if (topic->partitions_count == 0) {
-            continue;
-        }
-        out->partitions = codec_new(&kafka_fetch_response_partition_schema, (size_t)topic->partitions_count, arena);
-        if (out->partitions == NULL) {
+    size_t capacity = answer->capacity * 2;
+    struct kafka_fetch_response_partition *partitions =
+        codec_new(&kafka_fetch_response_partition_schema, capacity, answer->arena);
+    struct kafka_fetch_response_topic *topics = codec_new(&kafka_fetch_response_topic_schema, capacity, answer->arena);
+    if (partitions == NULL || topics == NULL) {
+        return false;
+    }
+    memcpy(partitions, answer->partitions, answer->count * sizeof(*partitions));
+    memcpy(topics, answer->response->responses, (size_t)answer->response->responses_count * sizeof(*topics));
+    answer->partitions = partitions;
+    answer->response->responses = topics;
+    answer->capacity = capacity;
+    return true;
+}
+
+/* The partition that was filled in last is part of the answer. Those of one topic that follow each other share its
+ * place. */
+static void answer_keep(struct answer *answer, const struct fetch_item *item)
+{
+    struct kafka_fetch_response *response = answer->response;
+    struct kafka_fetch_response_topic *topic =
+        response->responses_count > 0 ? &response->responses[response->responses_count - 1] : NULL;
+    if (topic == NULL || !bytes_equal(topic->topic, item->topic) || !uuid_equal(&topic->topic_id, &item->topic_id)) {
+        topic = &response->responses[response->responses_count++];
+        topic->topic = item->topic;
+        topic->topic_id = item->topic_id;
+    }
+    topic->partitions_count++;
+    answer->count++;
+}
+
+static void answer_finish(struct answer *answer)
+{
+    struct kafka_fetch_response_partition *partitions = answer->partitions;
+    for (int32_t t = 0; t < answer->response->responses_count; t++) {
+        answer->response->responses[t].partitions = partitions;
+        partitions += answer->response->responses[t].partitions_count;
+    }
+}
+
+/* In a session only what has changed; what this follower does not have yet is told when the time is up. */
+static bool is_told(const struct fetch_work *work, struct fetch_item *item, struct fetch_session *session,
+                    const struct kafka_fetch_response_partition *out)
+{
+    if (session == NULL) {
+        return true;
+    }
+    if (!work->is_incremental) {
+        item->kept = fetch_session_find(session, item->topic, &item->topic_id, item->want.partition);
+    }
+    bool is_patient = work->is_incremental && item->is_behind && !work->is_late;
+    bool is_changed = !is_patient && fetch_session_tell(item->kept, out);
+    if (out->records.bytes.size > 0) {
+        fetch_session_served(session, item->kept);
+    }
+    return is_changed || !work->is_incremental;
+}
+
+static bool build_answer(struct fetch_work *work, struct fetch_session *session, struct kafka_fetch_response *response)
+{
+    struct answer answer = {.response = response, .arena = &work->request->arena};
+    struct leader_hints hints;
+    size_t room = work->max_bytes;
+    bool is_first = true;
+    leader_hints_init(&hints, work->request);
+    response->session_id = session != NULL ? fetch_session_id(session) : FETCH_SESSION_NONE;
+    answer.capacity = work->is_incremental && work->count > ANSWER_COUNT_FIRST ? ANSWER_COUNT_FIRST : work->count;
+    if (work->count > 0) {
+        answer.partitions = codec_new(&kafka_fetch_response_partition_schema, answer.capacity, answer.arena);
+        response->responses = codec_new(&kafka_fetch_response_topic_schema, answer.capacity, answer.arena);
+        if (answer.partitions == NULL || response->responses == NULL) {
             return false;
         }
-        for (int32_t p = 0; p < topic->partitions_count; p++, item++) {
-            answer_partition(work, item, &room, &is_first, &out->partitions[p]);
-            hint_leader(&hints, item, &out->partitions[p]);
+    }
+    for (size_t i = 0; i < work->count; i++) {
+        struct fetch_item *item = &work->items[i];
+        if (!answer_reserve(&answer)) {
+            return false;
+        }
+        struct kafka_fetch_response_partition *out = &answer.partitions[answer.count];
+        answer_partition(work, item, &room, &is_first, out);
+        if (is_told(work, item, session, out)) {
+            hint_leader(&hints, item, out);
+            answer_keep(&answer, item);
         }
     }
-    return response->responses != NULL && add_endpoints(&hints, arena, response);
+    answer_finish(&answer);
+    return add_endpoints(&hints, answer.arena, response);
+}
+
+/* The session that the answer belongs to: made now, or as the request left it. */
+static enum kafka_error find_session(struct fetch_work *work, struct fetch_session **session)
+{
+    struct shard *shard = work->request->shard;
+    *session = NULL;
+    if (work->is_incremental) {
+        *session = fetch_sessions_find(shard->fetch_sessions, &work->message);
+        return *session != NULL ? KAFKA_NONE : KAFKA_INVALID_FETCH_SESSION_EPOCH;
+    }
+    if (work->message.session_epoch == FETCH_SESSION_EPOCH_NEW && work->request->api_version >= 7) {
+        *session =
+            fetch_sessions_create(shard->fetch_sessions, &work->message, work->is_by_id, env_now_us(shard->env) / 1000);
+    }
+    return KAFKA_NONE;
+}
+
+static void work_free(struct fetch_work *work)
+{
+    for (size_t i = 0; i < work->count; i++) {
+        slice_release(&work->items[i].slice);
+    }
+    mem_free(work->parts);
+    mem_free(work->items);
+    mem_free(work);
 }
 
 static void fetch_on_done(struct scatter *scatter)
@@ -437,23 +204,23 @@ static void fetch_on_done(struct scatter *scatter)
     struct fetch_work *work = container_of(scatter, struct fetch_work, scatter);
     struct request *request = work->request;
     struct kafka_fetch_response response;
+    struct fetch_session *session;
     metrics_observe(request->shard->metrics, METRIC_FETCH_US, env_now_us(request->shard->env) - request->received_us);
     scatter_deinit(scatter);
     for (unsigned i = 0; i < shard_count(request->shard); i++) {
         request_unreserve(request, request->shard->metrics, work->parts[i].reserved);
         request_keep(request, work->parts[i].held - work->parts[i].bytes_read);
     }
-    if (build_answer(work, &request->arena, &response)) {
+    codec_init_defaults(&kafka_fetch_response_schema, &response);
+    work->is_late = env_now_us(request->shard->env) - request->received_us >= (int64_t)work->message.max_wait_ms * 1000;
+    enum kafka_error error = find_session(work, &session);
+    response.error_code = (int16_t)error;
+    if (error != KAFKA_NONE || build_answer(work, session, &response)) {
         request_respond(request, &kafka_fetch_response_schema, &response);
     } else {
         request_kill(request, "fetch response over the memory limit");
     }
-    for (size_t i = 0; i < work->count; i++) {
-        slice_release(&work->items[i].slice);
-    }
-    mem_free(work->parts);
-    mem_free(work->items);
-    mem_free(work);
+    work_free(work);
 }
 
 /* ---- Request ---- */
@@ -483,56 +250,115 @@ static void respond_error(struct request *request, enum kafka_error error)
     request_respond(request, &kafka_fetch_response_schema, &response);
 }
 
-static void add_items(struct fetch_work *work)
+/* Looks one partition up and sends it on its way; `resolved` is of its topic. */
+static void add_item(struct fetch_work *work, struct fetch_item *item, const struct resolved_topic *resolved,
+                     struct bytes topic, const struct uuid *topic_id)
 {
-    struct request *request = work->request;
+    uint64_t group;
+    item->topic = topic;
+    item->topic_id = *topic_id;
+    item->offsets = PARTITION_OFFSETS_NONE;
+    item->preferred = -1;
+    item->error = resolve_partition(work->request, resolved, item->want.partition, &group);
+    if (item->error == KAFKA_NONE) {
+        scatter_add(&work->scatter, &item->item, group);
+    } else {
+        work->has_early_error = true;
+    }
+}
+
+static void add_named(struct fetch_work *work)
+{
     struct fetch_item *item = work->items;
     for (int32_t t = 0; t < work->message.topics_count; t++) {
         const struct kafka_fetch_request_topic *topic = &work->message.topics[t];
         struct resolved_topic resolved;
-        resolve_topic(request, topic->topic, request->api_version >= 13 ? &topic->topic_id : NULL, &resolved);
+        resolve_topic(work->request, topic->topic, work->is_by_id ? &topic->topic_id : NULL, &resolved);
         for (int32_t p = 0; p < topic->partitions_count; p++, item++) {
-            uint64_t group;
-            item->asked = &topic->partitions[p];
-            item->offsets = (struct partition_offsets){-1, -1, -1, -1, -1};
-            item->error = resolve_partition(request, &resolved, item->asked->partition, &group);
-            if (item->error == KAFKA_NONE) {
-                scatter_add(&work->scatter, &item->item, group);
-            } else {
-                work->has_early_error = true;
-            }
+            item->want = fetch_want_of(&topic->partitions[p]);
+            add_item(work, item, &resolved, topic->topic, &topic->topic_id);
         }
     }
+}
+
+/* The session may end before the answer is built, and its topics' names with it: they are copied. */
+static bool add_kept(struct fetch_work *work, const struct fetch_session *session)
+{
+    struct fetch_session_partition *partition = fetch_session_next(session, NULL);
+    const struct fetch_session_topic *topic = NULL;
+    struct resolved_topic resolved;
+    struct bytes name = BYTES_NONE;
+    for (struct fetch_item *item = work->items; partition != NULL; item++) {
+        if (partition->topic != topic) {
+            topic = partition->topic;
+            resolve_topic(work->request, topic->name, work->is_by_id ? &topic->id : NULL, &resolved);
+            name = arena_copy(&work->request->arena, topic->name);
+            if (name.data == NULL) {
+                return false;
+            }
+        }
+        item->want = partition->want;
+        item->kept = partition;
+        add_item(work, item, &resolved, name, &topic->id);
+        partition = fetch_session_next(session, partition);
+    }
+    return true;
+}
+
+/* Answers whole what has no partitions to look at; the request is gone then. */
+static bool resume(struct fetch_work *work, struct fetch_session **session)
+{
+    struct request *request = work->request;
+    const struct kafka_fetch_request *message = &work->message;
+    if (message->replica_id >= 0 || message->replica_state.replica_id >= 0) {
+        respond_error(request, KAFKA_INVALID_REQUEST);
+        return false;
+    }
+    enum kafka_error error = fetch_sessions_resume(request->shard->fetch_sessions, message, work->is_by_id,
+                                                   env_now_us(request->shard->env) / 1000, session);
+    if (error != KAFKA_NONE) {
+        respond_error(request, error);
+        return false;
+    }
+    work->is_incremental = *session != NULL;
+    work->count = *session != NULL ? fetch_session_count(*session) : partition_count(message);
+    return request_charge(request, work->count, sizeof(*work->items));
+}
+
+static void start(struct fetch_work *work, const struct fetch_session *session)
+{
+    struct request *request = work->request;
+    work->items = mem_alloc((work->count + 1) * sizeof(*work->items));
+    work->parts = mem_alloc(shard_count(request->shard) * sizeof(*work->parts));
+    work->max_bytes = fetch_max_bytes(work);
+    work->is_follower_read = read_replica_is_wanted(request->shard, work->message.rack_id);
+    work->nearby = read_replica_nearby(request, work->message.rack_id, &work->nearby_count);
+    scatter_init(&work->scatter, request->shard);
+    work->scatter.part_start = fetch_part_start;
+    work->scatter.part_cancel = fetch_part_cancel;
+    work->scatter.part_back = fetch_part_back;
+    work->scatter.done = fetch_on_done;
+    if (session == NULL) {
+        add_named(work);
+    } else if (!add_kept(work, session)) {
+        scatter_deinit(&work->scatter);
+        request_kill(request, "fetch request over the memory limit");
+        work_free(work);
+        return;
+    }
+    scatter_go(&work->scatter);
 }
 
 void handle_fetch(struct request *request)
 {
     struct fetch_work *work = mem_alloc(sizeof(*work));
+    struct fetch_session *session;
     metrics_add(request->shard->metrics, METRIC_FETCH_REQUESTS, 1);
     work->request = request;
-    if (!request_decode(request, &kafka_fetch_request_schema, &work->message)) {
+    work->is_by_id = request->api_version >= 13;
+    if (!request_decode(request, &kafka_fetch_request_schema, &work->message) || !resume(work, &session)) {
         mem_free(work);
         return;
     }
-    bool is_replica = work->message.replica_id >= 0 || work->message.replica_state.replica_id >= 0;
-    if (work->message.session_id != 0 || is_replica) {
-        respond_error(request, is_replica ? KAFKA_INVALID_REQUEST : KAFKA_FETCH_SESSION_ID_NOT_FOUND);
-        mem_free(work);
-        return;
-    }
-    work->count = partition_count(&work->message);
-    if (!request_charge(request, work->count, sizeof(*work->items))) {
-        mem_free(work);
-        return;
-    }
-    work->items = mem_alloc((work->count + 1) * sizeof(*work->items));
-    work->parts = mem_alloc(shard_count(request->shard) * sizeof(*work->parts));
-    work->max_bytes = fetch_max_bytes(work);
-    scatter_init(&work->scatter, request->shard);
-    work->scatter.part_start = part_start;
-    work->scatter.part_cancel = part_cancel;
-    work->scatter.part_back = part_back;
-    work->scatter.done = fetch_on_done;
-    add_items(work);
-    scatter_go(&work->scatter);
+    start(work, session);
 }

@@ -336,6 +336,9 @@ static void finish_numbers(struct options *options)
     options->connections_max_idle_ms = number(options, "connections.max.idle.ms");
     options->connections_max = (int32_t)number(options, "max.connections");
     options->fetch_size_max = (int32_t)number(options, "fetch.max.bytes");
+    options->fetch_session_slots = (int32_t)number(options, "max.incremental.fetch.session.cache.slots");
+    const char *selector = options_text(options, "replica.selector.class", NULL);
+    options->is_rack_aware = selector != NULL && strcmp(selector, RACK_AWARE_SELECTOR) == 0;
     options->disk_reserve = number(options, "balsa.disk.reserve.bytes");
     options->wal_file_size = (uint64_t)number(options, "balsa.wal.file.bytes");
     options->wal_size_max = (uint64_t)number(options, "balsa.wal.max.bytes");

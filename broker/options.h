@@ -12,6 +12,7 @@
 
 #define OPTION_LISTENERS_MAX 8
 #define OPTION_SEEDS_MAX 5
+#define RACK_AWARE_SELECTOR "org.apache.kafka.common.replica.RackAwareReplicaSelector"
 
 struct option_listener {
     char name[64];  /* PLAINTEXT */
@@ -52,6 +53,8 @@ struct options {
     int64_t connections_max_idle_ms;
     int32_t connections_max;             /* max.connections */
     int32_t fetch_size_max;              /* fetch.max.bytes */
+    int32_t fetch_session_slots;         /* max.incremental.fetch.session.cache.slots, of all shards */
+    bool is_rack_aware;                  /* replica.selector.class: consumers may read from followers in their rack */
     int64_t disk_reserve;                /* balsa.disk.reserve.bytes: below this much free space produce is refused */
     uint64_t wal_file_size;              /* balsa.wal.file.bytes */
     uint64_t wal_size_max;               /* balsa.wal.max.bytes, a shard */

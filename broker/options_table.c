@@ -70,7 +70,6 @@ static const struct {
     {"client.quota.callback.class", "there are no quotas"},
     {"create.topic.policy.class.name", "Java classes cannot be loaded: the policy would not be applied"},
     {"alter.config.policy.class.name", "Java classes cannot be loaded: the policy would not be applied"},
-    {"replica.selector.class", "consumers read from the leader only"},
     {"remote.log.", "there is no remote storage"},
     {"log.local.retention.", "there is no remote storage"},
     {"config.providers", "values cannot refer to other places"},

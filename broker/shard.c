@@ -13,6 +13,7 @@
 #include "broker/cluster.h"
 #include "broker/conn.h"
 #include "broker/coordinator.h"
+#include "broker/fetch_session.h"
 #include "broker/forward.h"
 #include "broker/health.h"
 #include "broker/leader_news.h"
@@ -262,6 +263,11 @@ static void open_scrub(struct shard *shard)
     shard->scrub = scrub_open(shard->env, shard->replicas, rate);
 }
 
+static size_t fetch_session_slots(const struct shard *shard)
+{
+    return ((size_t)shard->options->fetch_session_slots + shard_count(shard) - 1) / shard_count(shard);
+}
+
 enum err shard_open(struct shard *shard, struct broker *broker, unsigned number, struct env *env, struct errmsg *msg)
 {
     shard->number = number;
@@ -298,6 +304,8 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
         health_start(broker->health[number], shard);
     }
     shard->admin = number == 0 ? admin_open(shard) : NULL;
+    shard->fetch_sessions =
+        fetch_sessions_open(fetch_session_slots(shard), FETCH_SESSIONS_SIZE_MAX / shard_count(shard), shard->env->rng);
     env_timer(shard->env, &shard->space_timer, 0);
     env_timer(shard->env, &shard->retention_timer, shard->options->retention_check_interval_ms * 1000);
     return OK;
@@ -407,6 +415,7 @@ static void shard_finish(void *owner)
     }
     log_files_close(shard->files);
     leader_news_close(shard->leader_news);
+    fetch_sessions_close(shard->fetch_sessions);
     mem_free(shard->alive);
     mem_free(shard->linked);
     leaders_close(shard->leaders);

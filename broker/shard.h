@@ -19,6 +19,7 @@ struct balancer;
 struct catchups;
 struct cluster;
 struct conns;
+struct fetch_sessions;
 struct coordinator;
 struct forward;
 struct leader_news;
@@ -42,6 +43,7 @@ struct shard {
     struct store_reader *reader;        /* metadata as of this turn */
     struct leaders *leaders;
     struct conns *conns;
+    struct fetch_sessions *fetch_sessions;
     struct producer_ids *producer_ids;
     struct reconciler *reconciler;
     struct rebuild *rebuild;

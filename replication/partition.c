@@ -116,6 +116,7 @@ static void machine_role_changed(struct replica_machine *machine, const struct r
     }
     partition->is_leader = is_leader;
     partition->is_ready = is_leader && status->is_ready;
+    partition->has_leader = status->role == REPLICA_FOLLOWER && status->leader != 0;
     partition->term = status->term;
     partition_wake_all(partition);
     if (partition->role_cb != NULL) {
@@ -239,6 +240,7 @@ static void machine_close(struct replica_machine *machine)
     partition->is_closing = true;
     partition->is_leader = false;
     partition->is_ready = false;
+    partition->has_leader = false;
     partition_fail_all(partition, KAFKA_NOT_LEADER_OR_FOLLOWER);
     partition_wake_all(partition);
     env_task(partition->env, &partition->task);

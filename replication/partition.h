@@ -103,6 +103,14 @@ struct partition_offsets {
 };
 /* KAFKA_NOT_LEADER_OR_FOLLOWER; KAFKA_OFFSET_NOT_AVAILABLE (leader, not ready); KAFKA_KAFKA_STORAGE_ERROR (damaged). */
 enum kafka_error partition_offsets(const struct partition *partition, struct partition_offsets *offsets);
+#define PARTITION_OFFSETS_NONE ((struct partition_offsets){-1, -1, -1, -1, -1})
+/* The same from a member that follows: what it has applied, which grows, and is behind what the leader tells.
+ * KAFKA_NOT_LEADER_OR_FOLLOWER: it leads, or hears of no leader, so that it may never learn of more;
+ * KAFKA_KAFKA_STORAGE_ERROR. */
+enum kafka_error partition_follower_offsets(const struct partition *partition, struct partition_offsets *offsets);
+/* What was applied here half a second ago, or a little before: a member that holds it is not far behind, though its
+ * acknowledgement of what is newer may be on its way. */
+uint64_t partition_recent_index(const struct partition *partition);
 /* current_leader_epoch check of Fetch, ListOffsets, OffsetForLeaderEpoch: -1 skips. 74, 75 or 0. */
 enum kafka_error partition_check_epoch(const struct partition *partition, int32_t current_leader_epoch);
 struct log *partition_log(struct partition *partition);

@@ -155,6 +155,7 @@ void partition_apply(struct replica_machine *machine, const struct entry *entry)
 {
     struct partition *partition = container_of(machine, struct partition, machine);
     assert(entry->kind == ENTRY_COMMAND);
+    partition->applied[0].index = entry->index;
     if (partition->is_damaged) {
         return;
     }
@@ -171,6 +172,19 @@ void partition_apply(struct replica_machine *machine, const struct entry *entry)
         partition_damaged(partition, err,
                           err == ERR_UNSUPPORTED ? "an entry holds a command that this release does not know"
                                                  : "an entry holds a command that cannot be read");
+    }
+}
+
+static void note_applied(struct partition *partition)
+{
+    struct partition_mark *marks = partition->applied;
+    marks[0].us = env_now_us(partition->env);
+    if (marks[1].index == 0) {
+        marks[1] = marks[0]; /* the first since the start */
+    }
+    if (marks[0].us - marks[1].us >= PARTITION_MARK_US || marks[2].index == 0) {
+        marks[2] = marks[1];
+        marks[1] = marks[0];
     }
 }
 
@@ -194,6 +208,7 @@ static void count_down(struct partition *partition)
 void partition_applied(struct replica_machine *machine)
 {
     struct partition *partition = container_of(machine, struct partition, machine);
+    note_applied(partition);
     count_down(partition);
     partition_answer(partition);
     if (partition->is_blocked) {

@@ -28,6 +28,12 @@ struct partition_proposal {          /* One entry that this leader submitted, an
     struct partition_produce *requests[]; /* by ordinal; NULL: expired */
 };
 
+struct partition_mark {              /* When an index was applied. */
+    uint64_t index;
+    int64_t us;
+};
+#define PARTITION_MARK_US (500 * 1000)
+
 struct partition_retired {           /* A directory that a checkpoint may still name. */
     char *dir;
     uint64_t generation;
@@ -52,6 +58,7 @@ struct partition {
     /* Role, as told by the replica. */
     bool is_leader;
     bool is_ready;
+    bool has_leader;                 /* follower: hears of one */
     uint64_t term;
     void *role_owner;
     void (*role_cb)(void *owner, uint64_t group, const struct replica_status *status);
@@ -78,6 +85,7 @@ struct partition {
     struct log_batch *appends;
     size_t batch_capacity;
     int64_t appended_size;           /* bytes since the last applied() */
+    struct partition_mark applied[3]; /* now, and at two times before, PARTITION_MARK_US apart at least */
 
     /* Reading. */
     struct list watches;

@@ -18,20 +18,49 @@ static enum kafka_error read_error(const struct partition *partition)
     return partition->is_ready ? KAFKA_NONE : KAFKA_OFFSET_NOT_AVAILABLE;
 }
 
+static void fill_offsets(const struct partition *partition, struct partition_offsets *offsets)
+{
+    int64_t end = log_end_offset(partition->log);
+    *offsets = (struct partition_offsets){
+        .log_start_offset = log_start_offset(partition->log),
+        .last_stable_offset = end,
+        .high_watermark = end,
+        .log_end_offset = end,
+        .leader_epoch = partition_epoch_of_term(partition->term),
+    };
+}
+
 enum kafka_error partition_offsets(const struct partition *partition, struct partition_offsets *offsets)
 {
     enum kafka_error error = read_error(partition);
     if (error == KAFKA_NONE) {
-        int64_t end = log_end_offset(partition->log);
-        *offsets = (struct partition_offsets){
-            .log_start_offset = log_start_offset(partition->log),
-            .last_stable_offset = end,
-            .high_watermark = end,
-            .log_end_offset = end,
-            .leader_epoch = partition_epoch_of_term(partition->term),
-        };
+        fill_offsets(partition, offsets);
     }
     return error;
+}
+
+enum kafka_error partition_follower_offsets(const struct partition *partition, struct partition_offsets *offsets)
+{
+    if (partition->is_damaged) {
+        return KAFKA_KAFKA_STORAGE_ERROR;
+    }
+    if (!partition->has_leader || partition->is_closing) {
+        return KAFKA_NOT_LEADER_OR_FOLLOWER;
+    }
+    fill_offsets(partition, offsets);
+    return KAFKA_NONE;
+}
+
+uint64_t partition_recent_index(const struct partition *partition)
+{
+    const struct partition_mark *marks = partition->applied;
+    int64_t limit_us = env_now_us(partition->env) - PARTITION_MARK_US;
+    if (marks[0].index > 0 && marks[0].us > limit_us) {
+        return marks[1].us <= limit_us ? marks[1].index : marks[2].index;
+    }
+    struct replica_status status;
+    replica_status(partition->machine.replica, &status);
+    return status.applied_index;
 }
 
 enum kafka_error partition_check_epoch(const struct partition *partition, int32_t current_leader_epoch)

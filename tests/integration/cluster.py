@@ -58,6 +58,7 @@ class Node(balsa.Broker):
             "controller.quorum.bootstrap.servers": ",".join(node.peer_address for node in self.cluster.seeds),
             "default.replication.factor": min(3, len(self.cluster.nodes)),
             **self.cluster.settings,
+            **self.cluster.own.get(self.number, {}),
         }
         return super().args()
 
@@ -80,12 +81,14 @@ class Node(balsa.Broker):
 class Cluster:
     """Brokers 1 to count, of which the first 1, 3 or 5 are seeds. With it as a context all are started and wait_ready() was true.
 
-    hosts: their addresses; commands: words before the program (a network namespace); data: {number: directory}."""
+    hosts: their addresses; commands: words before the program (a network namespace); data: {number: directory};
+    own: {number: settings that only this broker has}."""
 
-    def __init__(self, count=3, shards=1, settings=None, hosts=None, commands=None, data=None, seed_count=None):
+    def __init__(self, count=3, shards=1, settings=None, hosts=None, commands=None, data=None, seed_count=None, own=None):
         self.home = tempfile.mkdtemp(prefix="balsa-cluster-")
         self.shards = shards
         self.settings = dict(settings or {})
+        self.own = own or {}
         self.hosts = hosts or {}
         self.commands = commands or {}
         self.data = data or {}

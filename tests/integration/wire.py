@@ -58,6 +58,37 @@ def produce(topic, partition, records, acks, timeout_ms=30000):
     return frame(PRODUCE, 7, struct.pack(">hhii", -1, acks, timeout_ms, 1) + text(topic) + struct.pack(">iii", 1, partition, len(records)) + records)
 
 
+def fetch_session(session, epoch, wanted, forgotten, wait_ms, rack, max_bytes):
+    """A Fetch request, version 11."""
+    body = struct.pack(">iiiibiii", -1, wait_ms, 1, max_bytes, 0, session, epoch, len(wanted))
+    for topic, partitions in wanted.items():
+        body += text(topic) + struct.pack(">i", len(partitions))
+        for partition, offset in partitions.items():
+            body += struct.pack(">iiqqi", partition, -1, offset, -1, max_bytes)
+    body += struct.pack(">i", len(forgotten))
+    for topic, partitions in forgotten.items():
+        body += text(topic) + struct.pack(f">i{len(partitions)}i", len(partitions), *partitions)
+    return frame(FETCH, 11, body + text(rack))
+
+
+def read_fetch_session(body):
+    _, error, session, count = struct.unpack_from(">ihii", body)
+    at = 14
+    parts = []
+    for _ in range(count):
+        size, = struct.unpack_from(">h", body, at)
+        topic = body[at + 2:at + 2 + size].decode()
+        partitions, = struct.unpack_from(">i", body, at + 2 + size)
+        at += 6 + size
+        for _ in range(partitions):
+            partition, code, high_watermark, _, _, aborted = struct.unpack_from(">ihqqqi", body, at)
+            at += 34 + 16 * max(aborted, 0)
+            preferred, size = struct.unpack_from(">ii", body, at)
+            at += 8 + max(size, 0)
+            parts.append((topic, partition, code, high_watermark, preferred, body[at - max(size, 0):at]))
+    return error, session, parts
+
+
 def batches(data):
     """Yields (base offset, is whole and of good CRC, [values]) of uncompressed batches; a cut one at the end is left out."""
     import crc32c
@@ -137,6 +168,13 @@ class Client:
         at += 26 + 16 * max(aborted, 0)
         size, = struct.unpack_from(">i", body, at)
         return error, high_watermark, body[at + 4:at + 4 + max(size, 0)]
+
+    def fetch_session(self, session=0, epoch=-1, wanted=None, forgotten=None, wait_ms=0, rack="", max_bytes=1 << 20):
+        """wanted: {topic: {partition: offset}}, forgotten: {topic: [partition]} ->
+        (error, session id, [(topic, partition, error, high watermark, preferred replica, bytes of batches)]), version 11."""
+        self.socket.sendall(fetch_session(session, epoch, wanted or {}, forgotten or {}, wait_ms, rack, max_bytes))
+        size, = struct.unpack(">i", self.receive(4))
+        return read_fetch_session(self.receive(size)[4:])
 
     # ---- What comes in the flexible encoding, with a header of its kind ----
 

@@ -422,7 +422,6 @@ START_TEST(misleading_keys_are_refused)
         "authorizer.logger",
         "principal.builder.class",
         "metadata.log.dir",
-        "replica.selector.class",
         "delegation.token.max.lifetime.ms",
         "confluent.license",
         "remote.log.metadata.manager.class.name",

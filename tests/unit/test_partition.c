@@ -112,6 +112,53 @@ START_TEST(only_a_ready_leader_answers)
 }
 END_TEST
 
+/* Goal: a follower answers those who may read from followers, with what it has applied, while it hears of a leader. */
+START_TEST(only_a_follower_that_hears_a_leader_serves)
+{
+    append(5, 100);
+    static const struct {
+        enum replica_role role;
+        uint64_t leader;
+        enum kafka_error error;
+    } rows[] = {
+        {REPLICA_FOLLOWER, 2, KAFKA_NONE},
+        {REPLICA_FOLLOWER, 0, KAFKA_NOT_LEADER_OR_FOLLOWER},
+        {REPLICA_CANDIDATE, 0, KAFKA_NOT_LEADER_OR_FOLLOWER},
+        {REPLICA_LEADER, 1, KAFKA_NOT_LEADER_OR_FOLLOWER},
+    };
+    for (size_t i = 0; i < array_count(rows); i++) {
+        struct partition_offsets offsets = PARTITION_OFFSETS_NONE;
+        replica->status.leader = rows[i].leader;
+        fake_replica_role(replica, rows[i].role, 8, rows[i].role == REPLICA_LEADER);
+        ck_assert_int_eq(partition_follower_offsets(partition, &offsets), rows[i].error);
+        ck_assert_int_eq(offsets.high_watermark, rows[i].error == KAFKA_NONE ? 5 : -1);
+        ck_assert_int_eq(offsets.leader_epoch, rows[i].error == KAFKA_NONE ? 8 : -1);
+    }
+}
+END_TEST
+
+/* Goal: a member is asked for what was applied half a second to a second ago, and for all of it when nothing is new.
+ * Method: an entry each 100 ms, for three seconds. */
+START_TEST(what_is_recent_is_half_a_second_old)
+{
+    replica->status.applied_index = 1;
+    ck_assert_uint_eq(partition_recent_index(partition), 1);
+    for (unsigned i = 0; i < 30; i++) {
+        append(1, 100);
+        uint64_t now = replica->applied;
+        replica->status.applied_index = now;
+        uint64_t recent = partition_recent_index(partition);
+        if (i > 10) {
+            ck_assert_uint_le(recent, now - 5);
+            ck_assert_uint_ge(recent, now - 10);
+        }
+        partition_fixture_pass(&fixture, 100);
+    }
+    partition_fixture_pass(&fixture, 400);
+    ck_assert_uint_eq(partition_recent_index(partition), replica->applied);
+}
+END_TEST
+
 /* Goal: the epoch that a client believes in is compared, not guessed. Method: table at term 7. */
 START_TEST(current_epochs_are_compared)
 {
@@ -551,6 +598,8 @@ static Suite *partition_suite(void)
     TCase *reading = tcase_create("reading");
     tcase_add_checked_fixture(reading, setup, teardown);
     tcase_add_test(reading, only_a_ready_leader_answers);
+    tcase_add_test(reading, only_a_follower_that_hears_a_leader_serves);
+    tcase_add_test(reading, what_is_recent_is_half_a_second_old);
     tcase_add_test(reading, current_epochs_are_compared);
     tcase_add_test(reading, the_shard_hears_of_roles);
     tcase_add_loop_test(reading, list_offset_is_that_of_kafka, 0, array_count(list_cases));
