@@ -159,8 +159,8 @@ void http_print_markdown(FILE *out)
     (void)fprintf(
         out,
         "\n## Partitions\n\n"
-        "One row for each partition with a replica on the broker, labels `topic` and `partition`, for the first %d of a\n"
-        "broker; `balsa_partition_rows_left_out` counts the others.\n\n"
+        "One row for each partition with a replica on the broker, labels `topic` and `partition`, for the first %d of\n"
+        "a broker; `balsa_partition_rows_left_out` counts the others.\n\n"
         "| metric | kind | meaning |\n|---|---|---|\n",
         HEALTH_PARTITIONS_MAX);
     for (size_t i = 0; i < array_count(COLUMNS); i++) {
