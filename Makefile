@@ -128,7 +128,7 @@ MAKEFLAGS += --no-builtin-rules
 Q   := $(if $(V),,@)
 say = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '  %-7s %s\n' $(1) $(2))
 
-.PHONY: all libs tests check golden tsan cov sim fuzzers fuzz benches bench install clean help FORCE
+.PHONY: all libs tests check golden tsan cov sim fuzzers fuzz benches bench install deb clean help FORCE
 
 all: libs $(PROGRAMS)            ##> the programs (and every archive), MODE=release unless told otherwise
 libs: $(ARCHIVES)
@@ -170,6 +170,9 @@ bench: all benches               ##> build and run the benchmarks, one after the
 
 install: all                     ##> install the programs under PREFIX (/usr/local), DESTDIR is honoured
 	$(Q)$(foreach p,$(PROGRAMS),install -D -m 755 $(p) $(DESTDIR)$(PREFIX)/bin/$(notdir $(p));)
+
+deb: all                         ##> a Debian package in build/
+	$(Q)scripts/deb
 
 clean:                           ##> remove build/
 	$(Q)rm -rf build

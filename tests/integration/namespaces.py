@@ -62,6 +62,10 @@ class Namespaces:
         self.inside(number, "nft", "add table inet balsa; add chain inet balsa in { type filter hook input priority 0; }; "
                                    "add chain inet balsa out { type filter hook output priority 0; }")
 
+    def pids(self, number):
+        """Processes that run on that host."""
+        return [int(pid) for pid in run("ip", "netns", "pids", self.name(number), check=False).stdout.split()]
+
     def others(self, number):
         return "{ " + ", ".join(self.host(n) for n in range(1, self.count + 1) if n != number) + " }"
 
