@@ -2,7 +2,7 @@
 with -9 and started again; then each client reads what all have written, equal and in order, and the replicas' segments are equal byte by
 byte. Each client's administration is tried as well, whichever broker it asks.
 
-The client is stopped (SIGSTOP) for the moment of the death, so that it falls into the writing. RECORDS=100000 for a longer run;
+The client runs in slices (SIGSTOP, SIGCONT) until something of it is committed, so that the death falls into the writing. RECORDS=100000 for a longer run;
 CLIENTS="kcat kafkajs" for some of them.
 """
 import os
@@ -27,6 +27,7 @@ SHARDS = int(os.environ.get("SHARDS", "2"))
 BROKERS = 3
 PARTITIONS = 4
 AWAY_S = 2
+SLICE_S = 0.01
 LIMIT_S = 150 + RECORDS // 200
 CODECS = ("none", "lz4", "gzip", "snappy", "none", "zstd", "none")
 # See test_clients.py.
@@ -43,7 +44,8 @@ class Worker:
                                         env={**os.environ, "BROKERS": str(BROKERS)})
 
     def signal(self, number):
-        os.killpg(self.process.pid, number)
+        if self.is_running():  # the group of one that was waited for is gone
+            os.killpg(self.process.pid, number)
 
     def is_running(self):
         return self.process.poll() is None
@@ -83,15 +85,26 @@ def written(brokers, topic):
     return total
 
 
+def begin(brokers, worker, topic):
+    """Leaves the client stopped with its first records written; how many."""
+    end = time.monotonic() + 60
+    while worker.is_running():
+        worker.signal(signal.SIGSTOP)
+        before = written(brokers, topic)
+        if before > 0 or time.monotonic() > end:
+            return before
+        worker.signal(signal.SIGCONT)
+        time.sleep(SLICE_S)
+    return written(brokers, topic)
+
+
 def produce(brokers, client, command, path, codec, total):
     """Writes while the leader of one of the partitions dies."""
     topic = f"cluster-{client}"
     start = time.monotonic()
     worker = Worker(client, command, "produce", brokers.addresses, topic, path, codec, "all", "1")
     balsa.wait_until(lambda: not worker.is_running() or is_known(brokers, topic), 60, 0.005)
-    balsa.wait_until(lambda: not worker.is_running() or written(brokers, topic) > 0, 60, 0.005)
-    worker.signal(signal.SIGSTOP)
-    before = written(brokers, topic)
+    before = begin(brokers, worker, topic)
     victim = brokers.leader_of(topic, len(client) % PARTITIONS)
     brokers.kill(victim)
     worker.signal(signal.SIGCONT)

@@ -15,10 +15,19 @@ import os
 import random
 import struct
 import sys
+import time
 
 ENTRY = struct.Struct(">qq8s8s")
 EDGES = (0, 1, 2, 63, 64, 127, 128, 1023, 1024, 1025, 16383, 16384, 65535, 65536, 65537, 262144, 999000, 1000000)
 NAMES = ("trace", "type", "n", "", "größe", "x" * 40)
+
+
+def soon(condition, brokers):
+    """Of several brokers the one that is asked may hear of a change a moment later than the one that made it."""
+    end = time.monotonic() + (10 if brokers > 1 else 0)
+    while time.monotonic() < end and not condition():
+        time.sleep(0.02)
+    return condition()
 
 
 def field(data):

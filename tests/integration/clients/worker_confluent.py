@@ -137,7 +137,7 @@ def admin(broker):
     described = wait(client.describe_topics(TopicCollection([topic])))[topic]
     report.check(len(described.partitions) == 5 and described.topic_id, "topic described, with its id")
     wait(client.delete_topics([topic]))
-    report.check(topic not in client.list_topics(timeout=20).topics, "a deleted topic is gone")
+    report.check(records.soon(lambda: topic not in client.list_topics(timeout=20).topics, BROKERS), "a deleted topic is gone")
     report.expect(lambda: wait(client.delete_topics([topic])), "UNKNOWN_TOPIC", "delete it again")
     again(broker, client, topic)
     unknown(broker)

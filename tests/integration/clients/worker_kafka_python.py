@@ -113,7 +113,7 @@ def admin(broker):
     cluster = client.describe_cluster()
     report.check(len(cluster["brokers"]) == BROKERS and cluster["cluster_id"], f"cluster {cluster['cluster_id']}")
     client.delete_topics([topic])
-    report.check(topic not in client.list_topics(), "a deleted topic is gone")
+    report.check(records.soon(lambda: topic not in client.list_topics(), BROKERS), "a deleted topic is gone")
     report.expect(lambda: client.delete_topics([topic]), "UnknownTopic", "delete it again")
     client.close()
 

@@ -237,6 +237,10 @@ func admin(broker string) {
 	metadata := must(admin.BrokerMetadata(ctx))
 	check(len(metadata.Brokers) == brokers() && metadata.Cluster != "", "cluster %s", metadata.Cluster)
 	deleted := must(admin.DeleteTopics(ctx, topic))
+	// Of several brokers the one that is asked may hear of it a moment later.
+	for end := time.Now().Add(10 * time.Second); brokers() > 1 && time.Now().Before(end) && must(admin.ListTopics(ctx)).Has(topic); {
+		time.Sleep(20 * time.Millisecond)
+	}
 	check(deleted[topic].Err == nil && !must(admin.ListTopics(ctx)).Has(topic), "a deleted topic is gone")
 	deleted = must(admin.DeleteTopics(ctx, topic))
 	check(deleted[topic].Err == kerr.UnknownTopicOrPartition, "delete it again: %v", deleted[topic].Err)

@@ -262,6 +262,11 @@ public final class Worker {
                   "cluster " + admin.describeCluster().clusterId().get());
             check(admin.listTopics().names().get().contains(topic), "it is listed");
             admin.deleteTopics(List.of(topic)).all().get();
+            // Of several brokers the one that is asked may hear of it a moment later.
+            long end = System.currentTimeMillis() + (BROKERS > 1 ? 10000 : 0);
+            while (System.currentTimeMillis() < end && admin.listTopics().names().get().contains(topic)) {
+                Thread.sleep(20);
+            }
             check(!admin.listTopics().names().get().contains(topic), "a deleted topic is gone");
             expect(() -> admin.deleteTopics(List.of(topic)).all().get(), "UnknownTopicOrPartition", "delete it again");
         }
