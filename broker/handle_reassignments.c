@@ -77,6 +77,10 @@ static void alter_add(struct alter_work *work, const struct uuid *topic,
 {
     out->partition_index = wished->partition_index;
     out->error_message = BYTES_NONE;
+    if (topic == NULL && work->request->refusal != KAFKA_NONE) {
+        out->error_code = (int16_t)work->request->refusal; /* this broker's copy may be old */
+        return;
+    }
     if (topic == NULL) {
         out->error_code = KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
         out->error_message = bytes_from_text("The topic does not exist.");

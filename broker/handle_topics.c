@@ -289,6 +289,12 @@ static void delete_decide(struct wish *wish, struct controller *controller)
     wish_decided(wish);
 }
 
+/* What the controller has not been asked may be there, whatever this broker's own copy says. */
+static int16_t delete_unknown(const struct delete_work *work, enum kafka_error error)
+{
+    return (int16_t)(work->request->refusal != KAFKA_NONE ? work->request->refusal : error);
+}
+
 /* Fills the answer's name and id; false with its error when the topic is not there. */
 static bool delete_resolve(struct delete_work *work, size_t at, struct uuid *id)
 {
@@ -300,13 +306,13 @@ static bool delete_resolve(struct delete_work *work, size_t at, struct uuid *id)
     if (name.data != NULL) {
         enum err err = store_topic_id(shard->reader, name, id);
         out->topic_id = err == OK ? *id : out->topic_id;
-        out->error_code = err == OK ? KAFKA_NONE : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+        out->error_code = err == OK ? KAFKA_NONE : delete_unknown(work, KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
         return err == OK;
     }
     *id = work->message.topics[at].topic_id;
     out->topic_id = *id;
     bool is_known = store_topic_name(shard->reader, &work->request->arena, id, &out->name) == OK;
-    out->error_code = is_known ? KAFKA_NONE : KAFKA_UNKNOWN_TOPIC_ID;
+    out->error_code = is_known ? KAFKA_NONE : delete_unknown(work, KAFKA_UNKNOWN_TOPIC_ID);
     return is_known;
 }
 

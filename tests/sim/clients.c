@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "tests/sim/operator.h"
 
 enum {
     REFRESH_US = 1000000,
@@ -99,6 +100,7 @@ static void start_all(struct clients *clients)
     for (unsigned i = 0; i < clients->params.partition_count; i++) {
         reader_start(clients, i);
     }
+    clients->operator= operator_open(clients);
 }
 
 static void create_on_answer(struct link_call *call)
@@ -153,6 +155,7 @@ bool clients_has_topic(const struct clients *clients)
 void clients_stop_producing(struct clients *clients)
 {
     clients->is_producing = false;
+    operator_stop(clients->operator);
 }
 
 bool clients_are_settled(const struct clients *clients)
@@ -162,7 +165,7 @@ bool clients_are_settled(const struct clients *clients)
             return false;
         }
     }
-    return true;
+    return operator_is_settled(clients->operator);
 }
 
 void clients_read_all(struct clients *clients)

@@ -13,6 +13,7 @@ struct clients_params {
     struct sim_process *process;
     struct history *history;
     unsigned node_count;
+    unsigned seed_count; /* of them; the others join */
     unsigned partition_count;
     unsigned producer_count;
     unsigned idempotent_count; /* the first ones */

@@ -73,6 +73,8 @@ struct reader_lane {
     struct timer timer;
 };
 
+struct operator;
+
 struct leadership {
     unsigned node; /* 0: unknown */
     int32_t epoch;
@@ -91,6 +93,7 @@ struct clients {
     struct leadership leaders[PARTITIONS_MAX];
     struct producer producers[PRODUCERS_MAX];
     struct reader_lane readers[PARTITIONS_MAX];
+    struct operator *operator; /* NULL: no topic yet */
 };
 
 unsigned clients_any_node(struct clients *clients);

@@ -53,6 +53,11 @@ static struct totals {
     uint64_t seeds, faults, acked, virtual_us;
 } totals;
 
+static unsigned voters(unsigned node_count)
+{
+    return node_count >= 5 ? 5 : node_count >= 3 ? 3 : 1;
+}
+
 static void inside_open_clients(void *context)
 {
     struct run *run = context;
@@ -60,16 +65,12 @@ static void inside_open_clients(void *context)
                                     .process = run->client_process,
                                     .history = run->history,
                                     .node_count = run->node_count,
+                                    .seed_count = voters(run->node_count),
                                     .partition_count = 3,
                                     .producer_count = 3,
                                     .idempotent_count = 2,
                                     .replication_factor = (int16_t)(run->node_count < 3 ? 1 : 3)};
     run->clients = clients_open(&params);
-}
-
-static unsigned voters(unsigned node_count)
-{
-    return node_count >= 5 ? 5 : node_count >= 3 ? 3 : 1;
 }
 
 static void run_open(struct run *run)

@@ -9,9 +9,9 @@
 #include "tests/sim/clients_internal.h"
 
 enum {
-    PAUSE_US = 40000,
+    PAUSE_US = 100000,
     BURST_PAUSE_US = 3000000,
-    BURST_MAX = 20, /* batches */
+    BURST_MAX = 10, /* batches */
     AGAIN_US = 100000,
     RENEWALS = 10 /* one pause in so many */
 };
@@ -84,7 +84,7 @@ static void producer_on_timer(struct timer *timer)
 void producer_start(struct clients *clients, unsigned number, bool is_idempotent)
 {
     struct producer *producer = &clients->producers[number - 1];
-    bool is_large = clients_below(clients, 3) == 0;
+    bool is_large = clients_below(clients, 6) == 0;
     producer->clients = clients;
     producer->links = links_open(clients->env);
     producer->number = number;
