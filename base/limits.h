@@ -140,6 +140,10 @@
 #define GROUP_LOAD_COUNT 64             /* groups read from the store in a loop turn by a new coordinator */
 #define GROUP_ID_SIZE_MAX 500 /* with a table's letter it is a key of the store; what is in use is far shorter */
 #define GROUPS_SIZE_MAX GIB(1) /* groups and offsets in the store, as group_pair_size() counts */
+#define OFFSETS_RECORD_SIZE MIB(1)       /* commits gathered in one record stop here, but a larger one goes alone */
+#define OFFSETS_RECORD_COUNT_MAX 1000    /* and here: what every broker applies in one turn */
+#define OFFSETS_COMMIT_SIZE_MAX MIB(4)   /* one commit, some 80,000 partitions; Kafka's bound is a batch, 1 MB */
+#define OFFSET_METADATA_SIZE_MAX KIB(64) /* upper bound of offset.metadata.max.bytes */
 #define OFFSETS_REMOVED_COUNT_MAX 1000 /* offsets that one record removes: a few milliseconds of every broker */
 
 static_assert(WAL_UNIT_SIZE_MAX + 3 * WAL_BLOCK_SIZE <= WAL_FILE_SIZE, "a unit fits in a file, with header and marks");
@@ -152,6 +156,7 @@ static_assert(MESSAGE_MAX_BYTES_LIMIT < REQUEST_SIZE_MAX, "a batch fits in a req
 static_assert(ENTRY_SIZE_MAX < GROUP_TAIL_SIZE_MAX, "one entry fits in a group's tail");
 static_assert(PEER_CALL_SIZE_MAX <= ENTRY_SIZE_MAX, "a frame has room for a call behind a full write");
 static_assert(PEER_URGENT_SIZE_MAX < PEER_ENVELOPE_SIZE_MAX, "messages without payload fit in one frame");
+static_assert(OFFSETS_COMMIT_SIZE_MAX + OFFSETS_RECORD_SIZE < ENTRY_SIZE_MAX, "commits fit in an entry");
 static_assert(GROUPS_SIZE_MAX <= STORE_SIZE_MAX / 4, "a store full of groups has room for the rest and its own work");
 static_assert(GROUP_SIZE_MAX + GROUP_ASSIGNED_SIZE_MAX + MIB(1) <= ENTRY_SIZE_MAX, "a group fits in one record");
 static_assert(SHARD_RETAIN_SIZE_MAX < SHARD_TAIL_SIZE_MAX, "retained entries alone never refuse a proposal");

@@ -30,6 +30,12 @@
     X(FETCH_ERRORS, fetch_errors_total, COUNTER, "Partition parts of fetch requests answered with an error")           \
     X(READ_COLD, log_reads_cold_total, COUNTER, "Log reads that were not in the page cache")                           \
     X(READ_DAMAGED, log_reads_damaged_total, COUNTER, "Log reads refused because a batch failed its check")            \
+    X(OFFSET_COMMITS, offset_commits_total, COUNTER, "Offset commit requests")                                         \
+    X(OFFSETS_COMMITTED, offsets_committed_total, COUNTER, "Offsets of partitions committed")                          \
+    X(OFFSETS_REFUSED, offsets_refused_total, COUNTER, "Offsets of partitions in commits answered with an error")      \
+    X(OFFSET_COMMIT_US, offset_commit_microseconds, HISTOGRAM, "Offset commit: request read to response queued")       \
+    X(OFFSET_RECORDS, offset_records_total, COUNTER, "Metadata records that carry offset commits, or a read's check")  \
+    X(OFFSETS_EXPIRED, offsets_removed_total, COUNTER, "Offsets removed: expired, or of a group or topic that is gone")\
     X(CONNECTIONS, connections, GAUGE, "Open client connections")                                                      \
     X(CONNECTIONS_REFUSED, connections_refused_total, COUNTER, "Connections closed at accept: over a limit")           \
     X(CONNECTIONS_KILLED, connections_killed_total, COUNTER, "Connections closed for bad framing or slowness")         \

@@ -15,6 +15,10 @@ request_handler api_handler(int16_t api_key)
         return handle_metadata;
     case KAFKA_API_API_VERSIONS:
         return handle_api_versions;
+    case KAFKA_API_OFFSET_COMMIT:
+        return handle_offset_commit;
+    case KAFKA_API_OFFSET_FETCH:
+        return handle_offset_fetch;
     case KAFKA_API_CREATE_TOPICS:
         return handle_create_topics;
     case KAFKA_API_DELETE_TOPICS:
@@ -27,12 +31,16 @@ request_handler api_handler(int16_t api_key)
         return handle_describe_configs;
     case KAFKA_API_CREATE_PARTITIONS:
         return handle_create_partitions;
+    case KAFKA_API_DELETE_GROUPS:
+        return handle_delete_groups;
     case KAFKA_API_ELECT_LEADERS:
         return handle_elect_leaders;
     case KAFKA_API_ALTER_REASSIGNMENTS:
         return handle_alter_partition_reassignments;
     case KAFKA_API_LIST_REASSIGNMENTS:
         return handle_list_partition_reassignments;
+    case KAFKA_API_OFFSET_DELETE:
+        return handle_offset_delete;
     case KAFKA_API_UNREGISTER_BROKER:
         return handle_unregister_broker;
     case KAFKA_API_DELETE_RECORDS:

@@ -358,6 +358,9 @@ static void finish_numbers(struct options *options)
     options->catchups_max = (unsigned)number(options, "balsa.catchups.max");
     options->checkpoint_interval_ms = number(options, "balsa.checkpoint.interval.ms");
     options->retention_check_interval_ms = number(options, "log.retention.check.interval.ms");
+    options->offset_metadata_size_max = (size_t)number(options, "offset.metadata.max.bytes");
+    options->offsets_retention_ms = number(options, "offsets.retention.minutes") * 60000;
+    options->offsets_check_interval_ms = number(options, "offsets.retention.check.interval.ms");
 }
 
 static enum err check_relations(const struct options *options, struct errmsg *msg)

@@ -76,6 +76,9 @@ struct options {
     int32_t group_session_max_ms;        /* group.max.session.timeout.ms */
     int32_t group_initial_delay_ms;      /* group.initial.rebalance.delay.ms */
     int32_t group_size_max;              /* group.max.size; GROUP_MEMBER_COUNT_MAX holds as well */
+    size_t offset_metadata_size_max;     /* offset.metadata.max.bytes */
+    int64_t offsets_retention_ms;        /* offsets.retention.minutes */
+    int64_t offsets_check_interval_ms;   /* offsets.retention.check.interval.ms */
     char log_level[16];                  /* balsa.log.level */
     struct option_value *values;         /* private: text and source of every key */
     char derived_retention_ms[24];       /* private: log.retention.minutes or .hours, for topics; empty: not set */

@@ -141,4 +141,8 @@ void handle_heartbeat(struct request *request);
 void handle_leave_group(struct request *request);
 void handle_describe_groups(struct request *request);
 void handle_list_groups(struct request *request);
+void handle_offset_commit(struct request *request);
+void handle_offset_fetch(struct request *request);
+void handle_offset_delete(struct request *request);
+void handle_delete_groups(struct request *request);
 void handle_allocate_producer_ids(struct request *request);

@@ -24,6 +24,7 @@
 #include "broker/reconciler.h"
 #include "broker/shard_catchups.h"
 #include "broker/shard_peers.h"
+#include "metadata/offsets.h"
 #include "replication/scrub.h"
 #include <stdio.h>
 #include <string.h>
@@ -83,6 +84,7 @@ static enum err open_metadata_machine(struct shard *shard, struct bytes state, s
     enum err err = metadata_open(shard->env, shard->broker->store, state, &events, &shard->metadata, msg);
     if (err == OK) {
         *machine = metadata_machine(shard->metadata);
+        offsets_set_metadata(shard->offsets, shard->metadata);
         if (shard->controller != NULL) {
             controller_set_metadata(shard->controller, shard->metadata);
         }
@@ -172,6 +174,7 @@ static void shard_damaged(void *owner, uint64_t group)
         const struct replica_status nobody = {.role = REPLICA_FOLLOWER};
         shard->metadata = NULL; /* closed */
         coordinator_role_changed(shard->coordinator, &nobody);
+        offsets_set_metadata(shard->offsets, NULL);
         if (shard->controller != NULL) {
             controller_set_metadata(shard->controller, NULL);
         }
@@ -290,6 +293,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     shard->balancer = balancer_open(shard);
     shard->forward = number == 0 ? forward_open(shard) : NULL;
     shard->coordinator = number == 0 ? coordinator_open(shard) : NULL;
+    shard->offsets = number == 0 ? offsets_open(env) : NULL;
     shard_peers_open(shard);
     enum err err = number == 0 ? cluster_open(shard, &shard->cluster, msg) : OK;
     err = err == OK ? make_topics_dir(shard, msg) : err;
@@ -406,6 +410,7 @@ static void shard_finish(void *owner)
     }
     if (shard->coordinator != NULL) {
         coordinator_close(shard->coordinator);
+        offsets_close(shard->offsets);
     }
     if (shard->cluster != NULL) {
         cluster_close(shard->cluster);

@@ -24,6 +24,7 @@ struct coordinator;
 struct forward;
 struct leader_news;
 struct mover;
+struct offsets;
 struct producer_ids;
 struct rebuild;
 struct reconciler;
@@ -63,6 +64,7 @@ struct shard {
     struct forward *forward;
     struct coordinator *coordinator;    /* of consumer groups */
     struct admin *admin;
+    struct offsets *offsets;            /* on their way into the metadata */
     /* Produce is refused with a retriable error while the disk is below its reserve. */
     bool is_space_low;
     /* private to shard.c */

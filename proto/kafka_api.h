@@ -18,6 +18,8 @@
     X(FETCH, 1, "Fetch", kafka_fetch, 4, 17, 4, 12)                                                \
     X(LIST_OFFSETS, 2, "ListOffsets", kafka_list_offsets, 1, 10, 1, 6)                             \
     X(METADATA, 3, "Metadata", kafka_metadata, 0, 13, 0, 9)                                        \
+    X(OFFSET_COMMIT, 8, "OffsetCommit", kafka_offset_commit, 2, 9, 2, 8)                           \
+    X(OFFSET_FETCH, 9, "OffsetFetch", kafka_offset_fetch, 1, 9, 1, 6)                              \
     X(FIND_COORDINATOR, 10, "FindCoordinator", kafka_find_coordinator, 0, 5, 0, 3)                 \
     X(JOIN_GROUP, 11, "JoinGroup", kafka_join_group, 0, 9, 0, 6)                                   \
     X(HEARTBEAT, 12, "Heartbeat", kafka_heartbeat, 0, 4, 0, 4)                                     \
@@ -37,9 +39,11 @@
     X(DESCRIBE_CONFIGS, 32, "DescribeConfigs", kafka_describe_configs, 0, 4, 0, 4)                 \
     X(DESCRIBE_LOG_DIRS, 35, "DescribeLogDirs", kafka_describe_log_dirs, 0, 4, 0, 2)               \
     X(CREATE_PARTITIONS, 37, "CreatePartitions", kafka_create_partitions, 0, 3, 0, 2)              \
+    X(DELETE_GROUPS, 42, "DeleteGroups", kafka_delete_groups, 0, 2, 0, 2)                          \
     X(ELECT_LEADERS, 43, "ElectLeaders", kafka_elect_leaders, 0, 2, 0, 2)                          \
     X(ALTER_REASSIGNMENTS, 45, "AlterPartitionReassignments", kafka_alter_partition_reassignments, 0, 0, 0, 0)\
     X(LIST_REASSIGNMENTS, 46, "ListPartitionReassignments", kafka_list_partition_reassignments, 0, 0, 0, 0)\
+    X(OFFSET_DELETE, 47, "OffsetDelete", kafka_offset_delete, 0, 0, 0, INT16_MAX)                  \
     X(DESCRIBE_CLUSTER, 60, "DescribeCluster", kafka_describe_cluster, 0, 1, 0, 0)                 \
     X(DESCRIBE_PRODUCERS, 61, "DescribeProducers", kafka_describe_producers, 0, 0, 0, 0)           \
     X(UNREGISTER_BROKER, 64, "UnregisterBroker", kafka_unregister_broker, 0, 0, 0, 0)        \
