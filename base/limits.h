@@ -119,6 +119,9 @@
 #define TOPIC_PARTITION_COUNT_MAX 10000
 #define CLUSTER_PARTITION_COUNT_MAX 200000
 #define STORE_SIZE_MAX GIB(4)              /* of the metadata's file, sparse: 200,000 partitions are far below */
+#define CONFIG_VALUE_SIZE_MAX 32767        /* of one config of a topic or broker, as in Kafka */
+#define ALTER_RESOURCE_COUNT_MAX 10000     /* topics and brokers of one request: each is compared with each */
+#define ALTER_CHANGE_COUNT_MAX 1000        /* configs of each: there are not a tenth as many keys */
 #define CLUSTER_BROKER_COUNT_MAX 1024      /* registered; plans look at all of them */
 #define INSYNC_TIMEOUT_MS 10000            /* for members beyond the majority: a restart of one is shorter */
 #define SEGMENT_BUFFER_SIZE KIB(64)         /* small appends to one segment gathered into one write */

@@ -57,6 +57,10 @@ request_handler api_handler(int16_t api_key)
         return handle_describe_producers;
     case KAFKA_API_DESCRIBE_TOPIC_PARTITIONS:
         return handle_describe_topic_partitions;
+    case KAFKA_API_ALTER_CONFIGS:
+        return handle_alter_configs;
+    case KAFKA_API_INCREMENTAL_ALTER_CONFIGS:
+        return handle_incremental_alter_configs;
     case KAFKA_API_DESCRIBE_CLUSTER:
         return handle_describe_cluster;
     case KAFKA_API_FIND_COORDINATOR:

@@ -1,8 +1,9 @@
 /* A resource's entries are chosen from a base made once a request: what every topic inherits, or the broker's
- * options. A topic's own values then replace those of the base in its copy. Nothing is dynamic but topics: every
- * entry of the broker is read-only, and the cluster-wide default (broker "") has no entries. */
+ * options. A topic's own values then replace those of the base in its copy. Of the broker's entries those that topics
+ * inherit can be altered; broker "" is what was altered for all brokers, and nothing else. */
 
 #include "broker/describe_configs.h"
+#include "broker/topic_defaults.h"
 #include "metadata/topic_name.h"
 #include "proto/codec.h"
 #include <inttypes.h>
@@ -10,13 +11,8 @@
 #include <stdio.h>
 
 enum {
-    RESOURCE_TOPIC = 2,
-    RESOURCE_BROKER = 4
-};
-enum {
-    SOURCE_TOPIC = 1,
-    SOURCE_BROKER = 4,
-    SOURCE_DEFAULT = 5
+    RECONFIG_OF_TOPIC = 2,
+    RECONFIG_OF_BROKER = 4
 };
 
 struct base {
@@ -27,8 +23,10 @@ struct base {
 struct answer {
     const struct describe_configs_source *source;
     const struct kafka_describe_configs_request *request;
+    struct topic_config_defaults defaults;
     struct base inherited; /* by topics */
     struct base broker;
+    struct base cluster; /* altered for all brokers */
 };
 
 /* One resource and its answer. */
@@ -66,7 +64,7 @@ static void entry_set_value(struct kafka_describe_configs_response_config *entry
 {
     entry->value = value != NULL && !entry->is_sensitive ? bytes_from_text(value) : BYTES_NONE;
     entry->config_source = source;
-    entry->is_default = source == SOURCE_DEFAULT;
+    entry->is_default = source == CONFIG_OF_TABLE;
 }
 
 /* Puts a synonym in front of those that there are. False: the arena is full. */
@@ -100,23 +98,47 @@ static struct kafka_describe_configs_response_config *entries_new(const struct a
 
 /* ---- Bases ---- */
 
+/* Booleans are reported as Java prints them, however they were written. */
+static const char *as_reported(enum config_type type, const char *text)
+{
+    bool truth;
+    if (text != NULL && type == CONFIG_BOOL && config_parse_bool(bytes_from_text(text), &truth)) {
+        return truth ? "true" : "false";
+    }
+    return text;
+}
+
+/* The values that a key has in the sources from `farthest` to `nearest`; the entry gets the nearest one. */
+static bool fill_sources(const struct answer *answer, const struct topic_config_key *key, const char *synonym,
+                         enum config_source farthest, enum config_source nearest,
+                         struct kafka_describe_configs_response_config *entry)
+{
+    for (int source = (int)farthest; source >= (int)nearest; source--) {
+        struct bytes found;
+        if (!topic_config_at(key, NULL, &answer->defaults, (enum config_source)source, &found)) {
+            continue;
+        }
+        const char *value = as_reported(key->type, arena_text(answer->source->arena, found));
+        if (value == NULL || !entry_add_synonym(answer, entry, synonym, value, (int8_t)source)) {
+            return false;
+        }
+        entry_set_value(entry, value, (int8_t)source);
+    }
+    return true;
+}
+
 static bool make_inherited(struct answer *answer)
 {
     size_t count;
     const struct topic_config_key *keys = topic_config_keys(&count);
-    const struct topic_config_defaults defaults = options_topic_defaults(answer->source->options);
     struct kafka_describe_configs_response_config *entries = entries_new(answer, count);
     if (entries == NULL) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        int8_t source;
-        const char *value = topic_config_value(&keys[i], NULL, &defaults, answer->source->arena, &source);
         const char *synonym = keys[i].broker_key != NULL ? keys[i].broker_key : keys[i].name;
         entry_init(answer, &entries[i], keys[i].name, keys[i].type, keys[i].documentation);
-        entry_set_value(&entries[i], value, source);
-        if (value == NULL || !entry_add_synonym(answer, &entries[i], synonym, keys[i].default_value, SOURCE_DEFAULT) ||
-            (source == SOURCE_BROKER && !entry_add_synonym(answer, &entries[i], synonym, value, SOURCE_BROKER))) {
+        if (!fill_sources(answer, &keys[i], synonym, CONFIG_OF_TABLE, CONFIG_OF_BROKER_ALTERED, &entries[i])) {
             return false;
         }
     }
@@ -124,29 +146,24 @@ static bool make_inherited(struct answer *answer)
     return true;
 }
 
-/* Booleans are reported as Java prints them, however they were written. */
-static const char *as_reported(const struct option_key *key, const char *text)
-{
-    bool truth;
-    if (text != NULL && key->type == CONFIG_BOOL && config_parse_bool(bytes_from_text(text), &truth)) {
-        return truth ? "true" : "false";
-    }
-    return text;
-}
-
 static bool fill_option(const struct answer *answer, const struct option_key *key, const char *name,
                         struct kafka_describe_configs_response_config *entry)
 {
     enum option_source set_by;
-    const char *value = as_reported(key, options_text(answer->source->options, key->name, &set_by));
-    int8_t source = set_by == OPTION_DEFAULT ? SOURCE_DEFAULT : SOURCE_BROKER;
+    const char *value = as_reported(key->type, options_text(answer->source->options, key->name, &set_by));
+    int8_t source = set_by == OPTION_DEFAULT ? CONFIG_OF_TABLE : CONFIG_OF_BROKER;
+    const struct topic_config_key *inherited = topic_config_find_inherited(bytes_from_text(name));
     entry_init(answer, entry, name, key->type, key->documentation);
     entry_set_value(entry, value, source);
-    entry->read_only = true;
-    if (key->default_text != NULL && !entry_add_synonym(answer, entry, name, key->default_text, SOURCE_DEFAULT)) {
+    entry->read_only = inherited == NULL;
+    if (key->default_text != NULL && !entry_add_synonym(answer, entry, name, key->default_text, CONFIG_OF_TABLE)) {
         return false;
     }
-    return source == SOURCE_DEFAULT || entry_add_synonym(answer, entry, name, value, SOURCE_BROKER);
+    if (source == CONFIG_OF_BROKER && !entry_add_synonym(answer, entry, name, value, CONFIG_OF_BROKER)) {
+        return false;
+    }
+    return inherited == NULL ||
+           fill_sources(answer, inherited, name, CONFIG_OF_CLUSTER_ALTERED, CONFIG_OF_BROKER_ALTERED, entry);
 }
 
 static bool make_broker(struct answer *answer)
@@ -167,6 +184,27 @@ static bool make_broker(struct answer *answer)
     }
     answer->broker = (struct base){entries, used};
     return true;
+}
+
+static bool make_cluster(struct answer *answer)
+{
+    const struct store_configs *altered = &answer->defaults.cluster;
+    struct kafka_describe_configs_response_config *entries = entries_new(answer, altered->count + 1);
+    int32_t used = 0;
+    for (size_t i = 0; entries != NULL && i < altered->count; i++) {
+        const struct topic_config_key *key = topic_config_find_inherited(altered->items[i].name);
+        struct bytes value;
+        if (key == NULL || !topic_config_at(key, NULL, &answer->defaults, CONFIG_OF_CLUSTER_ALTERED, &value)) {
+            continue; /* of another version */
+        }
+        entry_init(answer, &entries[used], key->broker_key, key->type, key->documentation);
+        if (!fill_sources(answer, key, key->broker_key, CONFIG_OF_CLUSTER_ALTERED, CONFIG_OF_CLUSTER_ALTERED,
+                          &entries[used++])) {
+            return false;
+        }
+    }
+    answer->cluster = (struct base){entries, used};
+    return entries != NULL;
 }
 
 /* ---- Choosing ---- */
@@ -218,11 +256,11 @@ static bool replace_own(struct describe *describe, const struct store_topic *top
         if (value == NULL) {
             return false;
         }
-        if (source != SOURCE_TOPIC) {
+        if (source != CONFIG_OF_TOPIC) {
             return true; /* not valid: the topic has what it inherits */
         }
-        entry_set_value(entry, value, SOURCE_TOPIC);
-        return entry_add_synonym(describe->answer, entry, key->name, value, SOURCE_TOPIC);
+        entry_set_value(entry, value, CONFIG_OF_TOPIC);
+        return entry_add_synonym(describe->answer, entry, key->name, value, CONFIG_OF_TOPIC);
     }
     return true;
 }
@@ -262,7 +300,8 @@ static bool describe_broker(struct describe *describe)
     int32_t own = describe->answer->source->options->node_id;
     int64_t id;
     if (name.size == 0) {
-        return true;
+        return (describe->answer->cluster.entries != NULL || make_cluster(describe->answer)) &&
+               choose(describe, &describe->answer->cluster, true);
     }
     if (!config_parse_long(name, &id)) {
         return refuse(describe, KAFKA_INVALID_REQUEST, "Broker id must be an integer, but it is: %s",
@@ -280,9 +319,9 @@ static bool describe_broker(struct describe *describe)
 static bool describe_resource(struct describe *describe)
 {
     switch (describe->resource->resource_type) {
-    case RESOURCE_TOPIC:
+    case RECONFIG_OF_TOPIC:
         return describe_topic(describe);
-    case RESOURCE_BROKER:
+    case RECONFIG_OF_BROKER:
         return describe_broker(describe);
     default:
         return refuse(describe, KAFKA_INVALID_REQUEST, "Unsupported resource type: %d",
@@ -305,6 +344,7 @@ bool describe_configs(const struct describe_configs_source *source,
         return false;
     }
     response->results_count = request->resources_count;
+    answer.defaults = topic_defaults(source->options, source->reader, source->arena);
     for (int32_t i = 0; i < request->resources_count; i++) {
         struct describe describe = {&answer, &request->resources[i], &response->results[i]};
         describe.result->resource_type = describe.resource->resource_type;

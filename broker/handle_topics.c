@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "broker/forward.h"
+#include "broker/topic_defaults.h"
 #include "broker/wish.h"
 #include <stdio.h>
 #include <string.h>
@@ -114,7 +115,8 @@ static void answer_configs(struct create_work *work, const struct kafka_create_t
                            struct kafka_create_topics_response_topic *out)
 {
     struct arena *arena = &work->request->arena;
-    struct topic_config_defaults defaults = options_topic_defaults(work->request->shard->options);
+    struct topic_config_defaults defaults =
+        topic_defaults(work->request->shard->options, work->request->shard->reader, arena);
     struct store_topic described = {.name = topic->name, .config_count = (size_t)topic->configs_count};
     size_t count;
     const struct topic_config_key *keys = topic_config_keys(&count);

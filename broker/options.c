@@ -479,5 +479,5 @@ static const char *topic_default(void *context, const char *broker_key)
 
 struct topic_config_defaults options_topic_defaults(const struct options *options)
 {
-    return (struct topic_config_defaults){topic_default, (void *)(uintptr_t)options};
+    return (struct topic_config_defaults){.value = topic_default, .context = (void *)(uintptr_t)options};
 }

@@ -122,5 +122,5 @@ MUST_CHECK enum err options_finish(struct options *options, struct errmsg *msg);
 const char *options_text(const struct options *options, const char *key, enum option_source *source);
 void options_print_help(void);          /* each key with type, default and meaning, to stdout */
 void options_print_markdown(FILE *out); /* docs/CONFIGURATION.md: these keys and those of topics */
-/* The broker-level defaults that topics inherit. */
+/* The broker-level defaults that topics inherit, without what was altered (broker/topic_defaults.h). */
 struct topic_config_defaults options_topic_defaults(const struct options *options);

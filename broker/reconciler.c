@@ -15,6 +15,7 @@
 #include "base/trace.h"
 #include "broker/broker.h"
 #include "broker/mover.h"
+#include "broker/topic_defaults.h"
 #include "metadata/broker_list.h"
 
 #define PASS_ARENA_SIZE_MAX MIB(64)
@@ -187,7 +188,8 @@ static void reconcile_partition(struct reconciler *reconciler, struct arena *are
 static void reconcile_topic(struct reconciler *reconciler, struct arena *arena, const struct store_topic *topic,
                             int32_t first, int32_t end)
 {
-    struct topic_config_defaults defaults = options_topic_defaults(reconciler->shard->options);
+    struct topic_config_defaults defaults =
+        topic_defaults(reconciler->shard->options, reconciler->shard->reader, arena);
     struct partition_config config;
     topic_config_partition(topic, &defaults, &config);
     for (int32_t index = first; index < end && index < topic->partition_count; index++) {

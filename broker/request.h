@@ -123,6 +123,8 @@ void handle_delete_topics(struct request *request);
 void handle_create_partitions(struct request *request);
 void handle_describe_configs(struct request *request);
 void handle_describe_cluster(struct request *request);
+void handle_alter_configs(struct request *request);
+void handle_incremental_alter_configs(struct request *request);
 void handle_delete_records(struct request *request);
 void handle_describe_acls(struct request *request);
 void handle_create_acls(struct request *request);

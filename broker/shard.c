@@ -24,6 +24,7 @@
 #include "broker/reconciler.h"
 #include "broker/shard_catchups.h"
 #include "broker/shard_peers.h"
+#include "broker/topic_defaults.h"
 #include "metadata/offsets.h"
 #include "replication/scrub.h"
 #include <stdio.h>
@@ -95,7 +96,6 @@ static enum err open_metadata_machine(struct shard *shard, struct bytes state, s
 static enum err open_partition_machine(struct shard *shard, uint64_t group, struct bytes description,
                                        struct bytes state, struct replica_machine **machine, struct errmsg *msg)
 {
-    struct topic_config_defaults defaults = options_topic_defaults(shard->options);
     struct partition_config config;
     struct partition_name name;
     struct partition *partition;
@@ -108,6 +108,7 @@ static enum err open_partition_machine(struct shard *shard, uint64_t group, stru
     }
     arena_init(&arena, MIB(1));
     bool is_known = store_topic_by_id(shard->reader, &arena, &name.topic_id, &topic) == OK;
+    struct topic_config_defaults defaults = topic_defaults(shard->options, shard->reader, &arena);
     topic_config_partition(is_known ? &topic : NULL, &defaults, &config);
     err = partition_open(shard->env, shard->files, shard->broker->topics_dir, group, &name, &config, state, &partition,
                          msg);

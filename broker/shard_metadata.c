@@ -47,6 +47,11 @@ static void change_take(struct shard *shard, const struct change_news *news)
     case METADATA_CONFIGS_CHANGED:
         reconciler_topic(shard->reconciler, &change->topic);
         break;
+    case METADATA_BROKER_CONFIGS_CHANGED:
+        if (change->broker == -1 || change->broker == shard->options->node_id) {
+            reconciler_all(shard->reconciler); /* what topics inherit is in the config of every partition */
+        }
+        break;
     case METADATA_BROKER_CHANGED:
         mover_broker(shard->mover, change->broker);
         break;

@@ -91,7 +91,7 @@ enum err apply_erase_if_there(struct kv_txn *txn, struct table_key key)
     return err == ERR_NOT_FOUND ? OK : err;
 }
 
-static enum err put_topic(struct kv_txn *txn, const Balsa__Record__TopicValue *topic)
+enum err apply_put_topic(struct kv_txn *txn, const Balsa__Record__TopicValue *topic)
 {
     struct uuid id;
     memcpy(id.bytes, topic->id.data, sizeof(id.bytes));
@@ -103,8 +103,7 @@ static enum err put_topic(struct kv_txn *txn, const Balsa__Record__TopicValue *t
     return err;
 }
 
-/* Caller frees with balsa__record__topic_value__free_unpacked(). */
-static enum err get_topic(struct kv_txn *txn, const struct uuid *id, Balsa__Record__TopicValue **topic)
+enum err apply_get_topic(struct kv_txn *txn, const struct uuid *id, Balsa__Record__TopicValue **topic)
 {
     struct bytes value;
     enum err err = apply_get(txn, key_topic(id), &value);
@@ -250,7 +249,7 @@ static enum err apply_topic_created(struct kv_txn *txn, struct store_state *stat
     topic.configs = record->configs;
     state->topic_count++;
     apply_changes_add(changes, (struct metadata_change){.kind = METADATA_TOPIC_CREATED, .topic = id});
-    return put_topic(txn, &topic);
+    return apply_put_topic(txn, &topic);
 }
 
 /* Deletes the topic's partitions and hands their groups to the reconciler through `groups` (owned by the change). */
@@ -283,7 +282,7 @@ static enum err apply_topic_deleted(struct kv_txn *txn, struct store_state *stat
     Balsa__Record__TopicValue *topic;
     struct uuid id = {{0}};
     uint64_t *groups = NULL;
-    enum err err = apply_uuid(&record->id, &id) ? get_topic(txn, &id, &topic) : ERR_NOT_FOUND;
+    enum err err = apply_uuid(&record->id, &id) ? apply_get_topic(txn, &id, &topic) : ERR_NOT_FOUND;
     if (err == ERR_NOT_FOUND) {
         apply_refuse(result, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, "This topic does not exist (any more).");
         return OK;
@@ -314,7 +313,7 @@ static enum err apply_partitions_added(struct kv_txn *txn, struct store_state *s
 {
     Balsa__Record__TopicValue *topic;
     struct uuid id = {{0}};
-    enum err err = apply_uuid(&record->id, &id) ? get_topic(txn, &id, &topic) : ERR_NOT_FOUND;
+    enum err err = apply_uuid(&record->id, &id) ? apply_get_topic(txn, &id, &topic) : ERR_NOT_FOUND;
     if (err == ERR_NOT_FOUND) {
         apply_refuse(result, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, "This topic does not exist (any more).");
         return OK;
@@ -334,59 +333,10 @@ static enum err apply_partitions_added(struct kv_txn *txn, struct store_state *s
             err = put_new_partition(txn, state, &id, (int32_t)(record->old_count + i), record->assignments[i]);
         }
         topic->partition_count += (uint32_t)record->n_assignments;
-        err = err == OK ? put_topic(txn, topic) : err;
+        err = err == OK ? apply_put_topic(txn, topic) : err;
         apply_changes_add(changes, (struct metadata_change){.kind = METADATA_PARTITIONS_ADDED, .topic = id});
     }
     balsa__record__topic_value__free_unpacked(topic, NULL);
-    return err;
-}
-
-static bool config_is_replaced(const char *name, const Balsa__Record__TopicConfigsChanged *record)
-{
-    for (size_t i = 0; i < record->n_unset; i++) {
-        if (strcmp(record->unset[i], name) == 0) {
-            return true;
-        }
-    }
-    for (size_t i = 0; i < record->n_set; i++) {
-        if (strcmp(record->set[i]->name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static enum err apply_topic_configs_changed(struct kv_txn *txn, struct store_state *state,
-                                            const Balsa__Record__TopicConfigsChanged *record,
-                                            struct apply_changes *changes, struct apply_result *result)
-{
-    Balsa__Record__TopicValue *old;
-    struct uuid id = {{0}};
-    (void)state;
-    enum err err = apply_uuid(&record->id, &id) ? get_topic(txn, &id, &old) : ERR_NOT_FOUND;
-    if (err == ERR_NOT_FOUND) {
-        apply_refuse(result, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, "This topic does not exist (any more).");
-        return OK;
-    }
-    if (err != OK) {
-        return err;
-    }
-    Balsa__Record__Config **configs = mem_alloc((old->n_configs + record->n_set + 1) * sizeof(Balsa__Record__Config *));
-    Balsa__Record__TopicValue topic = *old;
-    topic.configs = configs;
-    topic.n_configs = 0;
-    for (size_t i = 0; i < old->n_configs; i++) {
-        if (!config_is_replaced(old->configs[i]->name, record)) {
-            configs[topic.n_configs++] = old->configs[i];
-        }
-    }
-    for (size_t i = 0; i < record->n_set; i++) {
-        configs[topic.n_configs++] = record->set[i];
-    }
-    err = put_topic(txn, &topic);
-    apply_changes_add(changes, (struct metadata_change){.kind = METADATA_CONFIGS_CHANGED, .topic = id});
-    mem_free(configs);
-    balsa__record__topic_value__free_unpacked(old, NULL);
     return err;
 }
 
@@ -417,7 +367,7 @@ static enum err apply_decoded(struct kv_txn *txn, struct store_state *state, con
     case BALSA__RECORD__RECORD__KIND_PARTITIONS_ADDED:
         return apply_partitions_added(txn, state, record->partitions_added, changes, result);
     case BALSA__RECORD__RECORD__KIND_TOPIC_CONFIGS_CHANGED:
-        return apply_topic_configs_changed(txn, state, record->topic_configs_changed, changes, result);
+        return apply_topic_configs_changed(txn, record->topic_configs_changed, changes, result);
     case BALSA__RECORD__RECORD__KIND_PRODUCER_IDS_ALLOCATED:
         apply_producer_ids_allocated(state, record->producer_ids_allocated, result);
         return OK;
@@ -435,6 +385,8 @@ static enum err apply_decoded(struct kv_txn *txn, struct store_state *state, con
         return apply_offsets_committed(txn, state, record->offsets_committed, result);
     case BALSA__RECORD__RECORD__KIND_OFFSETS_REMOVED:
         return apply_offsets_removed(txn, state, record->offsets_removed);
+    case BALSA__RECORD__RECORD__KIND_BROKER_CONFIGS_CHANGED:
+        return apply_broker_configs_changed(txn, record->broker_configs_changed, changes, result);
     case BALSA__RECORD__RECORD__KIND__NOT_SET:
     case _BALSA__RECORD__RECORD__KIND__CASE_IS_INT_SIZE:
         break;

@@ -92,6 +92,7 @@ static enum err remove_broker(struct kv_txn *txn, int32_t id, struct apply_resul
         apply_refuse(result, KAFKA_INVALID_REQUEST, "Broker %d still has replicas.", id);
         return OK;
     }
+    err = err == OK ? apply_erase_if_there(txn, key_broker_configs(id)) : err;
     return err == OK ? apply_erase(txn, key_broker(id)) : err;
 }
 

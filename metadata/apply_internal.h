@@ -10,6 +10,9 @@ enum err apply_erase(struct kv_txn *txn, struct table_key key);
 enum err apply_erase_if_there(struct kv_txn *txn, struct table_key key);
 enum err apply_put_partition(struct kv_txn *txn, const struct uuid *id, int32_t index,
                              const struct partition_value *partition);
+enum err apply_put_topic(struct kv_txn *txn, const Balsa__Record__TopicValue *topic);
+/* Caller frees with balsa__record__topic_value__free_unpacked(). */
+enum err apply_get_topic(struct kv_txn *txn, const struct uuid *id, Balsa__Record__TopicValue **topic);
 bool apply_uuid(const ProtobufCBinaryData *data, struct uuid *id); /* false: not 16 bytes */
 void apply_changes_add(struct apply_changes *changes, struct metadata_change change);
 __attribute__((format(printf, 3, 4))) void apply_refuse(struct apply_result *result, enum kafka_error error,
@@ -20,6 +23,11 @@ enum err apply_broker_registered(struct kv_txn *txn, const Balsa__Record__Broker
                                  struct apply_changes *changes, struct apply_result *result);
 enum err apply_broker_changed(struct kv_txn *txn, const Balsa__Record__BrokerChanged *record,
                               struct apply_changes *changes, struct apply_result *result);
+/* apply_configs.c */
+enum err apply_topic_configs_changed(struct kv_txn *txn, const Balsa__Record__TopicConfigsChanged *record,
+                                     struct apply_changes *changes, struct apply_result *result);
+enum err apply_broker_configs_changed(struct kv_txn *txn, const Balsa__Record__BrokerConfigsChanged *record,
+                                      struct apply_changes *changes, struct apply_result *result);
 /* apply_moves.c */
 enum err apply_partitions_moving(struct kv_txn *txn, const Balsa__Record__PartitionsMoving *record,
                                  struct apply_changes *changes, struct apply_result *result);

@@ -17,6 +17,7 @@ struct controller *controller_open(const struct controller_params *params)
     controller->params = *params;
     controller->placement_seed = env_random(params->env);
     controller_plan_init(controller);
+    controller_configs_init(controller);
     return controller;
 }
 
@@ -27,6 +28,7 @@ void controller_set_metadata(struct controller *controller, struct metadata *met
 
 void controller_close(struct controller *controller)
 {
+    controller_configs_deinit(controller);
     controller_plan_deinit(controller);
     mem_free(controller);
 }

@@ -77,6 +77,40 @@ struct controller_add_partitions {
 };
 void controller_create_partitions(struct controller *controller, struct controller_add_partitions *req);
 
+/* ---- Configurations ---- */
+
+enum controller_operation { /* numbers as in IncrementalAlterConfigs */
+    CONTROLLER_SET = 0,
+    CONTROLLER_DELETE = 1,   /* what is inherited counts again */
+    CONTROLLER_APPEND = 2,   /* to the list that counts now */
+    CONTROLLER_SUBTRACT = 3
+};
+struct controller_config_change {
+    struct bytes name;
+    struct bytes value;                  /* data NULL: none */
+    int8_t operation;                    /* any number: unknown ones are refused */
+};
+struct controller_alter_one {
+    bool is_broker;                      /* what all topics inherit; else of the topic `name` */
+    struct bytes name;
+    int32_t broker;                      /* -1: of all brokers */
+    bool is_replaced;                    /* AlterConfigs: what is not named is deleted */
+    const struct controller_config_change *changes; /* each key once, as the caller has checked */
+    size_t count;
+};
+struct controller_alter {                /* Caller's memory, inputs too, until cb. */
+    const struct controller_alter_one *alters;
+    size_t count;                        /* 1..ALTER_RESOURCE_COUNT_MAX */
+    bool is_validate_only;
+    struct controller_result *results;   /* [count], out */
+    void (*cb)(struct controller_alter *req);
+    size_t pending;                      /* private */
+};
+/* Each is answered when its record is applied; all of its changes are made or none. Two alterations of one topic or
+ * broker come one after the other, since the second one is made from what the first one has left. Errors as Kafka:
+ * UNKNOWN_TOPIC_OR_PARTITION, BROKER_ID_NOT_REGISTERED, INVALID_CONFIG, INVALID_REQUEST. */
+void controller_alter_configs(struct controller *controller, struct controller_alter *req);
+
 struct controller_producer_ids {
     int32_t broker;
     uint64_t count;

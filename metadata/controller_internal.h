@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/limits.h"
+#include "base/list.h"
 #include "metadata/controller.h"
 #include "metadata/placement.h"
 
@@ -25,6 +26,8 @@ struct controller {
     struct controller_params params;
     uint64_t placement_seed; /* moves on, so that small topics spread over the brokers */
     struct controller_plan plan;
+    struct list altering; /* alterations of configs that are proposed: one of a topic or broker at a time */
+    struct list to_alter; /* those that wait for one of these */
 };
 
 /* One item of a request: its own proposal, answered on its own. */
@@ -61,5 +64,7 @@ struct broker_list {
 struct broker_list *controller_brokers(struct controller *controller, struct arena *arena);
 const struct known_broker *controller_broker(const struct broker_list *list, int32_t id); /* NULL: not registered */
 
+void controller_configs_init(struct controller *controller);
+void controller_configs_deinit(struct controller *controller); /* nothing is in work */
 void controller_plan_init(struct controller *controller);
 void controller_plan_deinit(struct controller *controller);

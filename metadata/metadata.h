@@ -22,6 +22,7 @@ struct metadata_change {
         METADATA_PARTITIONS_ADDED,
         METADATA_PARTITIONS_CHANGED, /* one partition: it moves, has moved, or does not move any more */
         METADATA_CONFIGS_CHANGED,
+        METADATA_BROKER_CONFIGS_CHANGED, /* of `broker`, -1: of all */
         METADATA_BROKER_CHANGED,
         METADATA_CLUSTER_CREATED,
         METADATA_REPLACED            /* all of it, by the leader's: what there is to know has to be read anew */

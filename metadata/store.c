@@ -169,6 +169,23 @@ void decode_free(void *data, void *piece)
     (void)piece;
 }
 
+static enum err configs_from_records(Balsa__Record__Config **records, size_t count, struct arena *arena,
+                                     struct store_configs *configs)
+{
+    *configs = (struct store_configs){NULL, count};
+    if (count > 0) {
+        configs->items = arena_alloc(arena, count * sizeof(*configs->items));
+        if (configs->items == NULL) {
+            return ERR_TOO_LARGE;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        configs->items[i].name = bytes_from_text(records[i]->name);
+        configs->items[i].value = bytes_from_text(records[i]->value);
+    }
+    return OK;
+}
+
 static enum err topic_from_value(struct bytes value, struct arena *arena, struct store_topic *topic)
 {
     struct decode_memory memory = {.arena = arena};
@@ -183,19 +200,30 @@ static enum err topic_from_value(struct bytes value, struct arena *arena, struct
     memcpy(topic->id.bytes, decoded->id.data, sizeof(topic->id.bytes));
     topic->name = bytes_from_text(decoded->name);
     topic->partition_count = (int32_t)decoded->partition_count;
-    topic->config_count = decoded->n_configs;
-    topic->configs = NULL;
-    if (decoded->n_configs > 0) {
-        topic->configs = arena_alloc(arena, decoded->n_configs * sizeof(*topic->configs));
-        if (topic->configs == NULL) {
-            return ERR_TOO_LARGE;
-        }
+    struct store_configs configs;
+    enum err err = configs_from_records(decoded->configs, decoded->n_configs, arena, &configs);
+    topic->configs = configs.items;
+    topic->config_count = configs.count;
+    return err;
+}
+
+enum err store_broker_configs(struct store_reader *reader, struct arena *arena, int32_t id,
+                              struct store_configs *configs)
+{
+    struct decode_memory memory = {.arena = arena};
+    ProtobufCAllocator allocator = {decode_alloc, decode_free, &memory};
+    struct bytes value;
+    *configs = (struct store_configs){NULL, 0};
+    enum err err = store_reader_get(reader, key_broker_configs(id), &value);
+    if (err != OK) {
+        return err == ERR_NOT_FOUND ? OK : err;
     }
-    for (size_t i = 0; i < decoded->n_configs; i++) {
-        topic->configs[i].name = bytes_from_text(decoded->configs[i]->name);
-        topic->configs[i].value = bytes_from_text(decoded->configs[i]->value);
+    Balsa__Record__BrokerConfigsValue *decoded =
+        balsa__record__broker_configs_value__unpack(&allocator, value.size, value.data);
+    if (decoded == NULL) {
+        return memory.is_full ? ERR_TOO_LARGE : ERR_CORRUPT;
     }
-    return OK;
+    return configs_from_records(decoded->configs, decoded->n_configs, arena, configs);
 }
 
 enum err store_topic_by_id(struct store_reader *reader, struct arena *arena, const struct uuid *id,

@@ -3,6 +3,7 @@
  * Tables (first byte of the key; integers big-endian, so that keys sort):
  *   'v'                          store version, applied index, cluster id, counters
  *   'b' broker id i32            BrokerValue
+ *   'c' broker id i32, -1: all    BrokerConfigsValue: what was altered while brokers run
  *   't' name                     topic id (16 bytes)
  *   'n' name, '.' as '_'         name of the topic that has it: no other may (Kafka's metrics cannot tell them apart)
  *   'i' topic id                 TopicValue
@@ -42,6 +43,10 @@ void store_reader_close(struct store_reader *reader);
 struct store_config {
     struct bytes name;
     struct bytes value;
+};
+struct store_configs {
+    struct store_config *items;
+    size_t count;
 };
 struct store_topic {
     struct uuid id;
@@ -100,6 +105,9 @@ MUST_CHECK enum err store_partition_group(struct store_reader *reader, const str
 MUST_CHECK enum err store_group(struct store_reader *reader, uint64_t group, struct uuid *id, int32_t *index);
 MUST_CHECK enum err store_broker(struct store_reader *reader, struct arena *arena, int32_t id,
                                  struct store_broker *broker);
+/* What was altered of a broker, -1: of all; none is no error. */
+MUST_CHECK enum err store_broker_configs(struct store_reader *reader, struct arena *arena, int32_t id,
+                                         struct store_configs *configs);
 /* Calls cb for each in key order until it returns false. Values live in `arena`, which the caller may reset inside
  * cb. */
 MUST_CHECK enum err store_topics_each(struct store_reader *reader, struct arena *arena, void *context,

@@ -60,6 +60,13 @@ struct table_key key_broker(int32_t id)
     return key;
 }
 
+struct table_key key_broker_configs(int32_t id)
+{
+    struct table_key key = key_table('c');
+    key_add_u32(&key, (uint32_t)id);
+    return key;
+}
+
 struct table_key key_topic_name(struct bytes name)
 {
     struct table_key key = key_table('t');

@@ -16,6 +16,7 @@ struct table_key {
 struct bytes table_key_bytes(const struct table_key *key);
 struct table_key key_state(void);
 struct table_key key_broker(int32_t id);
+struct table_key key_broker_configs(int32_t id);    /* -1: of all brokers */
 struct table_key key_topic_name(struct bytes name); /* name <= TOPIC_NAME_SIZE_MAX: the caller has checked */
 struct table_key key_topic_folded(struct bytes name); /* the same for names that collide */
 struct table_key key_topic(const struct uuid *id);

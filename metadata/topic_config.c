@@ -11,12 +11,6 @@
 #define SEGMENT_SIZE_MIN 1048576 /* smaller segments are only files without end */
 #define LONG_MAX_TEXT "9223372036854775807"
 
-enum {
-    SOURCE_TOPIC = 1,
-    SOURCE_BROKER = 4,
-    SOURCE_DEFAULT = 5
-};
-
 /* ---- Rules that no range or choice can say ---- */
 
 /* Log compaction is not built: a topic that asks for it must not come to believe it has it. */
@@ -88,6 +82,18 @@ const struct topic_config_key *topic_config_find(struct bytes name)
     return NULL;
 }
 
+/* An unclean election does not exist: a broker's options refuse it, where one topic's config has merely no effect. */
+const struct topic_config_key *topic_config_find_inherited(struct bytes broker_key)
+{
+    for (size_t i = 0; i < array_count(keys); i++) {
+        if (keys[i].broker_key != NULL && bytes_equal_text(broker_key, keys[i].broker_key) &&
+            strcmp(keys[i].broker_key, "unclean.leader.election.enable") != 0) {
+            return &keys[i];
+        }
+    }
+    return NULL;
+}
+
 static bool is_default(const struct topic_config_key *key, struct bytes value)
 {
     bool truth;
@@ -99,50 +105,73 @@ static bool is_default(const struct topic_config_key *key, struct bytes value)
     return bytes_equal(value, text);
 }
 
-enum kafka_error topic_config_check(struct bytes name, struct bytes value, char *text, size_t text_size)
+/* `name` is what the client calls the key. */
+static enum kafka_error check_value(const struct topic_config_key *key, const char *name, struct bytes value,
+                                    char *text, size_t text_size)
 {
-    const struct topic_config_key *key = topic_config_find(name);
     struct config_shown shown = config_show(value);
     char expected[160];
-    if (key == NULL) {
-        (void)snprintf(text, text_size, "Unknown topic config name: %s", config_show(name).text);
+    if (value.size > CONFIG_VALUE_SIZE_MAX) {
+        (void)snprintf(text, text_size, "Invalid value %s for configuration %s: longer than %d bytes", shown.text, name,
+                       CONFIG_VALUE_SIZE_MAX);
         return KAFKA_INVALID_CONFIG;
     }
     if (!config_is_valid(key->type, &key->rule, value)) {
         config_expected(key->type, &key->rule, expected, sizeof(expected));
-        (void)snprintf(text, text_size, "Invalid value %s for configuration %s: expected %s", shown.text, key->name,
+        (void)snprintf(text, text_size, "Invalid value %s for configuration %s: expected %s", shown.text, name,
                        expected);
         return KAFKA_INVALID_CONFIG;
     }
     if (key->use == CONFIG_DEFAULT_ONLY && !is_default(key, value)) {
-        (void)snprintf(text, text_size, "Invalid value %s for configuration %s: only %s is supported", shown.text,
-                       key->name, key->default_value);
+        (void)snprintf(text, text_size, "Invalid value %s for configuration %s: only %s is supported", shown.text, name,
+                       key->default_value);
         return KAFKA_INVALID_CONFIG;
     }
     return KAFKA_NONE;
 }
 
+enum kafka_error topic_config_check(struct bytes name, struct bytes value, char *text, size_t text_size)
+{
+    const struct topic_config_key *key = topic_config_find(name);
+    if (key == NULL) {
+        (void)snprintf(text, text_size, "Unknown topic config name: %s", config_show(name).text);
+        return KAFKA_INVALID_CONFIG;
+    }
+    return check_value(key, key->name, value, text, text_size);
+}
+
+enum kafka_error topic_config_check_inherited(struct bytes broker_key, struct bytes value, char *text, size_t text_size)
+{
+    const struct topic_config_key *key = topic_config_find_inherited(broker_key);
+    if (key == NULL) {
+        bool is_throttle = bytes_equal_text(broker_key, "leader.replication.throttled.rate") ||
+                           bytes_equal_text(broker_key, "follower.replication.throttled.rate");
+        (void)snprintf(text, text_size, "%s cannot be altered while brokers run%s", config_show(broker_key).text,
+                       is_throttle ? ": see balsa.catchup.bytes.per.second of the broker's properties"
+                                   : ", only what topics inherit can: set it in the broker's properties");
+        return KAFKA_INVALID_CONFIG;
+    }
+    return check_value(key, key->broker_key, value, text, text_size);
+}
+
 /* ---- Effective values ---- */
 
-/* A key's value in the topic or in the broker's options; false: neither has a valid one. */
-static bool topic_own(const struct topic_config_key *key, const struct store_topic *topic, struct bytes *value)
+static bool find_valid(const struct topic_config_key *key, const char *name, const struct store_config *configs,
+                       size_t count, struct bytes *value)
 {
-    for (size_t i = 0; topic != NULL && i < topic->config_count; i++) {
-        const struct store_config *config = &topic->configs[i];
-        if (bytes_equal_text(config->name, key->name) && config_is_valid(key->type, &key->rule, config->value)) {
-            *value = config_trim(config->value);
+    for (size_t i = 0; i < count; i++) {
+        if (bytes_equal_text(configs[i].name, name) && config_is_valid(key->type, &key->rule, configs[i].value)) {
+            *value = config_trim(configs[i].value);
             return true;
         }
     }
     return false;
 }
 
-static bool broker_own(const struct topic_config_key *key, const struct topic_config_defaults *defaults,
-                       struct bytes *value)
+static bool find_option(const struct topic_config_key *key, const struct topic_config_defaults *defaults,
+                        struct bytes *value)
 {
-    const char *text = key->broker_key != NULL && defaults != NULL && defaults->value != NULL
-                           ? defaults->value(defaults->context, key->broker_key)
-                           : NULL;
+    const char *text = defaults->value != NULL ? defaults->value(defaults->context, key->broker_key) : NULL;
     if (text == NULL || !config_is_valid(key->type, &key->rule, bytes_from_text(text))) {
         return false;
     }
@@ -150,20 +179,36 @@ static bool broker_own(const struct topic_config_key *key, const struct topic_co
     return true;
 }
 
+bool topic_config_at(const struct topic_config_key *key, const struct store_topic *topic,
+                     const struct topic_config_defaults *defaults, enum config_source source, struct bytes *value)
+{
+    bool is_inherited = defaults != NULL && key->broker_key != NULL;
+    switch (source) {
+    case CONFIG_OF_TOPIC:
+        return topic != NULL && find_valid(key, key->name, topic->configs, topic->config_count, value);
+    case CONFIG_OF_BROKER_ALTERED:
+        return is_inherited && find_valid(key, key->broker_key, defaults->broker.items, defaults->broker.count, value);
+    case CONFIG_OF_CLUSTER_ALTERED:
+        return is_inherited &&
+               find_valid(key, key->broker_key, defaults->cluster.items, defaults->cluster.count, value);
+    case CONFIG_OF_BROKER:
+        return is_inherited && find_option(key, defaults, value);
+    case CONFIG_OF_TABLE:
+        *value = bytes_from_text(key->default_value);
+        return true;
+    }
+    return false;
+}
+
 static struct bytes effective(const struct topic_config_key *key, const struct store_topic *topic,
                               const struct topic_config_defaults *defaults, int8_t *source)
 {
-    struct bytes value;
-    if (topic_own(key, topic, &value)) {
-        *source = SOURCE_TOPIC;
-        return value;
+    struct bytes value = BYTES_NONE;
+    *source = CONFIG_OF_TOPIC;
+    while (!topic_config_at(key, topic, defaults, (enum config_source) * source, &value)) {
+        ++*source; /* the table has a value for every key */
     }
-    if (broker_own(key, defaults, &value)) {
-        *source = SOURCE_BROKER;
-        return value;
-    }
-    *source = SOURCE_DEFAULT;
-    return bytes_from_text(key->default_value);
+    return value;
 }
 
 const char *topic_config_value(const struct topic_config_key *key, const struct store_topic *topic,

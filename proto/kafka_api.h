@@ -37,10 +37,12 @@
     X(CREATE_ACLS, 30, "CreateAcls", kafka_create_acls, 0, 3, 0, 2)                                \
     X(DELETE_ACLS, 31, "DeleteAcls", kafka_delete_acls, 0, 3, 0, 2)                                \
     X(DESCRIBE_CONFIGS, 32, "DescribeConfigs", kafka_describe_configs, 0, 4, 0, 4)                 \
+    X(ALTER_CONFIGS, 33, "AlterConfigs", kafka_alter_configs, 0, 2, 0, 2)                          \
     X(DESCRIBE_LOG_DIRS, 35, "DescribeLogDirs", kafka_describe_log_dirs, 0, 4, 0, 2)               \
     X(CREATE_PARTITIONS, 37, "CreatePartitions", kafka_create_partitions, 0, 3, 0, 2)              \
     X(DELETE_GROUPS, 42, "DeleteGroups", kafka_delete_groups, 0, 2, 0, 2)                          \
     X(ELECT_LEADERS, 43, "ElectLeaders", kafka_elect_leaders, 0, 2, 0, 2)                          \
+    X(INCREMENTAL_ALTER_CONFIGS, 44, "IncrementalAlterConfigs", kafka_incremental_alter_configs, 0, 1, 0, 1)\
     X(ALTER_REASSIGNMENTS, 45, "AlterPartitionReassignments", kafka_alter_partition_reassignments, 0, 0, 0, 0)\
     X(LIST_REASSIGNMENTS, 46, "ListPartitionReassignments", kafka_list_partition_reassignments, 0, 0, 0, 0)\
     X(OFFSET_DELETE, 47, "OffsetDelete", kafka_offset_delete, 0, 0, 0, INT16_MAX)                  \

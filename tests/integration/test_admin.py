@@ -1,17 +1,25 @@
 """Administration beside topics: records deleted, sizes of replicas, producers, topics in pages, configs, rules of access. Every version of
 each request, through kafka-python's codec; one broker of two shards, then three brokers, each asked.
 """
+import threading
+
 import balsa
 import cluster
 import speak
 import wire
 
-UNKNOWN_TOPIC, NOT_LEADER, INVALID_TOPIC, POLICY_VIOLATION, SECURITY_DISABLED = 3, 6, 17, 44, 54
+UNKNOWN_TOPIC, NOT_LEADER, INVALID_TOPIC, INVALID_CONFIG, INVALID_REQUEST, POLICY_VIOLATION, SECURITY_DISABLED = 3, 6, 17, 40, 42, 44, 54
+MESSAGE_TOO_LARGE, UNKNOWN_BROKER = 10, 102
+TOPIC, BROKER, LOGGER = 2, 4, 8
+SET, DELETE, APPEND, SUBTRACT = range(4)
+OF_TOPIC, OF_BROKER_ALTERED, OF_CLUSTER_ALTERED, OF_FILE, OF_TABLE = 1, 2, 3, 4, 5
 
 
-def create(node, topic, partitions=1, factor=1, **configs):
+def create(node, topic, partitions=1, factor=1, on=None, **configs):
+    """`on`: one partition, on this broker."""
+    placed = [] if on is None else [{"partition_index": 0, "broker_ids": [on]}]
     reply = speak.ask(node, "CreateTopics", 7, timeout_ms=20000, validate_only=False, topics=[
-        {"name": topic, "num_partitions": partitions, "replication_factor": factor, "assignments": [],
+        {"name": topic, "num_partitions": -1 if placed else partitions, "replication_factor": -1 if placed else factor, "assignments": placed,
          "configs": [{"name": name.replace("_", "."), "value": value} for name, value in configs.items()]}])
     balsa.check(reply.topics[0].error_code == 0, f"create {topic}: {reply.topics[0].error_message}")
 
@@ -137,6 +145,175 @@ def node_topics(node):
     return [topic.name for topic in reply.topics]
 
 
+# ---- Configs ----
+
+def alter(node, resources, version=1, validate_only=False):
+    """{(type, name): [(operation, key, value)]} -> {(type, name): (error, text)}"""
+    reply = speak.ask(node, "IncrementalAlterConfigs", version, validate_only=validate_only, resources=[
+        {"resource_type": kind, "resource_name": name,
+         "configs": [{"name": key, "config_operation": operation, "value": value} for operation, key, value in changes]}
+        for (kind, name), changes in resources.items()])
+    return {(r.resource_type, r.resource_name): (r.error_code, r.error_message) for r in reply.responses}
+
+
+def replace(node, topic, configs, version=2, validate_only=False, kind=TOPIC):
+    reply = speak.ask(node, "AlterConfigs", version, validate_only=validate_only, resources=[
+        {"resource_type": kind, "resource_name": topic, "configs": [{"name": key, "value": value} for key, value in configs.items()]}])
+    return reply.responses[0].error_code, reply.responses[0].error_message
+
+
+def configs_of(node, name, kind=TOPIC, keys=None, version=4):
+    """{key: entry}"""
+    reply = speak.ask(node, "DescribeConfigs", version, include_synonyms=version > 0, include_documentation=False,
+                      resources=[{"resource_type": kind, "resource_name": name, "configuration_keys": keys}])
+    balsa.check(reply.results[0].error_code == 0, f"DescribeConfigs of {name}: {reply.results[0].error_message}")
+    return {entry.name: entry for entry in reply.results[0].configs}
+
+
+def own(node, topic):
+    """What is set on the topic."""
+    return {name: entry.value for name, entry in configs_of(node, topic).items() if entry.config_source == OF_TOPIC}
+
+
+def synonyms(entry):
+    return [(s.source, s.name, s.value) for s in entry.synonyms]
+
+
+def topics_are_altered(node, topic="altered"):
+    create(node, topic, retention_ms="1000")
+    one = (TOPIC, topic)
+    for version in range(2):
+        answer = alter(node, {one: [(SET, "retention.ms", str(2000 + version)), (SET, "segment.bytes", "2000000")]}, version)
+        balsa.check(answer == {one: (0, None)} and own(node, topic) == {"retention.ms": str(2000 + version), "segment.bytes": "2000000"},
+                    f"set {version}: {answer} {own(node, topic)}")
+    entry = configs_of(node, topic)["retention.ms"]
+    balsa.check(synonyms(entry) == [(OF_TOPIC, "retention.ms", "2001"), (OF_TABLE, "log.retention.ms", "604800000")] and not entry.read_only,
+                f"synonyms: {synonyms(entry)}")
+    answer = alter(node, {one: [(DELETE, "retention.ms", None), (DELETE, "flush.ms", None), (DELETE, "no.such", None)]})
+    balsa.check(answer == {one: (0, None)} and own(node, topic) == {"segment.bytes": "2000000"}, f"delete: {answer} {own(node, topic)}")
+    throttled = "leader.replication.throttled.replicas"
+    for operation, value, wanted in ((APPEND, "0:1,0:2", "0:1,0:2"), (APPEND, "0:2,0:3", "0:1,0:2,0:3"), (SUBTRACT, "0:1,9:9", "0:2,0:3"),
+                                     (SUBTRACT, "0:2,0:3", ""), (APPEND, "1:1", "1:1"), (DELETE, None, None)):
+        answer = alter(node, {one: [(operation, throttled, value)]})
+        balsa.check(answer == {one: (0, None)} and own(node, topic).get(throttled) == wanted, f"{operation} {value}: {answer} {own(node, topic)}")
+    answer = alter(node, {one: [(APPEND, "cleanup.policy", "delete")]})
+    balsa.check(answer == {one: (0, None)} and own(node, topic)["cleanup.policy"] == "delete", f"appended to what is inherited: {answer}")
+
+
+def bad_alterations(node, topic="altered"):
+    before = own(node, topic)
+    one = (TOPIC, topic)
+    for changes, error, word in (
+            ([(SET, "retention.ms", "5"), (SET, "no.such", "1")], INVALID_CONFIG, "no.such"),
+            ([(SET, "retention.ms", "soon")], INVALID_CONFIG, "integer"),
+            ([(SET, "retention.ms", None)], INVALID_REQUEST, "Null value"),
+            ([(SET, "retention.ms", "1"), (DELETE, "retention.ms", None)], INVALID_REQUEST, "duplicate"),
+            ([(APPEND, "retention.ms", "1")], INVALID_CONFIG, "not LIST"),
+            ([(SUBTRACT, "segment.bytes", "1")], INVALID_CONFIG, "not LIST"),
+            ([(APPEND, "no.such", "1")], INVALID_CONFIG, "no.such"),
+            ([(APPEND, "cleanup.policy", "shred")], INVALID_CONFIG, "cleanup.policy"),
+            ([(7, "retention.ms", "1")], INVALID_REQUEST, "operation 7"),
+            ([(SET, "remote.storage.enable", "true")], INVALID_CONFIG, "remote.storage.enable"),
+            ([(SET, "follower.replication.throttled.replicas", "0:1," * 8191 + "0:111")], INVALID_CONFIG, "32767"),
+            ([(SET, f"key-{n}", "1") for n in range(1001)], INVALID_REQUEST, "at most")):
+        answer = alter(node, {one: changes})[one]
+        balsa.check(answer[0] == error and word in (answer[1] or ""), f"{str(changes)[:80]}: {answer}")
+        balsa.check(own(node, topic) == before, f"{str(changes)[:80]}: nothing is changed")
+    answer = alter(node, {one: [(SET, "retention.ms", "5")]}, validate_only=True)
+    balsa.check(answer == {one: (0, None)} and own(node, topic) == before, f"only validated: {answer}")
+    answer = alter(node, {one: [(SET, "segment.ms", "1000")], (TOPIC, "none"): [(SET, "segment.ms", "1")], (TOPIC, "bad name"): [],
+                          (LOGGER, "1"): [(SET, "root", "DEBUG")], (16, "x"): [], (BROKER, "first"): [], (BROKER, "99"): [(SET, "log.roll.ms", "1")]})
+    balsa.check([answer[r][0] for r in answer] == [0, UNKNOWN_TOPIC, UNKNOWN_TOPIC, INVALID_REQUEST, INVALID_REQUEST, INVALID_REQUEST, UNKNOWN_BROKER],
+                f"each resource is answered on its own: {answer}")
+    reply = speak.ask(node, "IncrementalAlterConfigs", 1, validate_only=False, resources=2 * [
+        {"resource_type": TOPIC, "resource_name": topic, "configs": [{"name": "retention.ms", "config_operation": SET, "value": "9"}]}])
+    balsa.check([r.error_code for r in reply.responses] == 2 * [INVALID_REQUEST] and "retention.ms" not in own(node, topic), f"a topic named twice: {reply}")
+
+
+def configs_are_replaced(node, topic="replaced"):
+    create(node, topic, retention_ms="1000", segment_ms="5000")
+    for version in range(3):
+        answer = replace(node, topic, {"retention.ms": "3000", "flush.ms": str(version)}, version)
+        balsa.check(answer == (0, None) and own(node, topic) == {"retention.ms": "3000", "flush.ms": str(version)}, f"AlterConfigs {version}: {answer}")
+    answer = replace(node, topic, {}, validate_only=True)
+    balsa.check(answer == (0, None) and len(own(node, topic)) == 2, f"only validated: {answer}")
+    balsa.check(replace(node, topic, {"retention.ms": None})[0] == INVALID_REQUEST and len(own(node, topic)) == 2, "null")
+    balsa.check(replace(node, topic, {"x": "1"})[0] == INVALID_CONFIG and len(own(node, topic)) == 2, "an unknown key")
+    balsa.check(replace(node, topic, {}) == (0, None) and own(node, topic) == {}, "replaced by nothing")
+
+
+def described_is_taken_back(node):
+    """What DescribeConfigs tells can be set, key by key: tools copy topics so."""
+    create(node, "copied")
+    told = configs_of(node, "altered")
+    answer = replace(node, "copied", {name: entry.value for name, entry in told.items()})
+    balsa.check(answer == (0, None), f"all that was told is accepted: {answer}")
+    balsa.check({n: e.value for n, e in configs_of(node, "copied").items()} == {n: e.value for n, e in told.items()}, "and told again")
+
+
+def many_append_at_once(node, topic="appended"):
+    """Lists that grow under several clients lose nothing."""
+    create(node, topic)
+    key = "follower.replication.throttled.replicas"
+    errors = []
+
+    def run(number):
+        for step in range(10):
+            errors.append(alter(node, {(TOPIC, topic): [(APPEND, key, f"{number}:{step}")]})[TOPIC, topic][0])
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = own(node, topic)[key].split(",")
+    balsa.check(errors == 80 * [0] and sorted(found) == sorted(f"{n}:{s}" for n in range(8) for s in range(10)), f"{len(found)} of 80 elements: {errors}")
+
+
+def brokers_are_altered(node, others=()):
+    own_id = str(node.number if hasattr(node, "number") else 1)
+    every, one = (BROKER, ""), (BROKER, own_id)
+    create(node, "inherits", on=int(own_id))
+    create(node, "insists", on=int(own_id), max_message_bytes="500000")
+    answer = alter(node, {every: [(SET, "message.max.bytes", "2000"), (SET, "log.retention.ms", "7000")], one: [(SET, "log.retention.ms", "8000")]})
+    balsa.check(answer == {every: (0, None), one: (0, None)}, f"altered: {answer}")
+    told = configs_of(node, "inherits")
+    balsa.check((told["max.message.bytes"].value, told["max.message.bytes"].config_source) == ("2000", OF_CLUSTER_ALTERED), f"{told['max.message.bytes']}")
+    balsa.check(synonyms(told["retention.ms"]) == [(OF_BROKER_ALTERED, "log.retention.ms", "8000"), (OF_CLUSTER_ALTERED, "log.retention.ms", "7000"),
+                                                   (OF_TABLE, "log.retention.ms", "604800000")], f"{synonyms(told['retention.ms'])}")
+    balsa.check(configs_of(node, "insists")["max.message.bytes"].value == "500000", "a topic's own value counts")
+    entry = configs_of(node, own_id, BROKER)["log.retention.ms"]
+    balsa.check((entry.value, entry.config_source, entry.read_only) == ("8000", OF_BROKER_ALTERED, False), f"of the broker: {entry}")
+    balsa.check(configs_of(node, own_id, BROKER)["num.io.threads"].read_only, "others are read-only")
+    balsa.check({n: e.value for n, e in configs_of(node, "", BROKER).items()} == {"message.max.bytes": "2000", "log.retention.ms": "7000"}, "of all brokers")
+    for other in others:
+        told = balsa.wait_until(lambda other=other: configs_of(other, "inherits")["retention.ms"].value == "7000", 20)
+        balsa.check(told, f"broker {other.number} has what was altered for all")
+    large = balsa.wait_until(lambda: write(node, "inherits", 0, [b"x" * 3000])[0] == MESSAGE_TOO_LARGE, 20)
+    balsa.check(large, "what is altered counts at once")
+    balsa.check(write(node, "insists", 0, [b"x" * 3000])[0] == 0, "and where a topic has its own it does not")
+    answer = alter(node, {one: [(SET, "num.io.threads", "4")]})
+    balsa.check(answer[one][0] == INVALID_CONFIG and "cannot be altered" in answer[one][1], f"not dynamic: {answer}")
+    answer = alter(node, {one: [(SET, "follower.replication.throttled.rate", "4")]})
+    balsa.check(answer[one][0] == INVALID_CONFIG and "balsa.catchup" in answer[one][1], f"a throttle: {answer}")
+    answer = alter(node, {one: [(DELETE, "follower.replication.throttled.rate", None)]})
+    balsa.check(answer == {one: (0, None)}, f"no throttle to delete: {answer}")
+
+
+def alterations_end(node):
+    own_id = str(node.number if hasattr(node, "number") else 1)
+    balsa.check(own(node, "replaced") == {} and own(node, "altered")["segment.ms"] == "1000", "topics' configs outlive a restart")
+    balsa.check(configs_of(node, "inherits")["retention.ms"].value == "8000", "brokers' too")
+    balsa.check(replace(node, "", {}, kind=BROKER) == (0, None) and replace(node, own_id, {}, kind=BROKER) == (0, None), "replaced by nothing")
+    balsa.check(configs_of(node, "inherits")["retention.ms"].config_source == OF_TABLE and configs_of(node, "", BROKER) == {}, "nothing is altered any more")
+    balsa.check(balsa.wait_until(lambda: write(node, "inherits", 0, [b"x" * 3000])[0] == 0, 20), "large records again")
+
+
+def restart(broker):
+    broker.stop()
+    broker.start()
+    balsa.wait_until(lambda: write(broker, "altered", 0, [b"x"])[0] == 0, 30)
+
+
 # ---- Rules of access ----
 
 def no_rules(node):
@@ -154,24 +331,39 @@ def no_rules(node):
 
 # ---- Three brokers ----
 
+def leader_answers(brokers, partition):
+    """Leadership may move while it is asked: then once more."""
+    leader = brokers[brokers.leader_of("led", partition)]
+    return (write(leader, "led", partition, [b"x", b"y"], producer=9, epoch=0, sequence=0)[0] == 0
+            and [p[:3] for p in producers(leader, "led", [partition])[partition][1]] == [(9, 0, 1)]
+            and delete_records(leader, "led", {partition: 1}) == {partition: (0, 1)})
+
+
 def by_leader(brokers):
     create(brokers[1], "led", 3, 3)
     for partition in range(3):
+        balsa.check(balsa.wait_until(lambda partition=partition: leader_answers(brokers, partition), 60, 0.2), f"led-{partition}: its leader answers")
         leader = brokers.leader_of("led", partition)
-        for number, node in brokers.nodes.items():
-            if number == leader:
-                balsa.check(write(node, "led", partition, [b"x", b"y"], producer=9, epoch=0, sequence=0)[0] == 0, f"led-{partition} written")
-                balsa.check(producers(node, "led", [partition])[partition][1][0][:3] == (9, 0, 1), f"producers of led-{partition}, asked of its leader")
         for number, node in brokers.nodes.items():
             if number != leader:
                 balsa.check(delete_records(node, "led", {partition: 1}) == {partition: (NOT_LEADER, -1)}, f"led-{partition} asked of {number}")
                 balsa.check(producers(node, "led", [partition])[partition] == (NOT_LEADER, []), f"producers of led-{partition} asked of {number}")
-        balsa.check(delete_records(brokers[leader], "led", {partition: 1}) == {partition: (0, 1)}, f"led-{partition} asked of its leader")
     for number, node in brokers.nodes.items():
         def is_whole(node=node):
             sizes, _ = log_dirs(node, [{"topic": "led", "partitions": [0, 1, 2]}])
             return len(sizes) == 3 and min(sizes.values()) > 0
         balsa.check(balsa.wait_until(is_whole, 20), f"broker {number} tells the sizes of its own three replicas")
+
+
+def by_each(brokers):
+    """The controller decides, whoever is asked, and who was asked tells at once."""
+    for number, node in brokers.nodes.items():
+        topics_are_altered(node, f"altered-{number}")
+        bad_alterations(node, f"altered-{number}")
+        configs_are_replaced(node, f"replaced-{number}")
+    many_append_at_once(brokers[2])
+    others = [node for number, node in brokers.nodes.items() if number != 3]
+    brokers_are_altered(brokers[3], others)
 
 
 def main():
@@ -186,8 +378,17 @@ def main():
         producers_are_told(broker)
         topics_come_in_pages(broker)
         no_rules(broker)
+        topics_are_altered(broker)
+        bad_alterations(broker)
+        configs_are_replaced(broker)
+        described_is_taken_back(broker)
+        many_append_at_once(broker)
+        brokers_are_altered(broker)
+        restart(broker)
+        alterations_end(broker)
     with cluster.Cluster(3, shards=2) as brokers:
         by_leader(brokers)
+        by_each(brokers)
     balsa.finish()
 
 

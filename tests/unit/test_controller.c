@@ -93,7 +93,7 @@ static void setup(void)
     struct controller_params params = {.env = &f.turn.env,
                                        .metadata = f.metadata,
                                        .reader = f.reader,
-                                       .defaults = {default_of, NULL},
+                                       .defaults = {.value = default_of},
                                        .partitions_default = 1,
                                        .replication_factor_default = 1,
                                        .group_term = group_term,
@@ -636,6 +636,108 @@ START_TEST(rebalance_spreads_to_new_brokers)
 }
 END_TEST
 
+/* ---- Configurations ---- */
+
+#define THROTTLED "leader.replication.throttled.replicas"
+
+struct test_alter {
+    struct controller_config_change change;
+    struct controller_alter_one one;
+    struct controller_result result;
+    struct controller_alter req;
+    unsigned answers;
+};
+
+static void on_altered(struct controller_alter *req)
+{
+    container_of(req, struct test_alter, req)->answers++;
+}
+
+static void alter_start(struct test_alter *alter, const char *topic, enum controller_operation operation,
+                        const char *key, const char *value)
+{
+    memset(alter, 0, sizeof(*alter));
+    alter->change = (struct controller_config_change){
+        .name = bytes_from_text(key), .value = bytes_from_text(value), .operation = (int8_t)operation};
+    alter->one = (struct controller_alter_one){.name = bytes_from_text(topic), .changes = &alter->change, .count = 1};
+    alter->req =
+        (struct controller_alter){.alters = &alter->one, .count = 1, .results = &alter->result, .cb = on_altered};
+    controller_alter_configs(f.controller, &alter->req);
+}
+
+static void check_config(const char *topic, const char *key, const char *value)
+{
+    struct store_topic stored;
+    ck_assert_int_eq(store_topic_by_name(f.reader, &f.arena, bytes_from_text(topic), &stored), OK);
+    for (size_t i = 0; i < stored.config_count; i++) {
+        if (bytes_equal_text(stored.configs[i].name, key)) {
+            ck_assert_msg(bytes_equal_text(stored.configs[i].value, value), "%s: %.*s", key,
+                          (int)stored.configs[i].value.size, (const char *)stored.configs[i].value.data);
+            return;
+        }
+    }
+    ck_assert_msg(value == NULL, "%s is not set", key);
+}
+
+static void create_plain(const char *name)
+{
+    struct controller_result result;
+    struct controller_topic topic = {.name = bytes_from_text(name), .partition_count = 1, .replication_factor = 1};
+    struct controller_create req = {.topics = &topic, .count = 1, .results = &result, .cb = on_created};
+    controller_create_topics(f.controller, &req);
+    settle();
+    ck_assert_int_eq(result.error, KAFKA_NONE);
+}
+
+/* Goal: what two clients append at the same moment is both there, and neither waits for a third one's topic. Method:
+ * appends in one turn; entries that are proposed before and after each is applied. */
+START_TEST(alterations_of_one_topic_come_one_after_the_other)
+{
+    struct test_alter alters[4];
+    register_brokers(2);
+    create_plain("a");
+    create_plain("b");
+    alter_start(&alters[0], "a", CONTROLLER_APPEND, THROTTLED, "0:1");
+    alter_start(&alters[1], "a", CONTROLLER_APPEND, THROTTLED, "0:2");
+    alter_start(&alters[2], "b", CONTROLLER_APPEND, THROTTLED, "0:3");
+    alter_start(&alters[3], "a", CONTROLLER_SUBTRACT, THROTTLED, "0:1");
+    settle();
+    ck_assert_uint_eq(alters[0].answers + alters[2].answers, 2);
+    ck_assert_uint_eq(alters[1].answers + alters[3].answers, 0);
+    check_config("a", THROTTLED, "0:1");
+    check_config("b", THROTTLED, "0:3");
+    settle();
+    ck_assert_uint_eq(alters[1].answers, 1);
+    check_config("a", THROTTLED, "0:1,0:2");
+    settle();
+    check_config("a", THROTTLED, "0:2");
+    for (size_t i = 0; i < array_count(alters); i++) {
+        ck_assert_uint_eq(alters[i].answers, 1);
+        ck_assert_int_eq(alters[i].result.error, KAFKA_NONE);
+    }
+}
+END_TEST
+
+/* Goal: when leadership is lost, whoever waits is answered as well. Method: two alterations of a topic, one of them
+ * proposed, then another leader. */
+START_TEST(alterations_end_with_leadership)
+{
+    struct test_alter alters[2];
+    register_brokers(2);
+    create_plain("a");
+    alter_start(&alters[0], "a", CONTROLLER_SET, "retention.ms", "1");
+    alter_start(&alters[1], "a", CONTROLLER_SET, "retention.ms", "2");
+    fake_replica_role(f.replica, REPLICA_FOLLOWER, 4, false);
+    turn_env_run(&f.turn);
+    ck_assert_uint_eq(alters[0].answers, 1);
+    ck_assert_uint_eq(alters[1].answers, 1);
+    ck_assert_int_ne(alters[0].result.error, KAFKA_NONE);
+    ck_assert_int_eq(alters[1].result.error, KAFKA_NOT_CONTROLLER);
+    store_reader_refresh(f.reader);
+    check_config("a", "retention.ms", NULL);
+}
+END_TEST
+
 static Suite *controller_suite(void)
 {
     Suite *suite = suite_create("controller");
@@ -660,6 +762,11 @@ static Suite *controller_suite(void)
     tcase_add_test(moves, drains_wait_for_a_place);
     tcase_add_test(moves, rebalance_spreads_to_new_brokers);
     suite_add_tcase(suite, moves);
+    TCase *configs = tcase_create("configs");
+    tcase_add_checked_fixture(configs, setup, teardown);
+    tcase_add_test(configs, alterations_of_one_topic_come_one_after_the_other);
+    tcase_add_test(configs, alterations_end_with_leadership);
+    suite_add_tcase(suite, configs);
     return suite;
 }
 

@@ -226,7 +226,7 @@ START_TEST(nearest_valid_value_wins)
     struct store_topic topic = topic_with(c->topic, configs);
     struct setting broker[SETTINGS_MAX];
     memcpy(broker, c->broker, sizeof(broker));
-    struct topic_config_defaults defaults = {broker_value, broker};
+    struct topic_config_defaults defaults = {.value = broker_value, .context = broker};
     struct arena arena;
     int8_t source;
     arena_init(&arena, KIB(4));
@@ -267,7 +267,7 @@ START_TEST(partition_gets_what_is_set)
                                                    {"max.message.bytes", "100"}};
     struct store_config configs[SETTINGS_MAX];
     struct store_topic topic = topic_with(settings, configs);
-    struct topic_config_defaults defaults = {broker_value, broker};
+    struct topic_config_defaults defaults = {.value = broker_value, .context = broker};
     struct partition_config config;
     topic_config_partition(&topic, &defaults, &config);
     ck_assert(config.is_log_append_time);
@@ -301,7 +301,7 @@ START_TEST(older_timestamp_key_is_an_alias)
     struct store_topic topic = topic_with(c->topic, configs);
     struct setting broker[SETTINGS_MAX];
     memcpy(broker, c->broker, sizeof(broker));
-    struct topic_config_defaults defaults = {broker_value, broker};
+    struct topic_config_defaults defaults = {.value = broker_value, .context = broker};
     struct partition_config config;
     topic_config_partition(&topic, &defaults, &config);
     ck_assert_int_eq(config.timestamp_before_max_ms, c->before);
