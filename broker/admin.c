@@ -8,6 +8,7 @@
 #include "broker/broker.h"
 #include "broker/grpc_health.h"
 #include "broker/grpc_reflection.h"
+#include <string.h>
 
 #define CLOSE_GRACE_MS 1000
 
@@ -15,6 +16,20 @@
 
 static const struct grpc_method methods[] = {
     {"ClusterStatus", REQUEST(cluster_status_request), admin_cluster_status, GRPC_UNARY, NULL, NULL},
+    {"ListTopics", REQUEST(list_topics_request), admin_list_topics, GRPC_UNARY, NULL, NULL},
+    {"DescribeTopic", REQUEST(describe_topic_request), admin_describe_topic, GRPC_UNARY, NULL, NULL},
+    {"CreateTopic", REQUEST(create_topic_request), admin_create_topic, GRPC_UNARY, NULL, NULL},
+    {"DeleteTopic", REQUEST(delete_topic_request), admin_delete_topic, GRPC_UNARY, NULL, NULL},
+    {"AddPartitions", REQUEST(add_partitions_request), admin_add_partitions, GRPC_UNARY, NULL, NULL},
+    {"DescribeConfigs", REQUEST(describe_configs_request), admin_describe_configs, GRPC_UNARY, NULL, NULL},
+    {"MovePartition", REQUEST(move_partition_request), admin_move_partition, GRPC_UNARY, NULL, NULL},
+    {"CancelMove", REQUEST(cancel_move_request), admin_cancel_move, GRPC_UNARY, NULL, NULL},
+    {"ListMoves", REQUEST(list_moves_request), admin_list_moves, GRPC_UNARY, NULL, NULL},
+    {"TransferLeader", REQUEST(transfer_leader_request), admin_transfer_leader, GRPC_UNARY, NULL, NULL},
+    {"DrainBroker", REQUEST(drain_broker_request), admin_drain_broker, GRPC_UNARY, NULL, NULL},
+    {"DecommissionBroker", REQUEST(decommission_broker_request), admin_decommission_broker, GRPC_UNARY, NULL, NULL},
+    {"ResumeBroker", REQUEST(resume_broker_request), admin_resume_broker, GRPC_UNARY, NULL, NULL},
+    {"SetLogLevel", REQUEST(set_log_level_request), admin_set_log_level, GRPC_UNARY, NULL, NULL},
 };
 
 static const char *const names[] = {"balsa.admin.v1.Admin"};
@@ -111,4 +126,39 @@ char *admin_text(struct grpc_call *call, struct bytes bytes)
 void admin_too_large(struct grpc_call *call)
 {
     grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "the answer is too large: ask for one topic, or for one partition");
+}
+
+void admin_int32s(struct grpc_call *call, const int32_t *source, size_t count, size_t *target_count, int32_t **target)
+{
+    *target = count > 0 ? arena_alloc(&call->arena, count * sizeof(**target)) : NULL;
+    *target_count = *target != NULL ? count : 0;
+    if (*target != NULL) {
+        memcpy(*target, source, count * sizeof(*source));
+    }
+}
+
+bool admin_topic(struct grpc_call *call, const char *name, struct store_topic *topic)
+{
+    struct store_reader *reader = admin_of(call)->shard->reader;
+    store_reader_refresh(reader);
+    if (store_topic_by_name(reader, &call->arena, bytes_from_text(name), topic) == OK) {
+        return true;
+    }
+    grpc_finish(call, GRPC_NOT_FOUND, "there is no topic '%s': ListTopics names those that there are", name);
+    return false;
+}
+
+bool admin_partition(struct grpc_call *call, const char *name, int32_t index, struct store_topic *topic,
+                     struct store_partition *partition)
+{
+    struct store_reader *reader = admin_of(call)->shard->reader;
+    if (!admin_topic(call, name, topic)) {
+        return false;
+    }
+    if (index >= 0 && store_partition(reader, &call->arena, &topic->id, index, partition) == OK) {
+        return true;
+    }
+    grpc_finish(call, GRPC_NOT_FOUND, "topic '%s' has no partition %d: it has 0 to %d", name, index,
+                topic->partition_count - 1);
+    return false;
 }

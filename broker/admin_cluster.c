@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "broker/admin_internal.h"
 #include "broker/admin_scan.h"
 #include "broker/broker.h"
@@ -122,4 +123,20 @@ void admin_cluster_status(struct grpc_call *call, const ProtobufCMessage *messag
     status->scan.each = on_partition;
     status->scan.done = on_scanned;
     admin_scan_start(&status->scan, shard, NULL);
+}
+
+void admin_set_log_level(struct grpc_call *call, const ProtobufCMessage *message)
+{
+    const Balsa__Admin__V1__SetLogLevelRequest *request = (const void *)message;
+    Balsa__Admin__V1__SetLogLevelResponse response = BALSA__ADMIN__V1__SET_LOG_LEVEL_RESPONSE__INIT;
+    if (!trace_set_level_text(request->component, request->level)) {
+        grpc_finish(call, GRPC_INVALID_ARGUMENT,
+                    "component '%s', level '%s': expected all or a component as log lines name it, and debug, info, "
+                    "warn or error",
+                    request->component, request->level);
+        return;
+    }
+    trace(INFO, MAIN, "log level set", KV("of", (const char *)request->component),
+          KV("to", (const char *)request->level));
+    grpc_answer(call, &response.base);
 }

@@ -8,6 +8,9 @@
 
 struct grpc_health;
 
+struct kafka_api;
+struct schema;
+
 enum {
     ADMIN_SERVICE_COUNT = 4
 };
@@ -29,6 +32,24 @@ char *admin_text(struct grpc_call *call, struct bytes bytes);
 /* Ends a call whose arena is full. */
 void admin_too_large(struct grpc_call *call);
 
+
+/* Copies of an int32 list in the arena. */
+void admin_int32s(struct grpc_call *call, const int32_t *source, size_t count, size_t *target_count, int32_t **target);
+/* Ends the call with what a Kafka error means as a status; `text` may be empty. */
+void admin_fail(struct grpc_call *call, enum kafka_error error, struct bytes text);
+/* The topic as of now. False: the call was ended. */
+bool admin_topic(struct grpc_call *call, const char *name, struct store_topic *topic);
+/* Topic and partition. False: the call was ended. */
+bool admin_partition(struct grpc_call *call, const char *name, int32_t index, struct store_topic *topic,
+                     struct store_partition *partition);
+
+/* Asks what a Kafka client would ask: of the controller what it decides, else of this broker. `message` is encoded inside
+ * the call. `done` gets the decoded response, in the call's arena, and ends the call; when there is none the call is
+ * ended here, with the reason. */
+void admin_ask(struct grpc_call *call, int16_t api_key, const void *message,
+               void (*done)(struct grpc_call *call, const void *response));
+int32_t admin_timeout_ms(const struct grpc_call *call); /* what is left of the call's time, bounded */
+
 static inline struct admin *admin_of(const struct grpc_call *call)
 {
     return call->owner;
@@ -36,4 +57,26 @@ static inline struct admin *admin_of(const struct grpc_call *call)
 
 /* ---- Methods, by file ---- */
 
-void admin_cluster_status(struct grpc_call *call, const ProtobufCMessage *message); /* admin_cluster.c */
+/* admin_cluster.c */
+void admin_cluster_status(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_set_log_level(struct grpc_call *call, const ProtobufCMessage *message);
+/* admin_topics.c */
+void admin_list_topics(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_describe_topic(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_create_topic(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_delete_topic(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_add_partitions(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_describe_configs(struct grpc_call *call, const ProtobufCMessage *message);
+/* Of a partition; NULL when the arena is full. */
+Balsa__Admin__V1__Partition *admin_partition_message(struct grpc_call *call, int32_t index,
+                                                     const struct store_partition *partition);
+/* admin_moves.c */
+void admin_move_partition(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_cancel_move(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_list_moves(struct grpc_call *call, const ProtobufCMessage *message);
+/* admin_leaders.c */
+void admin_transfer_leader(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_drain_broker(struct grpc_call *call, const ProtobufCMessage *message);
+/* admin_brokers.c */
+void admin_decommission_broker(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_resume_broker(struct grpc_call *call, const ProtobufCMessage *message);

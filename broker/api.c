@@ -79,6 +79,8 @@ request_handler api_handler(int16_t api_key)
         return handle_list_groups;
     case KAFKA_API_ALLOCATE_PRODUCER_IDS: /* not in kafka_apis: never a client's */
         return handle_allocate_producer_ids;
+    case KAFKA_API_RESUME_BROKER: /* nor this */
+        return handle_unregister_broker;
     default:
         return NULL;
     }

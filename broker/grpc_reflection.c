@@ -226,7 +226,7 @@ static void answer(struct grpc_call *call, const reflection_request *request, re
 }
 
 static void answer_error(struct grpc_call *call, const reflection_request *request, enum grpc_status status,
-                       const char *text)
+                         const char *text)
 {
     Grpc__Reflection__V1__ErrorResponse error = GRPC__REFLECTION__V1__ERROR_RESPONSE__INIT;
     reflection_response response = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;

@@ -1,6 +1,7 @@
 /* UnregisterBroker. Kafka forgets the broker at once, whatever it holds; here it is drained first: it gets no new
  * replicas, those that it has go to others, and when it has none and has been stopped it is forgotten. Answered when
- * the wish is recorded. A broker is taken back into use by starting it again after it has been forgotten. */
+ * the wish is recorded. A broker is taken back into use by starting it again after it has been forgotten; before that by
+ * ResumeBroker, which Kafka does not have and the admin service asks for: the same message, the other wish. */
 
 #include "base/mem.h"
 #include "broker/forward.h"
@@ -42,9 +43,10 @@ static void unregister_decide(struct wish *wish, struct controller *controller)
         wish_decided(wish);
         return;
     }
-    work->change = (struct controller_broker_change){.id = work->message.broker_id,
-                                                     .state = BALSA__RECORD__BROKER_STATE__BROKER_DRAINING,
-                                                     .cb = unregister_on_changed};
+    work->change = (struct controller_broker_change){.id = work->message.broker_id, .cb = unregister_on_changed};
+    work->change.state = work->request->api_key == KAFKA_API_RESUME_BROKER
+                             ? BALSA__RECORD__BROKER_STATE__BROKER_ACTIVE
+                             : BALSA__RECORD__BROKER_STATE__BROKER_DRAINING;
     controller_change_broker(controller, &work->change);
 }
 

@@ -56,7 +56,8 @@
  * clients it does not exist. */
 /* clang-format off */
 #define KAFKA_API_INTERNAL_MAP(X)                                                                  \
-    X(ALLOCATE_PRODUCER_IDS, 67, "AllocateProducerIds", kafka_allocate_producer_ids, 0, 0, 0, 0)
+    X(ALLOCATE_PRODUCER_IDS, 67, "AllocateProducerIds", kafka_allocate_producer_ids, 0, 0, 0, 0)   \
+    X(RESUME_BROKER, 1001, "ResumeBroker", kafka_unregister_broker, 0, 0, 0, 0)
 /* clang-format on */
 
 /* Wire keys: KAFKA_API_PRODUCE = 0, ... */
