@@ -43,7 +43,7 @@ bool admin_topic(struct grpc_call *call, const char *name, struct store_topic *t
 bool admin_partition(struct grpc_call *call, const char *name, int32_t index, struct store_topic *topic,
                      struct store_partition *partition);
 
-/* Asks what a Kafka client would ask: of the controller what it decides, else of this broker. `message` is encoded inside
+/* Asks what a Kafka client would ask: of the controller what it decides, else of this broker. `message` is encoded in
  * the call. `done` gets the decoded response, in the call's arena, and ends the call; when there is none the call is
  * ended here, with the reason. */
 void admin_ask(struct grpc_call *call, int16_t api_key, const void *message,
