@@ -1,0 +1,218 @@
+/* The table of commands, and what is printed from it. */
+
+#include "base/mem.h"
+#include "broker/ctl.h"
+#include <string.h>
+
+#define METHOD(method, message) \
+    method, &balsa__admin__v1__##message##_request__descriptor, &balsa__admin__v1__##message##_response__descriptor
+
+const struct ctl_command ctl_commands[] = {
+    {"cluster status",
+     METHOD("ClusterStatus", cluster_status),
+     {NULL},
+     NULL,
+     "brokers, topics, and what is wrong, as the asked broker sees it"},
+    {"broker drain",
+     METHOD("DrainBroker", drain_broker),
+     {"node_id"},
+     NULL,
+     "hands over all that a broker leads, before it is stopped"},
+    {"broker decommission",
+     METHOD("DecommissionBroker", decommission_broker),
+     {"node_id"},
+     NULL,
+     "moves all replicas of a broker to others, then forgets it"},
+    {"broker resume",
+     METHOD("ResumeBroker", resume_broker),
+     {"node_id"},
+     "broker is in use again",
+     "takes a broker that is being decommissioned back into use"},
+    {"topic list", METHOD("ListTopics", list_topics), {"prefix"}, NULL, "topics, all or those that begin so"},
+    {"topic describe",
+     METHOD("DescribeTopic", describe_topic),
+     {"name"},
+     NULL,
+     "partitions of a topic: leaders, replicas, moves"},
+    {"topic create",
+     METHOD("CreateTopic", create_topic),
+     {"name"},
+     NULL,
+     "makes a topic; --configs name=value may be repeated"},
+    {"topic delete",
+     METHOD("DeleteTopic", delete_topic),
+     {"name"},
+     "topic deleted",
+     "deletes a topic and all of its records"},
+    {"topic grow",
+     METHOD("AddPartitions", add_partitions),
+     {"name", "total"},
+     "topic has that many partitions",
+     "adds partitions until there are so many"},
+    {"config describe",
+     METHOD("DescribeConfigs", describe_configs),
+     {"topic"},
+     NULL,
+     "configuration of a topic, or of the asked broker without one"},
+    {"partition move",
+     METHOD("MovePartition", move_partition),
+     {"topic", "partition", "replicas"},
+     NULL,
+     "gives a partition other replicas: 1,2,3, the preferred leader first"},
+    {"partition cancel-move",
+     METHOD("CancelMove", cancel_move),
+     {"topic", "partition"},
+     "move cancelled",
+     "leaves a partition where it was"},
+    {"partition moves", METHOD("ListMoves", list_moves), {NULL}, NULL, "partitions that are moving"},
+    {"partition lead",
+     METHOD("TransferLeader", transfer_leader),
+     {"topic", "partition", "to"},
+     NULL,
+     "hands leadership of a partition to the broker"},
+    {"log level",
+     METHOD("SetLogLevel", set_log_level),
+     {"component", "level"},
+     "log level set",
+     "what the asked broker logs from now on: all debug, raft info, ..."},
+};
+const size_t ctl_command_count = array_count(ctl_commands);
+
+static const struct {
+    const char *flag, *help;
+} global_flags[] = {
+    {"--admin HOST:PORT[,...]", "admin addresses, the next when one cannot be reached (BALSA_ADMIN; 127.0.0.1:9292)"},
+    {"--timeout SECONDS", "for the whole command (30)"},
+    {"--output table|json", "for people, or one line of JSON for each answer (table)"},
+};
+
+const struct ctl_command *ctl_find(char **words, size_t count, size_t *used)
+{
+    for (size_t i = 0; i < ctl_command_count; i++) {
+        const char *space = strchr(ctl_commands[i].words, ' ');
+        size_t first = (size_t)(space - ctl_commands[i].words);
+        if (count >= 2 && strlen(words[0]) == first && strncmp(words[0], ctl_commands[i].words, first) == 0 &&
+            strcmp(words[1], space + 1) == 0) {
+            *used = 2;
+            return &ctl_commands[i];
+        }
+    }
+    return NULL;
+}
+
+void ctl_flag(const char *field, char *target, size_t size)
+{
+    (void)snprintf(target, size, "%s", field);
+    for (char *at = target; *at != '\0'; at++) {
+        *at = *at == '_' ? '-' : *at;
+    }
+}
+
+static bool is_position(const struct ctl_command *command, const char *field)
+{
+    for (size_t i = 0; i < CTL_FIELDS_MAX && command->fields[i] != NULL; i++) {
+        if (strcmp(command->fields[i], field) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "NAME --partitions N --dry-run" */
+static void print_arguments(const struct ctl_command *command, FILE *out)
+{
+    char flag[64];
+    for (size_t i = 0; i < CTL_FIELDS_MAX && command->fields[i] != NULL; i++) {
+        ctl_flag(command->fields[i], flag, sizeof(flag));
+        (void)fprintf(out, " <%s>", flag);
+    }
+    for (unsigned i = 0; i < command->request->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &command->request->fields[i];
+        if (!is_position(command, field->name)) {
+            ctl_flag(field->name, flag, sizeof(flag));
+            (void)fprintf(out, field->type == PROTOBUF_C_TYPE_BOOL ? " [--%s]" : " [--%s ...]", flag);
+        }
+    }
+}
+
+void ctl_print_usage(const struct ctl_command *command, FILE *out)
+{
+    (void)fprintf(out, "usage: balsactl %s", command->words);
+    print_arguments(command, out);
+    (void)fprintf(out, "\n%s\n", command->help);
+}
+
+void ctl_print_help(FILE *out)
+{
+    (void)fprintf(out, "usage: balsactl [FLAG]... COMMAND\n\nCommands:\n");
+    for (size_t i = 0; i < ctl_command_count; i++) {
+        (void)fprintf(out, "  %-22s %s\n", ctl_commands[i].words, ctl_commands[i].help);
+    }
+    (void)fprintf(out, "  %-22s %s\n\nFlags:\n", "completion", "completion for bash: source <(balsactl completion)");
+    for (size_t i = 0; i < array_count(global_flags); i++) {
+        (void)fprintf(out, "  %-24s %s\n", global_flags[i].flag, global_flags[i].help);
+    }
+    (void)fprintf(out, "\n'balsactl COMMAND --help' has the arguments of one. Exit codes: 0 done, 1 refused, 2 usage, "
+                       "3 no broker took it, 4 in doubt.\n");
+}
+
+void ctl_print_completion(FILE *out)
+{
+    (void)fprintf(out, "_balsactl() {\n    local words=\"${COMP_WORDS[*]:1:COMP_CWORD-1}\" IFS=$'\\n'\n"
+                       "    case \"$words\" in\n");
+    for (size_t i = 0; i < ctl_command_count; i++) {
+        char flag[64];
+        (void)fprintf(out, "        \"%s\"*) COMPREPLY=($(compgen -W $'--help", ctl_commands[i].words);
+        for (unsigned n = 0; n < ctl_commands[i].request->n_fields; n++) {
+            ctl_flag(ctl_commands[i].request->fields[n].name, flag, sizeof(flag));
+            (void)fprintf(out, "\\n--%s", flag);
+        }
+        (void)fprintf(out, "' -- \"${COMP_WORDS[COMP_CWORD]}\")) ;;\n");
+    }
+    (void)fprintf(out, "        \"\") COMPREPLY=($(compgen -W $'completion");
+    for (size_t i = 0; i < ctl_command_count; i++) {
+        int size = (int)(strchr(ctl_commands[i].words, ' ') - ctl_commands[i].words);
+        if (i == 0 || strncmp(ctl_commands[i].words, ctl_commands[i - 1].words, (size_t)size + 1) != 0) {
+            (void)fprintf(out, "\\n%.*s", size, ctl_commands[i].words);
+        }
+    }
+    (void)fprintf(out,
+                  "' -- \"${COMP_WORDS[COMP_CWORD]}\")) ;;\n        *) COMPREPLY=($(compgen -W \"$(printf '%%s\\n'");
+    for (size_t i = 0; i < ctl_command_count; i++) {
+        (void)fprintf(out, " '%s'", ctl_commands[i].words);
+    }
+    (void)fprintf(out, " | sed -n \"s/^$words \\([^ ]*\\).*/\\1/p\")\" -- \"${COMP_WORDS[COMP_CWORD]}\")) ;;\n"
+                       "    esac\n}\ncomplete -F _balsactl balsactl\n");
+}
+
+static void print_escaped(const char *text, FILE *out)
+{
+    for (; *text != '\0'; text++) {
+        (void)fprintf(out, *text == '-' ? "\\-" : "%c", *text);
+    }
+}
+
+void ctl_print_man(FILE *out)
+{
+    (void)fprintf(out, ".TH BALSACTL 1\n.SH NAME\nbalsactl \\- administer a Balsa cluster\n.SH SYNOPSIS\n.B balsactl\n"
+                       "[\\fIFLAG\\fR]... \\fICOMMAND\\fR [\\fIARGUMENT\\fR]...\n.SH DESCRIPTION\n"
+                       "Asks a broker's admin service (balsa.admin.listeners) and prints the answer. Any broker takes "
+                       "every command.\nWhat changes where records are has \\-\\-dry\\-run.\n.SH COMMANDS\n");
+    for (size_t i = 0; i < ctl_command_count; i++) {
+        (void)fprintf(out, ".TP\n.B ");
+        print_escaped(ctl_commands[i].words, out);
+        (void)fprintf(out, "\n");
+        print_escaped(ctl_commands[i].help, out);
+        (void)fprintf(out, "\n");
+    }
+    (void)fprintf(out, ".SH FLAGS\n");
+    for (size_t i = 0; i < array_count(global_flags); i++) {
+        (void)fprintf(out, ".TP\n.B ");
+        print_escaped(global_flags[i].flag, out);
+        (void)fprintf(out, "\n%s\n", global_flags[i].help);
+    }
+    (void)fprintf(out,
+                  ".SH EXIT STATUS\n0 done; 1 the cluster refused, nothing was done; 2 the command makes no sense; "
+                  "3 no broker took it, nothing was done; 4 it was sent and not answered: look before doing it "
+                  "again.\n");
+}

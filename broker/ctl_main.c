@@ -1,0 +1,266 @@
+/* balsactl: reads its words, makes one call, prints what comes. Admin addresses are tried in turn as long as none has
+ * heard of the call, so that trying the next one can never do a thing twice. */
+
+#include "base/limits.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "base/uv_env.h"
+#include "broker/ctl.h"
+#include "broker/grpc_client.h"
+#include "metadata/config_value.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define ADMIN_DEFAULT "127.0.0.1:9292"
+#define TIMEOUT_DEFAULT_S 30
+#define TIMEOUT_MAX_S 86400
+#define WORD_COUNT_MAX 2048
+
+struct ctl {
+    struct uv_env *uv;
+    struct env *env;
+    const char *admin;
+    struct bytes addresses_left;
+    int64_t timeout_us;
+    bool is_json;
+    const struct ctl_command *command;
+    struct arena arena;
+    ProtobufCMessage *request;
+    struct grpc_client *client;
+    struct grpc_client_call call;
+    char path[128];
+    struct task again;
+    bool has_printed;
+    enum ctl_exit code;
+};
+
+static int usage_error(const char *text)
+{
+    (void)fprintf(stderr, "balsactl: %s\nTry 'balsactl --help'.\n", text);
+    return CTL_USAGE;
+}
+
+/* ---- The call ---- */
+
+static void next_address(struct ctl *ctl);
+
+static void on_message(struct grpc_client_call *call, struct bytes message)
+{
+    struct ctl *ctl = call->owner;
+    ProtobufCMessage *answer = protobuf_c_message_unpack(ctl->command->response, NULL, message.size, message.data);
+    struct dynbuf out;
+    if (answer == NULL) {
+        (void)fprintf(stderr, "balsactl: the answer is no %s: is the broker of another version?\n",
+                      ctl->command->response->name);
+        return;
+    }
+    dynbuf_init(&out, GRPC_ANSWER_SIZE_MAX);
+    enum err err = ctl->is_json ? ctl_print_json(answer, &out) : ctl_print_text(answer, &out);
+    if (err == OK && (ctl->is_json || out.size > 0)) {
+        (void)fwrite(out.data, 1, out.size, stdout);
+        (void)fputs(ctl->is_json ? "\n" : "", stdout);
+        (void)fflush(stdout);
+        ctl->has_printed = true;
+    }
+    dynbuf_deinit(&out);
+    protobuf_c_message_free_unpacked(answer, NULL);
+}
+
+static enum ctl_exit exit_of(enum grpc_status status)
+{
+    return status == GRPC_OK                                            ? CTL_DONE
+           : status == GRPC_UNAVAILABLE                                 ? CTL_UNREACHABLE
+           : status == GRPC_DEADLINE_EXCEEDED || status == GRPC_UNKNOWN ? CTL_IN_DOUBT
+                                                                        : CTL_REFUSED;
+}
+
+static void on_client_closed(void *owner)
+{
+    struct ctl *ctl = owner;
+    uv_env_stop(ctl->uv);
+}
+
+static void on_client_closed_again(void *owner)
+{
+    struct ctl *ctl = owner;
+    next_address(ctl);
+}
+
+static void on_done(struct grpc_client_call *call)
+{
+    struct ctl *ctl = call->owner;
+    ctl->code = exit_of(call->status);
+    if (call->is_unreached && ctl->addresses_left.size > 0) {
+        grpc_client_close(ctl->client, ctl, on_client_closed_again);
+        return;
+    }
+    if (call->status != GRPC_OK) {
+        (void)fprintf(stderr, "balsactl: %s\n", call->text[0] != '\0' ? call->text : grpc_status_name(call->status));
+        if (call->is_unreached) {
+            (void)fprintf(stderr, "Name a broker's admin address with --admin or BALSA_ADMIN; it is the broker's "
+                                  "balsa.admin.listeners.\n");
+        }
+    } else if (!ctl->has_printed && ctl->command->done != NULL && !ctl->is_json) {
+        (void)printf("%s\n", ctl->command->done);
+    }
+    grpc_client_close(ctl->client, ctl, on_client_closed);
+}
+
+static bool parse_address(struct bytes text, char *host, size_t size, uint16_t *port)
+{
+    const uint8_t *colon = text.size > 0 ? memrchr(text.data, ':', text.size) : NULL;
+    int64_t number;
+    if (colon == NULL) {
+        return false;
+    }
+    struct bytes name = {text.data, (size_t)(colon - text.data)};
+    struct bytes port_text = {colon + 1, text.size - name.size - 1};
+    if (name.size > 2 && name.data[0] == '[' && name.data[name.size - 1] == ']') {
+        name = (struct bytes){name.data + 1, name.size - 2};
+    }
+    if (name.size == 0 || name.size >= size || !config_parse_long(port_text, &number) || number < 1 ||
+        number > UINT16_MAX) {
+        return false;
+    }
+    memcpy(host, name.data, name.size);
+    host[name.size] = '\0';
+    *port = (uint16_t)number;
+    return true;
+}
+
+static void next_address(struct ctl *ctl)
+{
+    struct bytes address = BYTES_NONE;
+    char host[256];
+    uint16_t port;
+    (void)config_list_next(&ctl->addresses_left, &address);
+    if (!parse_address(address, host, sizeof(host), &port)) {
+        ctl->code = CTL_USAGE;
+        (void)fprintf(stderr, "balsactl: --admin '%s': expected host:port, more with commas between\n", ctl->admin);
+        uv_env_stop(ctl->uv);
+        return;
+    }
+    ctl->client = grpc_client_open(ctl->env, host, port);
+    ctl->call = (struct grpc_client_call){.path = ctl->path,
+                                          .request = ctl->request,
+                                          .timeout_us = ctl->timeout_us,
+                                          .owner = ctl,
+                                          .on_message = on_message,
+                                          .cb = on_done};
+    grpc_client_call(ctl->client, &ctl->call);
+}
+
+static void on_start(struct task *task)
+{
+    next_address(container_of(task, struct ctl, again));
+}
+
+static int run(struct ctl *ctl)
+{
+    struct metrics *metrics = metrics_open();
+    struct errmsg msg = {""};
+    if (uv_env_open(0, metrics, &ctl->uv, &msg) != OK) {
+        (void)fprintf(stderr, "balsactl: %s\n", msg.text);
+        return CTL_UNREACHABLE;
+    }
+    ctl->env = uv_env_env(ctl->uv);
+    ctl->addresses_left = bytes_from_text(ctl->admin);
+    (void)snprintf(ctl->path, sizeof(ctl->path), "/balsa.admin.v1.Admin/%s", ctl->command->method);
+    task_init(&ctl->again, on_start);
+    env_task(ctl->env, &ctl->again);
+    uv_env_run(ctl->uv);
+    uv_env_close(ctl->uv);
+    metrics_close(metrics);
+    return (int)ctl->code;
+}
+
+/* ---- Words ---- */
+
+static bool take_global(struct ctl *ctl, const char *flag, const char *value, struct errmsg *msg)
+{
+    if (strcmp(flag, "--admin") == 0) {
+        ctl->admin = value;
+        return true;
+    }
+    if (strcmp(flag, "--output") == 0) {
+        ctl->is_json = strcmp(value, "json") == 0;
+        if (!ctl->is_json && strcmp(value, "table") != 0) {
+            (void)fail(msg, ERR_INVALID, "--output %s: expected table or json", value);
+        }
+        return true;
+    }
+    if (strcmp(flag, "--timeout") == 0) {
+        int64_t seconds = 0;
+        if (!config_parse_long(bytes_from_text(value), &seconds) || seconds < 1 || seconds > TIMEOUT_MAX_S) {
+            (void)fail(msg, ERR_INVALID, "--timeout %s: expected seconds, at most a day", value);
+        }
+        ctl->timeout_us = seconds * 1000000;
+        return true;
+    }
+    return false;
+}
+
+/* Takes the flags of every command out; what is left is the command's. */
+static size_t take_globals(struct ctl *ctl, int argc, char **argv, char **words, bool *is_help, struct errmsg *msg)
+{
+    size_t count = 0;
+    for (int i = 1; i < argc && count < WORD_COUNT_MAX; i++) {
+        bool is_last = i + 1 == argc;
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            *is_help = true;
+        } else if (strncmp(argv[i], "--", 2) == 0 && !is_last && take_global(ctl, argv[i], argv[i + 1], msg)) {
+            i++;
+        } else {
+            words[count++] = argv[i];
+        }
+    }
+    return count;
+}
+
+static int print_about(char **words, size_t count, bool is_help)
+{
+    if (count == 1 && strcmp(words[0], "completion") == 0) {
+        ctl_print_completion(stdout);
+    } else if (count == 1 && strcmp(words[0], "--help=man") == 0) {
+        ctl_print_man(stdout);
+    } else if (count == 0 || is_help) {
+        ctl_print_help(is_help ? stdout : stderr);
+        return is_help ? CTL_DONE : CTL_USAGE;
+    } else {
+        return usage_error("there is no such command");
+    }
+    return CTL_DONE;
+}
+
+int main(int argc, char **argv)
+{
+    static char *words[WORD_COUNT_MAX];
+    const char *admin = getenv("BALSA_ADMIN");
+    struct ctl ctl = {.admin = admin != NULL ? admin : ADMIN_DEFAULT, .timeout_us = TIMEOUT_DEFAULT_S * 1000000LL};
+    struct errmsg msg = {""};
+    bool is_help = false;
+    size_t used = 0;
+    size_t count = take_globals(&ctl, argc, argv, words, &is_help, &msg);
+    ctl.command = ctl_find(words, count, &used);
+    if (msg.text[0] != '\0') {
+        return usage_error(msg.text);
+    }
+    if (ctl.command == NULL) {
+        return print_about(words, count, is_help);
+    }
+    if (is_help) {
+        ctl_print_usage(ctl.command, stdout);
+        return CTL_DONE;
+    }
+    arena_init(&ctl.arena, MIB(16));
+    int code = CTL_USAGE;
+    if (ctl_build(ctl.command, words + used, count - used, &ctl.arena, &ctl.request, &msg) != OK) {
+        (void)fprintf(stderr, "balsactl: %s\n", msg.text);
+        ctl_print_usage(ctl.command, stderr);
+    } else {
+        (void)trace_set_level_text("all", "error");
+        code = run(&ctl);
+    }
+    arena_deinit(&ctl.arena);
+    return code;
+}
