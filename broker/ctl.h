@@ -1,5 +1,5 @@
 /* balsactl: the admin service for people and their programs. Each command is one row of a table: its words, the method
- * it calls, which of its words are which fields of the request. Requests are filled, and answers printed, by protobuf-c's
+ * it calls, which of its words are which fields of the request. Requests are filled, answers printed, by protobuf-c's
  * descriptors, so a new method needs a row and nothing else.
  *
  * Exit codes: CTL_*. Runs on: the main thread. */

@@ -1,4 +1,4 @@
-/* Answers by their descriptors. As text: a message's plain fields as "name value" lines, then each list of messages as a
+/* Answers by their descriptors. As text: plain fields of a message as lines, then each list of messages as a
  * table whose columns are the fields of its elements; columns that are empty in all rows are left out. */
 
 #include "base/limits.h"
