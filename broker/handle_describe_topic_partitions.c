@@ -90,6 +90,9 @@ static bool fill_partition(struct page *page, const struct uuid *id, int32_t ind
     out->isr_nodes_count = partition.in_sync_count;
     out->offline_replicas = partition.offline;
     out->offline_replicas_count = partition.offline_count;
+    /* Raft needs no such lists. The schema allows null, which Kafka's own client (3.9) does not survive. */
+    out->eligible_leader_replicas_count = 0;
+    out->last_known_elr_count = 0;
     return true;
 }
 

@@ -16,7 +16,7 @@ JARS = os.path.join(balsa.ROOT, "build/kafka-tools")
 POM = os.path.join(balsa.ROOT, "tests/integration/java/kafka-tools.pom")
 SEGMENT = re.compile(r"^\d{20}\.log$")
 BATCH = re.compile(r"^baseOffset: (\d+) lastOffset: (\d+) count: (\d+) .* position: (\d+) .* size: (\d+) .* isvalid: (\w+)")
-NOISE = re.compile(r"^(Dumping |SLF4J: |Log starting offset: |$)")
+NOISE = re.compile(r"^(Dumping |SLF4J: |log4j:|Log starting offset: |$)")
 
 
 def prepare():
@@ -24,7 +24,7 @@ def prepare():
     if not balsa.have("java"):
         return None, "java is not installed"
     stamp = os.path.join(JARS, "done")
-    if not os.path.exists(stamp):
+    if not os.path.exists(stamp) or os.path.getmtime(stamp) < os.path.getmtime(POM):
         if not balsa.have("mvn"):
             return None, "mvn is not installed"
         command = ["mvn", "-q", "-B", "-f", POM, "dependency:copy-dependencies", f"-DoutputDirectory={JARS}"]

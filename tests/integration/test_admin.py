@@ -134,7 +134,7 @@ def topics_come_in_pages(node):
     balsa.check([t for t, _, _ in topics] == sorted(node_topics(node)) and cursor is None, f"all topics, in order: {topics}")
     one = next(t for t in reply.topics if t.name == "page-1")
     balsa.check(all(p.leader_id == 1 and p.leader_epoch > 0 and p.replica_nodes == [1] and p.isr_nodes == [1] and p.offline_replicas == []
-                    and p.eligible_leader_replicas is None for p in one.partitions), f"partitions: {one}")
+                    and p.eligible_leader_replicas == [] and p.last_known_elr == [] for p in one.partitions), f"partitions: {one}")
     balsa.check(page(node, ["page-0", "page-2"], 100, ("page-1", 2))[0] == [("page-2", 0, [0, 1, 2, 3])], "a cursor's topic that is not asked for")
     balsa.check(page(node, ["page-0"], 100, ("page-0", -1))[0] == [("page-0", 42, [])], "a cursor that cannot be")
     balsa.check(page(node, ["bad name"], 100)[0] == [("bad name", INVALID_TOPIC, [])], "a bad name")
