@@ -23,7 +23,10 @@ static bool is_for_controller(int16_t api_key)
 {
     return api_key == KAFKA_API_CREATE_TOPICS || api_key == KAFKA_API_DELETE_TOPICS ||
            api_key == KAFKA_API_CREATE_PARTITIONS || api_key == KAFKA_API_ALTER_REASSIGNMENTS ||
-           api_key == KAFKA_API_UNREGISTER_BROKER || api_key == KAFKA_API_RESUME_BROKER;
+           api_key == KAFKA_API_UNREGISTER_BROKER || api_key == KAFKA_API_RESUME_BROKER ||
+           api_key == KAFKA_API_INCREMENTAL_ALTER_CONFIGS || api_key == KAFKA_API_LIST_GROUPS ||
+           api_key == KAFKA_API_DESCRIBE_GROUPS || api_key == KAFKA_API_DELETE_GROUPS ||
+           api_key == KAFKA_API_OFFSET_FETCH || api_key == KAFKA_API_OFFSET_COMMIT; /* the coordinator is there */
 }
 
 int32_t admin_timeout_ms(const struct grpc_call *call)
@@ -32,6 +35,7 @@ int32_t admin_timeout_ms(const struct grpc_call *call)
         return TIMEOUT_MAX_MS;
     }
     int64_t left_ms = (call->deadline_us - env_now_us(admin_of(call)->shard->env)) / 1000;
+    left_ms -= left_ms / 8; /* to say why there was no answer, before the client's time is up */
     return left_ms < 1 ? 1 : left_ms < TIMEOUT_MAX_MS ? (int32_t)left_ms : TIMEOUT_MAX_MS;
 }
 

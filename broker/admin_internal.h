@@ -77,6 +77,16 @@ void admin_list_moves(struct grpc_call *call, const ProtobufCMessage *message);
 /* admin_leaders.c */
 void admin_transfer_leader(struct grpc_call *call, const ProtobufCMessage *message);
 void admin_drain_broker(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_alter_config(struct grpc_call *call, const ProtobufCMessage *message);
+/* admin_replicas.c */
+void admin_partition_status(struct grpc_call *call, const ProtobufCMessage *message);
+/* admin_explain.c */
+void admin_explain(struct grpc_call *call, const ProtobufCMessage *message);
+/* admin_groups.c */
+void admin_list_groups(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_describe_group(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_reset_offsets(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_delete_group(struct grpc_call *call, const ProtobufCMessage *message);
 /* admin_brokers.c */
 void admin_decommission_broker(struct grpc_call *call, const ProtobufCMessage *message);
 void admin_resume_broker(struct grpc_call *call, const ProtobufCMessage *message);

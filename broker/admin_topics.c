@@ -335,3 +335,51 @@ void admin_describe_configs(struct grpc_call *call, const ProtobufCMessage *mess
     kafka.include_documentation = true;
     admin_ask(call, KAFKA_API_DESCRIBE_CONFIGS, &kafka, on_configs);
 }
+
+static void on_altered(struct grpc_call *call, const void *response)
+{
+    const struct kafka_incremental_alter_configs_response *kafka = response;
+    Balsa__Admin__V1__AlterConfigResponse answer = BALSA__ADMIN__V1__ALTER_CONFIG_RESPONSE__INIT;
+    if (kafka->responses_count != 1) {
+        admin_fail(call, KAFKA_UNKNOWN_SERVER_ERROR, BYTES_NONE);
+    } else if (kafka->responses[0].error_code != KAFKA_NONE) {
+        admin_fail(call, (enum kafka_error)kafka->responses[0].error_code, kafka->responses[0].error_message);
+    } else {
+        grpc_answer(call, &answer.base);
+    }
+}
+
+#define OPERATION_SET 0
+#define OPERATION_DELETE 1
+
+void admin_alter_config(struct grpc_call *call, const ProtobufCMessage *message)
+{
+    const Balsa__Admin__V1__AlterConfigRequest *request = (const void *)message;
+    struct kafka_incremental_alter_configs_request kafka;
+    struct kafka_incremental_alter_configs_request_resource resource;
+    codec_init_defaults(&kafka_incremental_alter_configs_request_schema, &kafka);
+    codec_init_defaults(&kafka_incremental_alter_configs_request_resource_schema, &resource);
+    if (request->n_set + request->n_unset == 0) {
+        grpc_finish(call, GRPC_INVALID_ARGUMENT, "nothing to change: name what to set or to unset");
+        return;
+    }
+    resource.resource_type = RESOURCE_TOPIC;
+    resource.resource_name = bytes_from_text(request->topic);
+    resource.configs = arena_alloc(&call->arena, (request->n_set + request->n_unset) * sizeof(*resource.configs));
+    if (resource.configs == NULL) {
+        admin_too_large(call);
+        return;
+    }
+    for (size_t i = 0; i < request->n_set; i++) {
+        resource.configs[resource.configs_count++] = (struct kafka_incremental_alter_configs_request_config){
+            bytes_from_text(request->set[i]->name), OPERATION_SET, bytes_from_text(request->set[i]->value)};
+    }
+    for (size_t i = 0; i < request->n_unset; i++) {
+        resource.configs[resource.configs_count++] = (struct kafka_incremental_alter_configs_request_config){
+            bytes_from_text(request->unset[i]), OPERATION_DELETE, BYTES_NONE};
+    }
+    kafka.resources = &resource;
+    kafka.resources_count = 1;
+    kafka.validate_only = request->dry_run;
+    admin_ask(call, KAFKA_API_INCREMENTAL_ALTER_CONFIGS, &kafka, on_altered);
+}

@@ -17,6 +17,7 @@
 #include "broker/leadership.h"
 #include "broker/moved.h"
 #include "broker/peer_method.h"
+#include "broker/status.h"
 #include "broker/rebuild.h"
 #include "broker/shard_catchups.h"
 #include "replication/catchup.h"
@@ -213,6 +214,9 @@ static void handle_here(struct shard *shard, struct peer_request *request)
         break;
     case PEER_MOVED:
         moved_request_arrived(shard, request);
+        break;
+    case PEER_STATUS:
+        status_request_arrived(shard, request);
         break;
     default:
         trace(DEBUG, PEER, "request of an unknown method", KV("node", request->node), KV("method", request->method));
