@@ -11,6 +11,12 @@ MUST_CHECK enum err process_lock_dir(const char *path, struct errmsg *msg);
 void process_random(void *target, size_t size);
 /* Removes a directory and all in it; OK if absent. Blocks. */
 MUST_CHECK enum err process_remove_tree(const char *path, struct errmsg *msg);
+/* With parents, durably; OK if there. */
+MUST_CHECK enum err process_make_dir(const char *path, struct errmsg *msg);
+/* Renames, durably in both directories; OK if `source` is absent. The target is absent or an empty directory. */
+MUST_CHECK enum err process_move(const char *source, const char *target, struct errmsg *msg);
+/* Starts this program again in the place of this process, with the same arguments; returns when that fails. */
+void process_start_again(char **argv, struct errmsg *msg);
 /* Whether a directory has no names in it, or is not there. */
 MUST_CHECK enum err process_is_empty(const char *path, bool *is_empty, struct errmsg *msg);
 /* Appends a whole file to `text`, whose size_max bounds it: ERR_TOO_LARGE. Messages name the path. Blocks. */

@@ -19,21 +19,26 @@
 #define PATH_SIZE_MAX 4096
 #define WALK_HANDLES_MAX 16
 
-/* Makes the directory's own name durable. */
-static enum err sync_parent(const char *path, struct errmsg *msg)
+static enum err sync_names(const char *dir, struct errmsg *msg)
 {
-    char parent[PATH_SIZE_MAX];
-    (void)snprintf(parent, sizeof(parent), "%s/..", path);
-    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fsync(fd) != 0) {
         int number = errno;
         if (fd >= 0) {
             (void)close(fd);
         }
-        return fail(msg, err_from_errno(number), "%s: %s", parent, strerror(number));
+        return fail(msg, err_from_errno(number), "%s: %s", dir, strerror(number));
     }
     (void)close(fd);
     return OK;
+}
+
+/* Makes the directory's own name durable. */
+static enum err sync_parent(const char *path, struct errmsg *msg)
+{
+    char parent[PATH_SIZE_MAX];
+    (void)snprintf(parent, sizeof(parent), "%s/..", path);
+    return sync_names(parent, msg);
 }
 
 static enum err make_parents(const char *path, struct errmsg *msg)
@@ -107,6 +112,37 @@ enum err process_remove_tree(const char *path, struct errmsg *msg)
         return fail(msg, err_from_errno(errno), "%s cannot be removed: %s", path, strerror(errno));
     }
     return OK;
+}
+
+enum err process_make_dir(const char *path, struct errmsg *msg)
+{
+    return make_parents(path, msg);
+}
+
+/* The directory that a name is in, whether or not the name is there. */
+static enum err sync_dir_of(const char *path, struct errmsg *msg)
+{
+    char dir[PATH_SIZE_MAX];
+    const char *slash = strrchr(path, '/');
+    (void)snprintf(dir, sizeof(dir), "%.*s", slash != NULL ? (int)(slash - path) + 1 : 2, slash != NULL ? path : "./");
+    return sync_names(dir, msg);
+}
+
+enum err process_move(const char *source, const char *target, struct errmsg *msg)
+{
+    if (rename(source, target) != 0) {
+        return errno == ENOENT ? OK
+                               : fail(msg, err_from_errno(errno), "%s cannot be renamed to %s: %s", source, target,
+                                      strerror(errno));
+    }
+    enum err err = sync_dir_of(target, msg);
+    return err == OK ? sync_dir_of(source, msg) : err;
+}
+
+void process_start_again(char **argv, struct errmsg *msg)
+{
+    (void)execv("/proc/self/exe", argv);
+    (void)fail(msg, err_from_errno(errno), "/proc/self/exe: %s", strerror(errno));
 }
 
 enum err process_is_empty(const char *path, bool *is_empty, struct errmsg *msg)

@@ -11,6 +11,7 @@
 #include "broker/cluster.h"
 #include "broker/conn.h"
 #include "broker/identity.h"
+#include "broker/rejoin.h"
 #include "broker/shard_peers.h"
 #include <stdio.h>
 #include <string.h>
@@ -218,6 +219,10 @@ static enum err open_stores(struct broker *broker, struct identity *identity, st
     char path[PATH_SIZE_MAX];
     const char *dir = broker->options->log_dirs;
     enum err err = process_lock_dir(dir, msg);
+    if (err != OK) {
+        return err;
+    }
+    err = rejoin_finish(dir, msg);
     if (err != OK) {
         return err;
     }

@@ -1,5 +1,6 @@
 /* balsad: reads its options, runs the broker. */
 
+#include "base/process.h"
 #include "base/trace.h"
 #include "broker/http_page.h"
 #include "broker/threads.h"
@@ -84,5 +85,10 @@ int main(int argc, char **argv)
     }
     int code = threads_run(&options);
     options_deinit(&options);
+    if (code == THREADS_AGAIN) {
+        process_start_again(argv, &msg);
+        (void)fprintf(stderr, "balsad: cannot start again by itself, start it: %s\n", msg.text);
+        return 1;
+    }
     return code;
 }

@@ -9,6 +9,7 @@
 #include "broker/broker.h"
 #include "broker/health.h"
 #include "broker/http.h"
+#include "broker/rejoin.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,6 +32,7 @@ struct threads {
     pthread_mutex_t mutex;
     pthread_cond_t cond;
     unsigned opened, failed;
+    enum err err; /* of the first that failed */
     struct errmsg failure;
 };
 
@@ -83,6 +85,7 @@ static bool meet(struct threads *threads, enum err err, const struct errmsg *msg
     pthread_mutex_lock(&threads->mutex);
     threads->opened++;
     if (err != OK && threads->failed++ == 0) {
+        threads->err = err;
         threads->failure = *msg;
     }
     pthread_cond_broadcast(&threads->cond);
@@ -132,7 +135,7 @@ static enum err run_shards(struct threads *threads, struct errmsg *msg)
         broker_opened(&threads->broker);
         uv_env_run(threads->shards[0].uv);
     } else {
-        err = fail(msg, ERR_IO, "%s", threads->failure.text);
+        err = fail(msg, threads->err, "%s", threads->failure.text);
     }
     for (unsigned i = 1; i < count; i++) {
         pthread_join(threads->shards[i].thread, NULL);
@@ -166,6 +169,22 @@ static void close_http(struct threads *threads, unsigned count)
     mem_free(threads->broker.health);
 }
 
+/* What is damaged is on other brokers, too: this one comes back as another, which they rebuild. */
+static int drop_identity(struct broker *broker)
+{
+    struct errmsg msg = {""};
+    if (broker->local == NULL || broker->shards[0].reader == NULL) {
+        return 1;
+    }
+    enum err err = rejoin_prepare(broker, &msg);
+    if (err != OK) {
+        (void)fprintf(stderr, "balsad: it stays as it is: %s\n", msg.text);
+        return 1;
+    }
+    (void)fprintf(stderr, "balsad: this broker gives up its identity and joins its cluster again\n");
+    return THREADS_AGAIN;
+}
+
 int threads_run(const struct options *options)
 {
     struct threads threads = {.broker = {.options = options, .shard_count = options->shards, .host = &HOST}};
@@ -186,7 +205,7 @@ int threads_run(const struct options *options)
     err = err == OK ? run_shards(&threads, &msg) : err;
     if (err != OK) {
         (void)fprintf(stderr, "balsad: cannot start: %s\n", msg.text);
-        return 1; /* half-opened parts end with the process */
+        return err == ERR_DAMAGED ? drop_identity(broker) : 1; /* half-opened parts end with the process */
     }
     unsigned count = broker->shard_count;
     close_http(&threads, count);

@@ -4,6 +4,8 @@
 
 #include "broker/options.h"
 
-/* Runs the broker until SIGINT or SIGTERM has stopped it. SIGUSR1 prints the metrics. Returns the process's exit code;
- * the cause of a failed start is on stderr. */
+#define THREADS_AGAIN (-1) /* start again: what was damaged is set aside (rejoin.h) */
+
+/* Runs the broker until SIGINT or SIGTERM has stopped it. SIGUSR1 prints the metrics. Returns the process's exit code
+ * or THREADS_AGAIN; the cause of a failed start is on stderr. */
 int threads_run(const struct options *options);

@@ -87,8 +87,8 @@ struct partition_produce {           /* Caller's memory until cb. */
  * NOT_ENOUGH_REPLICAS_AFTER_APPEND: committed, but so many do not have it within INSYNC_TIMEOUT_MS;
  * KAFKA_STORAGE_ERROR: the replica is damaged; REQUEST_TIMED_OUT. A batch that comes behind one of the same producer
  * that got one of these gets it, too, until that one is back, and one before which a batch is missing gets
- * NOT_ENOUGH_REPLICAS some times before OUT_OF_ORDER_SEQUENCE_NUMBER (refusals.h). INVALID_TXN_STATE: a transactional batch, as
- * no partition is in a transaction. */
+ * NOT_ENOUGH_REPLICAS some times before OUT_OF_ORDER_SEQUENCE_NUMBER (refusals.h). INVALID_TXN_STATE: a transactional
+ * batch, as no partition is in a transaction. */
 void partition_produce(struct partition *partition, struct partition_produce *req);
 /* The broker itself refused a batch of this partition: those behind it get the same error (refusals.h). */
 void partition_refused(struct partition *partition, struct bytes batch, enum kafka_error error);

@@ -4,7 +4,7 @@
  * A producer has up to five batches on the way. If the first is refused (no leader yet, a full queue) and the second,
  * sent before that was known, meets a partition that takes batches again, it is out of order. Told so, librdkafka takes
  * a new epoch for all its partitions and sends what it has no answer for as new: batches that were appended and whose
- * acknowledgement was lost are then there twice. But nothing is wrong with the sequence, the first batch comes again. So
+ * acknowledgement was lost are then there twice. But nothing is wrong with the sequence: the first comes again. So
  * the second gets the first one's error, which clients repeat, until the first is back. The same where the first was
  * refused by another broker, before the leader moved, and nothing is known here but that it is missing.
  *

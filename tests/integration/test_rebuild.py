@@ -1,6 +1,7 @@
 """A broker whose segments are damaged rebuilds its replicas from the others, while records are written; one that was away for long catches
 up. All that was acknowledged is there, and replicas are the same byte by byte.
 """
+import glob
 import os
 import random
 
@@ -23,6 +24,25 @@ def damage(path, how, rng):
         os.truncate(path, os.path.getsize(path) // 2)
     elif how == "remove":
         os.unlink(path)
+
+
+def lose_logs(brokers, load, victim):
+    """The write-ahead log of one shard is damaged: what it had acknowledged or voted for is not known, so the broker comes back as another."""
+    brokers.kill(victim)
+    data = brokers[victim].data
+    for path in glob.glob(os.path.join(data, "wal", "*", "0", "*.wal")):
+        with open(path, "r+b") as log:
+            log.write(b"\xff" * 4096)
+    brokers[victim].start(wait=False)
+    brokers.wait_accepting(victim)
+    load.wait_acked(4000)
+    behind = brokers.caught_up("rebuilt", 60)
+    balsa.check(not behind, f"damaged log: all replicas of broker {victim} are level: {behind}\n{brokers.tails()}")
+    log = open(brokers[victim].log_path, encoding="utf-8", errors="replace").read()
+    balsa.check("gives up its identity" in log and "position 0" in log, f"damaged log: it says what and where:\n{brokers[victim].log_tail()}")
+    kept = sorted(os.listdir(os.path.join(data, "damaged-1")))
+    balsa.check(kept == ["local", "metadata", "topics", "wal"], f"damaged log: what was there is set aside: {kept}")
+    balsa.check(brokers[victim].is_running() and not os.path.exists(os.path.join(data, "rejoin")), "damaged log: the broker runs")
 
 
 def main():
@@ -49,6 +69,7 @@ def main():
             log = open(brokers[victim].log_path, encoding="utf-8", errors="replace").read()
             rebuilt = log.count("damaged replica is rebuilt from its peers")
             balsa.check(rebuilt >= len(hurt), f"{how}: {len(hurt)} replicas were damaged, {rebuilt} rebuilt")
+        lose_logs(brokers, load, 2)
         away = 2
         brokers.kill(away)
         load.rate = None

@@ -82,6 +82,20 @@ enum err process_remove_tree(const char *path, struct errmsg *msg)
     return err == OK || err == ERR_NOT_FOUND ? OK : fail(msg, err, "%s cannot be removed: %s", path, err_text(err));
 }
 
+enum err process_make_dir(const char *path, struct errmsg *msg)
+{
+    struct disk *disk = here()->disk;
+    enum err err = disk->mkdir(disk, path);
+    return err == OK ? OK : fail(msg, err, "%s: %s", path, err_text(err));
+}
+
+enum err process_move(const char *source, const char *target, struct errmsg *msg)
+{
+    struct disk *disk = here()->disk;
+    enum err err = disk->rename(disk, source, target);
+    return err == OK || err == ERR_NOT_FOUND ? OK : fail(msg, err, "%s: %s", source, err_text(err));
+}
+
 static void count_name(const char *name, uint64_t size, bool is_directory, void *context)
 {
     unsigned *count = context;
