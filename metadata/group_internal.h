@@ -1,5 +1,5 @@
-/* Shared by group.c (what happens), group_members.c (who is in it, what they have in common) and group_value.c (how it
- * is stored). Private to them. */
+/* Shared by group.c (requests), group_rebalance.c (answers, states, time), group_members.c (who is in it, what they
+ * have in common) and group_value.c (how it is stored). Private to them. */
 #pragma once
 
 #include "metadata/group.h"
@@ -27,3 +27,20 @@ int64_t group_rebalance_us(const struct group *group); /* the longest rebalance 
 void group_offer(struct group *group, struct bytes id, int64_t due_us); /* one more pending; maybe the oldest goes */
 bool group_accept(struct group *group, struct bytes id);               /* it was pending, and is not any more */
 bool group_forget_pending(struct group *group, int64_t now_us);        /* those whose time is up; whether some were */
+
+/* group_rebalance.c */
+void group_refuse(struct group_wait *wait, enum kafka_error error, struct list *answered);
+/* Waits at `place`, which is the member's join or sync; one that waits there already is answered. */
+void group_start_wait(struct group_wait **place, struct group_member *member, struct group_wait *wait,
+                      struct list *answered);
+void group_end_join(struct group_member *member, enum kafka_error error, struct list *answered); /* if it waits */
+void group_end_sync(struct group_member *member, enum kafka_error error, struct list *answered);
+void group_heard_of(struct group_member *member, int64_t now_us);
+void group_tell_generation(const struct group *group, struct group_member *member, struct group_wait *wait,
+                           int64_t now_us, struct list *answered);
+void group_tell_assignment(struct group_member *member, struct group_wait *wait, int64_t now_us,
+                           struct list *answered);
+/* Members have come or gone: all are to join again, which may be so already. */
+void group_rebalance(struct group *group, int64_t now_us, struct list *answered);
+void group_try_complete(struct group *group, int64_t now_us, struct list *answered); /* the barrier, if it can open */
+void group_remove_member(struct group *group, struct group_member *member, struct list *answered);
