@@ -213,16 +213,25 @@ void group_world_fail_over(struct group_world *world)
     group_world_check(world);
 }
 
+/* Check's own assertions cost a message each, too much for what runs between any two steps. */
+static void must(bool is_true, const char *what)
+{
+    if (!is_true) {
+        ck_abort_msg("%s", what);
+    }
+}
+
 static void check_member(const struct group *group, const struct group_member *member)
 {
-    ck_assert(member->join == NULL || member->join->waiting == member);
-    ck_assert(member->sync == NULL || member->sync->waiting == member);
-    ck_assert(member->join == NULL || member->sync == NULL);
-    ck_assert(member->sync == NULL || group->state == GROUP_COMPLETING);
-    ck_assert(member->join == NULL || group->state == GROUP_PREPARING || member->join->version != 0);
-    ck_assert(!member->must_sync || group->state != GROUP_EMPTY);
-    ck_assert_uint_gt(member->protocol_count, 0);
-    ck_assert(group->state == GROUP_PREPARING || group_metadata(group, member).data != NULL);
+    must(member->join == NULL || member->join->waiting == member, "a join waits for its member");
+    must(member->sync == NULL || member->sync->waiting == member, "a sync waits for its member");
+    must(member->join == NULL || member->sync == NULL, "a member waits for one thing");
+    must(member->sync == NULL || group->state == GROUP_COMPLETING, "syncs wait for an assignment");
+    must(member->join == NULL || group->state == GROUP_PREPARING || member->join->version != 0,
+         "joins wait for the barrier or the store");
+    must(!member->must_sync || group->state != GROUP_EMPTY, "nobody has to sync in an empty group");
+    must(member->protocol_count > 0, "member->protocol_count");
+    must(group->state == GROUP_PREPARING || group_metadata(group, member).data != NULL, "all have the protocol");
 }
 
 void group_world_check(const struct group_world *world)
@@ -237,19 +246,21 @@ void group_world_check(const struct group_world *world)
         assigned += group->members[i]->assignment.size;
         is_leader_there = is_leader_there || group->members[i] == group->leader;
         for (size_t n = 0; n < i; n++) {
-            ck_assert(!bytes_equal(group->members[i]->id, group->members[n]->id));
-            ck_assert(group->members[i]->instance_id.data == NULL ||
-                      !bytes_equal(group->members[i]->instance_id, group->members[n]->instance_id));
+            must(!bytes_equal(group->members[i]->id, group->members[n]->id), "ids are unique");
+            must(group->members[i]->instance_id.data == NULL ||
+                     !bytes_equal(group->members[i]->instance_id, group->members[n]->instance_id),
+                 "instances are unique");
         }
     }
-    ck_assert_uint_eq(size, group->size);
-    ck_assert_uint_eq(assigned, group->assigned_size);
-    ck_assert(is_leader_there == (group->member_count > 0));
-    ck_assert(group->member_count == 0 || group->state != GROUP_EMPTY);
-    ck_assert(group->member_count > 0 || group->state == GROUP_EMPTY || group->state == GROUP_PREPARING);
-    ck_assert(!group->is_assigned || group->state == GROUP_COMPLETING);
-    ck_assert_uint_le(group->stored_version, group->version);
-    ck_assert(list_is_empty(&world->answered));
+    must(size == group->size, "size");
+    must(assigned == group->assigned_size, "assigned");
+    must(is_leader_there == (group->member_count > 0), "a member leads");
+    must(group->member_count == 0 || group->state != GROUP_EMPTY, "empty is without members");
+    must(group->member_count > 0 || group->state == GROUP_EMPTY || group->state == GROUP_PREPARING,
+         "a generation has members");
+    must(!group->is_assigned || group->state == GROUP_COMPLETING, "assigned while completing");
+    must(group->stored_version <= group->version, "group->stored_version");
+    must(list_is_empty(&world->answered), "all answers are taken");
 }
 
 size_t group_world_waiting(const struct group_world *world)
