@@ -116,7 +116,7 @@ START_TEST(restart_that_changes_the_protocol_rebalances)
 }
 END_TEST
 
-/* Goal: a static member that is away stays through rebalances until its session is over; alone it is waited for. */
+/* Goal: a static member that is away stays through rebalances until its session is over. */
 START_TEST(absent_static_member_stays)
 {
     struct group_ask *a;
