@@ -175,7 +175,7 @@ END_TEST
 
 /* ---- Storing ---- */
 
-/* Goal: an assignment that could not be stored is nobody's: all are told to look for the coordinator, and join again. */
+/* Goal: an assignment that could not be stored is nobody's: all are told to find the coordinator, and join again. */
 START_TEST(failed_store_begins_anew)
 {
     struct group_ask *a = ask_join();
