@@ -57,11 +57,13 @@ static void ask_answered(struct ask *ask, struct bytes body)
 {
     struct grpc_call *call = ask->call;
     struct reader reader;
+    body = arena_copy(&call->arena, body); /* what is decoded borrows from it, and may be asked on with */
     reader_init(&reader, body);
     void *response = arena_alloc(&call->arena, ask->api->response->size);
-    enum err err = response != NULL
-                       ? codec_decode(ask->api->response, ask->api->version_max, &reader, &call->arena, response)
-                       : ERR_TOO_LARGE;
+    enum err err = ERR_TOO_LARGE;
+    if (body.data != NULL && response != NULL) {
+        err = codec_decode(ask->api->response, ask->api->version_max, &reader, &call->arena, response);
+    }
     if (err == ERR_TOO_LARGE) {
         admin_too_large(call);
     } else if (err != OK) {

@@ -1,4 +1,4 @@
-/* Why something does not work, from what is recorded: the metadata, who is alive, and what the brokers say of themselves
+/* Why something does not work, from what is recorded: the metadata, who is alive, and what brokers say of themselves
  * when they are asked. Each finding names its cause and what to do; none is guessed from a symptom that has another
  * explanation among them.
  *
@@ -245,11 +245,13 @@ static void find_group(struct grpc_call *call, const void *response)
     const struct kafka_describe_groups_response *kafka = response;
     struct explain *explain = call->context;
     const struct kafka_describe_groups_response_group *group = kafka->groups_count == 1 ? &kafka->groups[0] : NULL;
-    if (group == NULL || group->error_code != KAFKA_NONE) {
+    bool is_gone = group != NULL &&
+                   (group->error_code == KAFKA_GROUP_ID_NOT_FOUND || bytes_equal_text(group->group_state, "Dead"));
+    if (group == NULL || (group->error_code != KAFKA_NONE && !is_gone)) {
         admin_fail(call, group != NULL ? (enum kafka_error)group->error_code : KAFKA_UNKNOWN_SERVER_ERROR, BYTES_NONE);
         return;
     }
-    if (bytes_equal_text(group->group_state, "Dead")) {
+    if (is_gone) {
         find(explain, "NO_GROUP", "look at group.id of the consumers, and whether they reach the cluster",
              "the coordinator knows no such group: no member has joined, nothing was committed");
     } else if (bytes_equal_text(group->group_state, "Empty")) {

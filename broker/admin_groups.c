@@ -1,4 +1,4 @@
-/* Consumer groups: Kafka's requests, which the coordinator answers, and what the leaders of their partitions say of ends.
+/* Consumer groups: Kafka's requests, which the coordinator answers, and what leaders of their partitions say of ends.
  *
  *   describe: DescribeGroups -> OffsetFetch -> round to the leaders -> answer
  *   reset:    DescribeGroups (no members?) -> OffsetFetch -> round -> OffsetCommit -> answer */

@@ -10,6 +10,9 @@
 #include "broker/peer_method.h"
 #include "proto/peer.pb-c.h"
 
+#define AGAIN_US (100 * 1000) /* a group whose leadership or members are changing just now takes no other wish */
+#define AGAIN_COUNT 50
+
 struct transfer {
     struct grpc_call *call;
     int32_t from; /* the broker that is asked */
@@ -20,6 +23,9 @@ struct transfer {
     enum kafka_error *errors; /* of here.items */
     void (*done)(struct transfer *transfer);
     struct admin_scan scan;
+    struct timer timer;
+    unsigned tries;
+    uint64_t asked, begun; /* of a drain */
 };
 
 static void transfer_free(struct transfer *transfer)
@@ -190,13 +196,32 @@ void admin_transfer_leader(struct grpc_call *call, const ProtobufCMessage *messa
 
 /* ---- All that a broker leads ---- */
 
+static void on_again(struct timer *timer)
+{
+    struct transfer *transfer = container_of(timer, struct transfer, timer);
+    mem_free(transfer->errors);
+    transfer_go(transfer);
+}
+
 static void on_drained(struct transfer *transfer)
 {
     Balsa__Admin__V1__DrainBrokerResponse answer = BALSA__ADMIN__V1__DRAIN_BROKER_RESPONSE__INIT;
-    answer.asked = transfer->here.count;
+    size_t left = 0;
+    transfer->asked += transfer->tries == 0 ? transfer->here.count : 0;
     for (size_t i = 0; i < transfer->here.count; i++) {
-        answer.begun += transfer->errors[i] == KAFKA_NONE;
+        transfer->begun += transfer->errors[i] == KAFKA_NONE;
+        if (transfer->errors[i] == KAFKA_REBALANCE_IN_PROGRESS) {
+            transfer->here.items[left++] = transfer->here.items[i];
+        }
     }
+    if (left > 0 && transfer->tries++ < AGAIN_COUNT && !transfer->call->is_canceled) {
+        transfer->here.count = left;
+        timer_init(&transfer->timer, on_again);
+        env_timer(admin_of(transfer->call)->shard->env, &transfer->timer, AGAIN_US);
+        return;
+    }
+    answer.asked = transfer->asked;
+    answer.begun = transfer->begun;
     grpc_answer(transfer->call, &answer.base);
     transfer_free(transfer);
 }

@@ -1,5 +1,5 @@
-/* Happy path: the groups go to their shards, each fills in what it sees, the answer is packed for the wire, here too, so
- * that there is one form of it. */
+/* Happy path: the groups go to their shards, each fills in what it sees, the answer is packed for the wire. What is
+ * asked of this broker takes the same way but for the wire. */
 
 #include "broker/status.h"
 #include "base/limits.h"

@@ -1,4 +1,6 @@
 """The admin service as a client sees it that knows nothing but reflection: official gRPC of Python, messages made from what the broker tells."""
+import time
+
 import balsa
 
 try:
@@ -61,3 +63,15 @@ def refusal(call, *args, **fields):
     except grpc.RpcError as error:
         return error.code().name, error.details()
     return "OK", ""
+
+
+def patiently(call, timeout_s=30, **fields):
+    """The answer of a call that says UNAVAILABLE, nothing was done, for a while."""
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            return call(**fields)
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
+                raise
+        time.sleep(0.05)
