@@ -8,7 +8,8 @@
 #include <string.h>
 
 enum {
-    PRODUCERS_VERSION = 1,
+    PRODUCERS_VERSION = 2,
+    PRODUCERS_VERSION_ANY_FORGOTTEN = 1,
     PRODUCER_HEAD_SIZE = 8 + 2 + 8 + 1,
     PRODUCER_BATCH_SIZE = 4 + 4 + 8 + 8
 };
@@ -19,6 +20,7 @@ void producers_init(struct producers *producers, size_t count_max)
     map_init(&producers->by_id);
     list_init(&producers->by_age);
     producers->count_max = count_max;
+    producers->forgotten_id = -1;
 }
 
 static void producer_forget(struct producers *producers, struct producer *producer)
@@ -27,6 +29,15 @@ static void producer_forget(struct producers *producers, struct producer *produc
     assert(removed == producer);
     list_remove(&producer->link);
     mem_free(producer);
+}
+
+/* As time or the bound will have it. */
+static void producer_let_go(struct producers *producers, struct producer *producer)
+{
+    if (producer->id > producers->forgotten_id) {
+        producers->forgotten_id = producer->id;
+    }
+    producer_forget(producers, producer);
 }
 
 static struct producer *producers_oldest(const struct producers *producers)
@@ -55,6 +66,7 @@ void producers_move(struct producers *target, struct producers *source)
     producers_deinit(target);
     target->by_id = source->by_id;
     target->count_max = count_max;
+    target->forgotten_id = source->forgotten_id;
     list_init(&target->by_age);
     list_move_all(&target->by_age, &source->by_age);
     producers_init(source, count_max);
@@ -97,7 +109,8 @@ enum kafka_error producers_check(const struct producers *producers, const struct
     *duplicate = NULL;
     const struct producer *producer = producers_find(producers, batch->producer_id);
     if (producer == NULL) {
-        return KAFKA_NONE;
+        bool is_new = batch->producer_id > producers->forgotten_id;
+        return is_new && batch->base_sequence != 0 ? KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER : KAFKA_NONE;
     }
     if (batch->producer_epoch < producer->epoch) {
         return KAFKA_INVALID_PRODUCER_EPOCH;
@@ -120,7 +133,7 @@ static struct producer *producer_touch(struct producers *producers, int64_t id, 
     struct producer *producer = map_get(&producers->by_id, (uint64_t)id);
     if (producer == NULL) {
         while (producers_count(producers) >= producers->count_max) {
-            producer_forget(producers, producers_oldest(producers));
+            producer_let_go(producers, producers_oldest(producers));
         }
         producer = mem_alloc(sizeof(*producer));
         producer->id = id;
@@ -165,7 +178,7 @@ void producers_expire(struct producers *producers, int64_t now_ms, int64_t expir
 {
     struct producer *producer = producers_oldest(producers);
     while (producer != NULL && now_ms - producer->append_ms > expiration_ms) {
-        producer_forget(producers, producer);
+        producer_let_go(producers, producer);
         producer = producers_oldest(producers);
     }
 }
@@ -194,8 +207,9 @@ static void producer_encode(const struct producer *producer, struct dynbuf *buf)
 
 void producers_encode(const struct producers *producers, struct dynbuf *buf)
 {
-    uint8_t head[5] = {PRODUCERS_VERSION};
-    be32_put(head + 1, (uint32_t)producers_count(producers));
+    uint8_t head[1 + 8 + 4] = {PRODUCERS_VERSION};
+    be64_put(head + 1, (uint64_t)producers->forgotten_id);
+    be32_put(head + 1 + 8, (uint32_t)producers_count(producers));
     enum err err = dynbuf_put(buf, (struct bytes){head, sizeof(head)});
     assert(err == OK);
     for (struct list *at = producers->by_age.next; at != &producers->by_age; at = at->next) {
@@ -234,8 +248,10 @@ void producers_decode(struct producers *producers, struct reader *reader)
 {
     producers_clear(producers);
     uint8_t version = read_u8(reader);
+    int64_t forgotten_id = version == PRODUCERS_VERSION_ANY_FORGOTTEN ? INT64_MAX : read_i64(reader);
     uint32_t count = read_u32(reader);
-    if (reader->err == OK && version != PRODUCERS_VERSION) {
+    bool is_known = version == PRODUCERS_VERSION || version == PRODUCERS_VERSION_ANY_FORGOTTEN;
+    if (reader->err == OK && (!is_known || forgotten_id < -1)) {
         reader_fail(reader, ERR_CORRUPT);
     }
     for (uint32_t i = 0; i < count && reader->err == OK; i++) {
@@ -243,7 +259,9 @@ void producers_decode(struct producers *producers, struct reader *reader)
             reader_fail(reader, ERR_CORRUPT);
         }
     }
+    producers->forgotten_id = forgotten_id;
     if (reader->err != OK) {
         producers_clear(producers);
+        producers->forgotten_id = -1;
     }
 }

@@ -2,11 +2,17 @@
  *
  * Per producer id: its epoch and its last five batches. The table is part of the partition's replicated state and a
  * function of the applied entries alone: time is the entry's, the expiration time comes with the entry, too.
- * unknown producer                      accepted with any sequence number (its state may have expired)
+ * unknown, never known here             accepted with sequence number 0; any other: OUT_OF_ORDER_SEQUENCE_NUMBER
+ * unknown, maybe forgotten              accepted with any sequence number (its state may have expired)
  * same epoch, one of the last five      duplicate: success with the first offset
  * same epoch, the next sequence number  accepted; any other: OUT_OF_ORDER_SEQUENCE_NUMBER
  * higher epoch, sequence number 0       accepted; any other: OUT_OF_ORDER_SEQUENCE_NUMBER
  * lower epoch                           INVALID_PRODUCER_EPOCH
+ *
+ * Kafka's brokers accept any sequence number of an unknown producer. Then the second batch of a new one gets in when the
+ * first was refused, by a leader that was not ready or by another broker; the client takes that for both (librdkafka) or
+ * begins a new epoch and writes the second one twice. Producer ids rise, so one above all that were ever forgotten here
+ * was never known here, and begins at 0.
  *
  * Pure. Source: KIP-98, KIP-360. */
 #pragma once
@@ -18,26 +24,27 @@
 #include "proto/errors.h"
 #include "proto/record_batch.h"
 
-struct producer_batch {              /* One batch that was appended. */
+struct producer_batch { /* One batch that was appended. */
     int32_t first_sequence;
     int32_t last_sequence;
     int64_t base_offset;
-    int64_t timestamp;               /* the batch's greatest */
+    int64_t timestamp; /* the batch's greatest */
 };
 
 struct producer {
     int64_t id;
     int16_t epoch;
-    int64_t append_ms;               /* of its last batch: what expiry and age go by */
-    unsigned batch_count;            /* 1..PRODUCER_BATCH_COUNT */
+    int64_t append_ms;                                   /* of its last batch: what expiry and age go by */
+    unsigned batch_count;                                /* 1..PRODUCER_BATCH_COUNT */
     struct producer_batch batches[PRODUCER_BATCH_COUNT]; /* oldest first */
-    struct list link;                /* private */
+    struct list link;                                    /* private */
 };
 
 struct producers {
     struct map by_id;
-    struct list by_age;              /* oldest first */
+    struct list by_age; /* oldest first */
     size_t count_max;
+    int64_t forgotten_id; /* the highest that was known and is not any more; -1: none */
 };
 
 /* At most `count_max` producers; one more makes the oldest unknown. */
@@ -63,8 +70,8 @@ void producers_add(struct producers *producers, const struct record_batch *batch
 /* Forgets the producers whose last batch is more than `expiration_ms` older than `now_ms`. */
 void producers_expire(struct producers *producers, int64_t now_ms, int64_t expiration_ms);
 
-/* u8 version = 1 | u32 count | oldest first: i64 id | i16 epoch | i64 append_ms | u8 batch count | per batch: i32 first
- * sequence | i32 last sequence | i64 base offset | i64 timestamp. */
+/* u8 version = 2 | i64 forgotten id | u32 count | oldest first: i64 id | i16 epoch | i64 append_ms | u8 batch count | per batch: i32 first
+ * sequence | i32 last sequence | i64 base offset | i64 timestamp. Version 1 has no forgotten id: anybody may have been. */
 void producers_encode(const struct producers *producers, struct dynbuf *buf);
 /* Replaces the contents. Sticks in the reader on bad input (ERR_CORRUPT, ERR_SHORT); the table is then empty. */
 void producers_decode(struct producers *producers, struct reader *reader);

@@ -131,10 +131,9 @@ enum kafka_error refusals_gap(struct refusals *refusals, const struct producers 
                               const struct record_batch *batch)
 {
     const struct producer *producer = producers_find(producers, batch->producer_id);
-    assert(producer != NULL);
-    assert(batch->producer_epoch >= producer->epoch);
+    assert(producer == NULL || batch->producer_epoch >= producer->epoch);
     int32_t expected = 0;
-    if (batch->producer_epoch == producer->epoch) {
+    if (producer != NULL && batch->producer_epoch == producer->epoch) {
         expected = sequence_add(producer->batches[producer->batch_count - 1].last_sequence, 1);
     }
     if (!is_before(expected, batch->base_sequence)) {

@@ -121,6 +121,7 @@ struct sim_process {
     struct list stores; /* open ones, sim_kv.c */
     int64_t job_cost_us; /* time that the blocking calls of the job under way have taken */
     int64_t wall_shift_ms;
+    int32_t drift_ppm;
     bool is_power_lost; /* nobody is there to reset its connections */
     int accepted_count;  /* connections so far: their tokens */
     bool is_paused;

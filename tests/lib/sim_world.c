@@ -19,6 +19,7 @@ enum {
     WAKE_US_MAX = 50,
     JOB_START_US_MAX = 2000,
     JOB_END_US_MAX = 100,
+    MILLION = 1000000
 };
 
 static const int64_t WALL_START_MS = 1700000000000;
@@ -64,7 +65,9 @@ static void timers_arm(struct sim_env *env)
         return;
     }
     int64_t delay_us = due_us - env_now_us(&env->env);
-    sim_event_set(env->world, &env->timer_event, delay_us < 0 ? 0 : delay_us);
+    int64_t rate = MILLION + env->process->drift_ppm;
+    int64_t world_us = delay_us > INT64_MAX / (2 * MILLION) ? delay_us : (delay_us * MILLION + rate - 1) / rate;
+    sim_event_set(env->world, &env->timer_event, world_us < 0 ? 0 : world_us);
 }
 
 static void timers_set(struct timers *timers, struct timer *timer, int64_t delay_us)
@@ -169,15 +172,21 @@ static void workers_submit(struct workers *workers, struct work *work)
 
 /* ---- Envs */
 
+static int64_t drifted_us(const struct sim_env *env)
+{
+    int64_t now_us = env->world->now_us;
+    return now_us + now_us * env->process->drift_ppm / MILLION;
+}
+
 static int64_t clock_monotonic_us(struct clock *clock)
 {
-    return MONOTONIC_START_US + container_of(clock, struct sim_env, clock)->world->now_us;
+    return MONOTONIC_START_US + drifted_us(container_of(clock, struct sim_env, clock));
 }
 
 static int64_t clock_wall_ms(struct clock *clock)
 {
     const struct sim_env *env = container_of(clock, struct sim_env, clock);
-    return WALL_START_MS + env->process->wall_shift_ms + env->world->now_us / 1000;
+    return WALL_START_MS + env->process->wall_shift_ms + drifted_us(env) / 1000;
 }
 
 static uint64_t rng_next(struct rng *rng)
@@ -379,6 +388,12 @@ void sim_process_resume(struct sim_process *process)
         struct sim_event *event = container_of(link, struct sim_event, link);
         sim_event_set(process->world, event, 0);
     }
+}
+
+void sim_process_set_drift(struct sim_process *process, int32_t ppm)
+{
+    assert(ppm > -MILLION && ppm < MILLION);
+    process->drift_ppm = ppm;
 }
 
 void sim_process_shift_wall(struct sim_process *process, int64_t shift_ms)

@@ -29,8 +29,8 @@ struct sim_disk;    /* tests/lib/sim_disk.h */
 struct sim_world *sim_world_open(uint64_t seed);
 void sim_world_close(struct sim_world *world); /* all processes and disks are closed */
 int64_t sim_world_now_us(const struct sim_world *world);
-uint64_t sim_world_random(struct sim_world *world);                  /* for the test's own choices */
-uint64_t sim_world_below(struct sim_world *world, uint64_t limit);   /* 0 .. limit-1 */
+uint64_t sim_world_random(struct sim_world *world);                /* for the test's own choices */
+uint64_t sim_world_below(struct sim_world *world, uint64_t limit); /* 0 .. limit-1 */
 /* Digest of all events and operations so far: equal seeds give equal digests. */
 uint64_t sim_world_digest(const struct sim_world *world);
 uint64_t sim_world_event_count(const struct sim_world *world);
@@ -39,7 +39,7 @@ enum sim_end {
     SIM_REACHED, /* the predicate holds */
     SIM_IDLE,    /* nothing is left that could happen */
     SIM_TIME_UP,
-    SIM_DIED,    /* a process ended inside the last event: sim_process_end() says which and how */
+    SIM_DIED, /* a process ended inside the last event: sim_process_end() says which and how */
 };
 
 /* Runs events until `is_reached` holds (NULL: never), at most `limit_us` from now; time is then at the limit. */
@@ -72,5 +72,7 @@ const char *sim_process_end_text(const struct sim_process *process);
 /* SIGSTOP and SIGCONT: its events wait. */
 void sim_process_pause(struct sim_process *process);
 void sim_process_resume(struct sim_process *process);
+/* From the start of the process: both clocks, and timers with them, run by so many millionths too fast. */
+void sim_process_set_drift(struct sim_process *process, int32_t ppm);
 /* The wall clock jumps; the monotonic one does not. */
 void sim_process_shift_wall(struct sim_process *process, int64_t shift_ms);

@@ -14,7 +14,11 @@ enum {
     PRODUCER_LARGE_BATCH = 400
 };
 
-enum batch_state { BATCH_QUEUED, BATCH_SENT, BATCH_ACKED };
+enum batch_state {
+    BATCH_QUEUED,
+    BATCH_SENT,
+    BATCH_ACKED
+};
 
 struct batch {
     uint32_t first; /* value */
@@ -26,7 +30,7 @@ struct batch {
 /* What a producer does with batches that failed. Both keep their order, boundaries and sequence numbers. */
 enum resend {
     RESEND_ONE_BY_ONE, /* the next one when the one before is acknowledged: Kafka's Java client */
-    RESEND_PIPELINED   /* up to five at once; another leader is sent nothing until the former has answered: librdkafka */
+    RESEND_PIPELINED /* up to five at once; another leader is sent nothing until the former has answered: librdkafka */
 };
 
 struct lane { /* one producer in one partition */
@@ -36,9 +40,9 @@ struct lane { /* one producer in one partition */
     unsigned capacity;
     unsigned added, acked; /* acked: all before it are */
     unsigned in_flight;
-    unsigned node;        /* to which batches were sent last */
+    unsigned node; /* to which batches were sent last */
     uint32_t next_value;
-    uint32_t epoch_base;  /* value whose sequence number is 0 */
+    uint32_t epoch_base; /* value whose sequence number is 0 */
     bool is_backing_off;
     struct timer backoff;
 };
@@ -93,7 +97,7 @@ struct clients {
     struct leadership leaders[PARTITIONS_MAX];
     struct producer producers[PRODUCERS_MAX];
     struct reader_lane readers[PARTITIONS_MAX];
-    struct operator *operator; /* NULL: no topic yet */
+    struct operator* operator; /* NULL: no topic yet */
 };
 
 unsigned clients_any_node(struct clients *clients);

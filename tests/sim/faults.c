@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "tests/lib/sim_net.h"
+#include "tests/sim/damage.h"
 
 enum {
     GAP_US_MAX = 9000000,
@@ -28,6 +29,8 @@ struct faults {
     unsigned count;
     unsigned wiped;
     int wiped_index; /* -1: told */
+    int bad_disk;    /* the one broker whose disk is damaged or lost in this run; -1: none yet */
+    struct damage *damage;
     struct fault_record records[RECORDS_MAX];
     size_t record_count;
     size_t open_record[NODES_MAX];
@@ -62,6 +65,8 @@ struct faults *faults_open(const struct faults_params *params)
     assert(faults != NULL);
     faults->params = *params;
     faults->wiped_index = -1;
+    faults->bad_disk = -1;
+    faults->damage = damage_open(params->world);
     if (faults->params.kinds == 0) {
         faults->params.kinds = (1U << FAULT_KIND_COUNT) - 1;
     }
@@ -71,7 +76,18 @@ struct faults *faults_open(const struct faults_params *params)
 
 void faults_close(struct faults *faults)
 {
+    damage_close(faults->damage);
     free(faults);
+}
+
+unsigned faults_damage_count(const struct faults *faults)
+{
+    return damage_count(faults->damage);
+}
+
+void faults_undo_damage(struct faults *faults)
+{
+    damage_undo(faults->damage);
 }
 
 unsigned faults_count(const struct faults *faults)
@@ -182,7 +198,16 @@ static void begin(struct faults *faults, enum fault_kind kind, unsigned index)
     case FAULT_STOP:
         node_stop(node);
         break;
+    case FAULT_FLIP:
+        faults->bad_disk = (int)index;
+        damage_flip(faults->damage, node);
+        break;
+    case FAULT_MISDIRECT:
+        faults->bad_disk = (int)index;
+        damage_misdirect(faults->damage, node);
+        break;
     case FAULT_WIPE:
+        faults->bad_disk = (int)index;
         node_wipe(node);
         faults->wiped++;
         faults->wiped_index = (int)index;
@@ -254,8 +279,12 @@ static void begin_some(struct faults *faults)
     }
     bool is_for_all = kind == FAULT_KILL_ALL || kind == FAULT_POWER_ALL;
     bool is_disk = kind == FAULT_WIPE;
+    bool is_damage = is_disk || kind == FAULT_FLIP || kind == FAULT_MISDIRECT;
+    if (is_damage && faults->bad_disk >= 0) {
+        index = (unsigned)faults->bad_disk; /* a majority of disks stays whole */
+    }
     if (faults->end_us[index] > 0 || ((is_for_all || is_disk) && !is_quiet(faults)) ||
-        (is_disk && (faults->wiped > 0 || faults->params.node_count < 3))) {
+        (is_damage && faults->params.node_count < 3) || (is_disk && faults->wiped > 0)) {
         return;
     }
     unsigned number = faults->count++;

@@ -50,7 +50,7 @@ struct run {
 };
 
 static struct totals {
-    uint64_t seeds, faults, acked, virtual_us;
+    uint64_t seeds, faults, damages, acked, virtual_us;
 } totals;
 
 static unsigned voters(unsigned node_count)
@@ -225,6 +225,7 @@ static void run_body(struct run *run)
         checks_end(run->history, p, clients_end_offset(run->clients, p));
     }
     if (history_failure(run->history) == NULL) {
+        faults_undo_damage(run->faults);
         replicas_check(run->nodes, run->node_count, run->observer, run->history);
         observer_check_metadata(run->observer);
     }
@@ -253,6 +254,7 @@ static bool run_one(struct run *run)
     const char *failure = history_failure(run->history);
     totals.seeds++;
     totals.faults += faults_count(run->faults);
+    totals.damages += faults_damage_count(run->faults);
     totals.acked += history_acked_count(run->history);
     totals.virtual_us += (uint64_t)sim_world_now_us(run->world);
     if (failure != NULL || run->is_traced) {
@@ -327,10 +329,10 @@ int main(int argc, char **argv)
     }
     double seconds = wall_seconds() - start;
     (void)printf(
-        "%llu seeds, %llu faults, %llu values acknowledged, %.0f virtual seconds; %.1f seeds a minute, %.0f virtual "
+        "%llu seeds, %llu faults, %llu damaged spots, %llu values acknowledged, %.0f virtual seconds; %.1f seeds a minute, %.0f virtual "
         "seconds a second\n",
-        (unsigned long long)totals.seeds, (unsigned long long)totals.faults, (unsigned long long)totals.acked,
-        (double)totals.virtual_us / 1e6, (double)totals.seeds * 60 / seconds,
+        (unsigned long long)totals.seeds, (unsigned long long)totals.faults, (unsigned long long)totals.damages,
+        (unsigned long long)totals.acked, (double)totals.virtual_us / 1e6, (double)totals.seeds * 60 / seconds,
         (double)totals.virtual_us / 1e6 / seconds);
     return 0;
 }

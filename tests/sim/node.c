@@ -7,6 +7,10 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
+enum {
+    DRIFT_PPM_MAX = 20000 /* a bad quartz has 100; a virtual machine may have anything */
+};
+
 struct node_life {
     struct broker broker;
     struct options options;
@@ -87,6 +91,7 @@ static void configure(struct options *options, const struct node *node)
     set(options, "balsa.wal.file.bytes", "33554432");
     set(options, "balsa.wal.max.bytes", "134217728");
     set(options, "balsa.checkpoint.interval.ms", "2000");
+    set(options, "log.segment.bytes", "1048576");
     if (options_finish(options, &msg) != OK) {
         process_stop("%s", msg.text);
     }
@@ -120,6 +125,7 @@ void node_start(struct node *node)
 {
     assert(node->process == NULL);
     node->process = sim_process_open(node->world, node->disk, node->name);
+    sim_process_set_drift(node->process, (int32_t)sim_world_below(node->world, 2 * DRIFT_PPM_MAX + 1) - DRIFT_PPM_MAX);
     node->closed_shards = 0;
     node->lives++;
     node->is_paused = false;

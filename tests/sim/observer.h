@@ -10,7 +10,9 @@
 #include "tests/sim/history.h"
 #include "tests/sim/node.h"
 
-enum { OBSERVED_GROUPS_MAX = 256 };
+enum {
+    OBSERVED_GROUPS_MAX = 256
+};
 
 struct observer;
 

@@ -255,7 +255,7 @@ START_TEST(idle_producers_are_forgotten)
     config.producer_expiration_ms = 1000;
     partition_set_config(partition, &config);
     struct test_produce produce[3];
-    struct batch_spec spec = sequence_spec(10, 1);
+    struct batch_spec spec = sequence_spec(0, 11);
     test_produce_spec(partition, &produce[0], &spec);
     (void)turn_and_apply();
     spec = sequence_spec(5, 1);
@@ -434,10 +434,10 @@ START_TEST(batches_behind_a_refused_one_are_refused_alike)
     struct batch_spec specs[5];
     struct test_produce produce[5];
     struct test_produce again[5];
+    bool is_unknown = _i >= 3; /* the refused one is its first */
     for (int i = 0; i < 5; i++) {
-        specs[i] = sequence_spec(i * 2, 2);
+        specs[i] = sequence_spec((is_unknown ? i - 1 : i) * 2, 2);
     }
-    bool is_unknown = _i >= 3; /* its state was lost: then any sequence number would be taken */
     if (!is_unknown) {
         test_produce_spec(partition, &produce[0], &specs[0]);
         (void)turn_and_apply();
@@ -478,6 +478,27 @@ START_TEST(batches_behind_a_refused_one_are_refused_alike)
         ck_assert_msg(again[i].req.error == KAFKA_NONE, "%d: %s", i, kafka_error_name(again[i].req.error));
         ck_assert_int_eq(again[i].req.base_offset, i * 2 - (is_unknown ? 2 : 0));
         test_produce_deinit(&again[i]);
+    }
+}
+END_TEST
+
+/* Goal: a producer that was never known does not begin with its second batch, whoever has refused the first. Method: the
+ * second one alone, then both. */
+START_TEST(a_new_producer_begins_with_its_first_batch)
+{
+    struct test_produce produce[3];
+    static const int32_t sequences[] = {2, 0, 2};
+    for (int i = 0; i < 3; i++) {
+        struct batch_spec spec = sequence_spec(sequences[i], 2);
+        test_produce_spec(partition, &produce[i], &spec);
+        (void)turn_and_apply();
+        ck_assert_uint_eq(produce[i].answers, 1);
+    }
+    ck_assert_int_eq(produce[0].req.error, KAFKA_NOT_ENOUGH_REPLICAS);
+    ck_assert_int_eq(produce[1].req.base_offset, 0);
+    ck_assert_int_eq(produce[2].req.base_offset, 2);
+    for (int i = 0; i < 3; i++) {
+        test_produce_deinit(&produce[i]);
     }
 }
 END_TEST
@@ -810,6 +831,7 @@ static Suite *partition_produce_suite(void)
     tcase_add_test(produce, a_new_term_answers_the_old_ones);
     tcase_add_loop_test(produce, batches_behind_a_refused_one_are_refused_alike, 0, 6);
     tcase_add_test(produce, a_missing_batch_is_waited_for);
+    tcase_add_test(produce, a_new_producer_begins_with_its_first_batch);
     tcase_add_loop_test(produce, a_busy_group_makes_batches_wait, 0, 6);
     tcase_add_loop_test(produce, the_queue_is_bounded, 0, 2);
     tcase_add_test(produce, a_full_queue_is_flushed_before_it_refuses);

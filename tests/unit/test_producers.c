@@ -56,8 +56,12 @@ struct script {
 };
 
 static const struct script scripts[] = {
-    {"an unknown producer may start anywhere",
-     {{1, 0, 0, 1, ADDED, 0}, {2, 0, 500, 2, ADDED, 1}, {3, 7, 9, 1, ADDED, 3}}},
+    {"a new producer starts at 0, in any epoch",
+     {{1, 0, 0, 1, ADDED, 0},
+      {2, 0, 500, 2, 45, 0},
+      {3, 7, 9, 1, 45, 0},
+      {3, 7, 0, 1, ADDED, 1},
+      {2, 0, 0, 2, ADDED, 2}}},
     {"the next sequence number follows", {{1, 0, 0, 3, ADDED, 0}, {1, 0, 3, 2, ADDED, 3}, {1, 0, 5, 1, ADDED, 5}}},
     {"a gap is refused and changes nothing",
      {{1, 0, 0, 3, ADDED, 0}, {1, 0, 4, 1, 45, 0}, {1, 0, 3, 1, ADDED, 3}, {1, 0, 9, 1, 45, 0}}},
@@ -101,15 +105,17 @@ static const struct script scripts[] = {
     {"epoch 0 with its sequence numbers is not epoch 1 with the same",
      {{1, 0, 0, 2, ADDED, 0}, {1, 1, 0, 2, ADDED, 2}, {1, 1, 0, 2, DUPLICATE, 2}}},
     {"sequence numbers wrap behind the largest",
-     {{1, 0, INT32_MAX, 1, ADDED, 0},
-      {1, 0, 0, 2, ADDED, 1},
-      {1, 0, INT32_MAX, 1, DUPLICATE, 0},
-      {1, 0, 2, 1, ADDED, 3}}},
+     {{1, 0, 0, INT32_MAX, ADDED, 0},
+      {1, 0, INT32_MAX, 1, ADDED, INT32_MAX},
+      {1, 0, 0, 2, ADDED, INT64_C(1) << 31},
+      {1, 0, INT32_MAX, 1, DUPLICATE, INT32_MAX},
+      {1, 0, 2, 1, ADDED, (INT64_C(1) << 31) + 2}}},
     {"a batch may wrap inside",
-     {{1, 0, INT32_MAX - 1, 4, ADDED, 0},
-      {1, 0, INT32_MAX - 1, 4, DUPLICATE, 0},
+     {{1, 0, 0, INT32_MAX - 1, ADDED, 0},
+      {1, 0, INT32_MAX - 1, 4, ADDED, INT32_MAX - 1},
+      {1, 0, INT32_MAX - 1, 4, DUPLICATE, INT32_MAX - 1},
       {1, 0, 1, 1, 45, 0},
-      {1, 0, 2, 1, ADDED, 4}}},
+      {1, 0, 2, 1, ADDED, INT64_C(3) + INT32_MAX}}},
     {"producers do not see one another",
      {{1, 0, 0, 1, ADDED, 0},
       {2, 0, 0, 1, ADDED, 1},
@@ -148,11 +154,11 @@ START_TEST(the_idle_expire)
         struct producers producers;
         producers_init(&producers, 100);
         int64_t offset = 0;
-        struct record_batch batch = batch_of(1, 0, 5, 1);
+        struct record_batch batch = batch_of(1, 0, 0, 1);
         ck_assert_int_eq(offer(&producers, &batch, 0, 100, &offset), ADDED);
-        batch = batch_of(2, 0, 5, 1);
+        batch = batch_of(2, 0, 0, 1);
         ck_assert_int_eq(offer(&producers, &batch, 1, 200, &offset), ADDED);
-        batch = batch_of(1, 0, 6, 1);
+        batch = batch_of(1, 0, 1, 1);
         ck_assert_int_eq(offer(&producers, &batch, 2, 300, &offset), ADDED);
         producers_expire(&producers, now, 1000);
         ck_assert_int_eq(producers_find(&producers, 2) != NULL, now <= 1200);
@@ -183,6 +189,27 @@ START_TEST(the_oldest_makes_room)
     ck_assert_uint_eq(producers_count(&producers), 3);
     ck_assert_ptr_null(producers_find(&producers, 2));
     ck_assert_ptr_nonnull(producers_find(&producers, 1));
+    struct record_batch forgotten = batch_of(2, 0, 7, 1);
+    ck_assert_int_eq(offer(&producers, &forgotten, 5, 100, &offset), ADDED); /* 3 goes */
+    struct record_batch never = batch_of(5, 0, 7, 1);
+    ck_assert_int_eq(offer(&producers, &never, 6, 100, &offset), 45);
+    producers_deinit(&producers);
+}
+END_TEST
+
+/* Goal: what was written by a release without forgotten ids is read, and takes any producer. Method: the bytes. */
+START_TEST(version_1_is_read)
+{
+    static const uint8_t EMPTY[] = {1, 0, 0, 0, 0};
+    struct producers producers;
+    struct reader reader;
+    int64_t offset = 0;
+    producers_init(&producers, 3);
+    reader_init(&reader, (struct bytes){EMPTY, sizeof(EMPTY)});
+    producers_decode(&producers, &reader);
+    ck_assert_int_eq(reader.err, OK);
+    struct record_batch batch = batch_of(9, 0, 7, 1);
+    ck_assert_int_eq(offer(&producers, &batch, 0, 100, &offset), ADDED);
     producers_deinit(&producers);
 }
 END_TEST
@@ -245,10 +272,22 @@ static void model_make_room(struct model *model, int64_t id)
     }
 }
 
+static int64_t model_forgotten(const struct model *model)
+{
+    int64_t highest = -1;
+    for (int64_t id = 0; id < MODEL_IDS; id++) {
+        highest = model->known_since[id] > 0 ? id : highest;
+    }
+    return highest;
+}
+
 static int model_offer(struct model *model, const struct record_batch *batch, int64_t offset, int64_t append_ms,
                        int64_t *first_offset)
 {
     const struct model_entry *last = model_last(model, batch->producer_id);
+    if (last == NULL && batch->base_sequence != 0 && batch->producer_id > model_forgotten(model)) {
+        return 45;
+    }
     if (last != NULL && batch->producer_epoch < last->batch.producer_epoch) {
         return 47;
     }
@@ -401,6 +440,7 @@ static Suite *producers_suite(void)
     tcase_add_loop_test(producers, scripts_have_their_outcomes, 0, array_count(scripts));
     tcase_add_test(producers, the_idle_expire);
     tcase_add_test(producers, the_oldest_makes_room);
+    tcase_add_test(producers, version_1_is_read);
     tcase_add_loop_test(producers, random_histories_match_a_model, 0, 200);
     tcase_add_test(producers, state_round_trips);
     suite_add_tcase(suite, producers);
