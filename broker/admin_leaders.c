@@ -207,8 +207,8 @@ static void on_drained(struct transfer *transfer)
 {
     Balsa__Admin__V1__DrainBrokerResponse answer = BALSA__ADMIN__V1__DRAIN_BROKER_RESPONSE__INIT;
     size_t left = 0;
-    transfer->asked += transfer->tries == 0 ? transfer->here.count : 0;
     for (size_t i = 0; i < transfer->here.count; i++) {
+        transfer->asked += transfer->tries == 0 && transfer->errors[i] != KAFKA_NOT_LEADER_OR_FOLLOWER;
         transfer->begun += transfer->errors[i] == KAFKA_NONE;
         if (transfer->errors[i] == KAFKA_REBALANCE_IN_PROGRESS) {
             transfer->here.items[left++] = transfer->here.items[i];
@@ -230,10 +230,9 @@ static bool on_partition(struct admin_scan *scan, const struct uuid *topic, int3
                          const struct store_partition *partition)
 {
     struct transfer *transfer = container_of(scan, struct transfer, scan);
-    const struct shard *shard = admin_of(transfer->call)->shard;
     (void)topic;
     (void)index;
-    if (leaders_get(shard->leaders, partition->group).broker == transfer->from && partition->replica_count > 1) {
+    if (partition->replica_count > 1 && is_replica(partition, transfer->from)) { /* it knows best what it leads */
         transfer_add(transfer, partition->group, 0);
     }
     return transfer->here.count < LEADERSHIP_COUNT_MAX;
