@@ -224,10 +224,24 @@ static unsigned node_of_server(uint64_t server_id)
     return (unsigned)(server_id >> 32) - 1; /* node ids are indexes + 1 */
 }
 
+/* One that was away when a drained broker was forgotten is told nothing any more: by design it waits to be stopped. */
+static bool has_metadata(const struct observer *observer, unsigned node)
+{
+    for (unsigned i = 0; i < observer->group_count; i++) {
+        const struct group *group = &observer->groups[i];
+        for (unsigned n = 0; group->id == METADATA_GROUP && n < group->membership.count; n++) {
+            if (node_of_server(group->membership.servers[n].id) == node) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static bool group_is_anywhere(const struct observer *observer, const struct group *group)
 {
     for (unsigned i = 0; i < observer->node_count; i++) {
-        if (group->of[i].is_seen) {
+        if (group->of[i].is_seen && has_metadata(observer, i)) {
             return true;
         }
     }
@@ -287,20 +301,6 @@ bool observer_is_voter(const struct observer *observer, uint64_t id, unsigned no
 }
 
 /* ---- Metadata */
-
-/* One that was away when a drained broker was forgotten is told nothing any more: by design it waits to be stopped. */
-static bool has_metadata(const struct observer *observer, unsigned node)
-{
-    for (unsigned i = 0; i < observer->group_count; i++) {
-        const struct group *group = &observer->groups[i];
-        for (unsigned n = 0; group->id == METADATA_GROUP && n < group->membership.count; n++) {
-            if (node_of_server(group->membership.servers[n].id) == node) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
 
 struct store_digest {
     struct node *node;
