@@ -18,6 +18,7 @@
 enum {
     PAUSE_US = 3000000,
     TIMEOUT_MS = 4000,
+    SURPRISE_US_MAX = 20000000,
     BATCH_RECORDS = 10,
     TOPICS = 2
 };
@@ -32,6 +33,7 @@ struct topic {
     char name[8];
     enum topic_state state;
     bool is_in_doubt;     /* a call about its existence failed since the state was known */
+    int64_t surprised_us; /* since when answers contradict the state; 0: they do not */
     bool is_spoilt;       /* ... or in any life under this name */
     int64_t acked, asked; /* records of this life: surely there, and at most */
 };
@@ -93,8 +95,21 @@ static void topic_is(struct operator* operator, struct topic * topic, enum topic
     }
     topic->state = state;
     topic->is_in_doubt = false;
+    topic->surprised_us = 0;
     topic->acked = 0;
     topic->asked = 0;
+}
+
+/* A controller that was paused refuses by what it knew, until it hears that there is another: such an answer is wrong when
+ * it stays. */
+static void topic_surprises(struct operator* operator, struct topic * topic, const char *violation, const char *what)
+{
+    int64_t now_us = env_now_us(operator->clients->env);
+    if (topic->surprised_us == 0) {
+        topic->surprised_us = now_us;
+    } else if (now_us - topic->surprised_us > SURPRISE_US_MAX) {
+        history_violation(operator_history(operator), violation, "topic %s %s", topic->name, what);
+    }
 }
 
 static void topic_is_doubtful(struct topic *topic)
@@ -119,7 +134,7 @@ static void create_on_answer(struct link_call *call)
     } else if (topic->is_in_doubt) {
         topic_is(operator, topic, TOPIC_PRESENT);
     } else {
-        history_violation(operator_history(operator), "resurrected", "topic %s was deleted and exists", topic->name);
+        topic_surprises(operator, topic, "resurrected", "was deleted and exists");
     }
     arena_deinit(&arena);
     operator_done(operator);
@@ -151,7 +166,7 @@ static void delete_on_answer(struct link_call *call)
     } else if (topic->is_in_doubt) {
         topic_is(operator, topic, TOPIC_ABSENT);
     } else {
-        history_violation(operator_history(operator), "lost-topic", "topic %s was created and is unknown", topic->name);
+        topic_surprises(operator, topic, "lost-topic", "was created and is unknown");
     }
     arena_deinit(&arena);
     operator_done(operator);
