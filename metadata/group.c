@@ -135,6 +135,7 @@ static void join_known(struct group *group, int64_t now_us, const struct group_j
     } else if (is_offered) {
         join_new(group, now_us, join, join->member_id, wait, answered);
     } else {
+        assert(member != NULL);
         bool is_same = group_is_unchanged(member, join);
         bool is_told = group->state == GROUP_COMPLETING || (group->state == GROUP_STABLE && member != group->leader);
         if (is_same && is_told && member->join == NULL) { /* only the answer got lost */
