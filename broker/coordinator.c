@@ -106,10 +106,9 @@ static bool load_some(struct coordinator *coordinator)
 {
     struct load load = {.coordinator = coordinator};
     struct store_reader *reader = coordinator->shard->reader;
-    struct bytes from = coordinator->loaded.data != NULL ? coordinator->loaded : (struct bytes){NULL, 0};
     arena_init(&load.arena, 2 * ENTRY_SIZE_MAX);
     store_reader_refresh(reader);
-    enum err err = store_consumer_groups_each(reader, &load.arena, from, &load, load_group);
+    enum err err = store_consumer_groups_each(reader, &load.arena, coordinator->loaded, &load, load_group);
     arena_deinit(&load.arena);
     if (err != OK) {
         process_stop("metadata store: reading groups: %s", err_text(err));

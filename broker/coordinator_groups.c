@@ -37,7 +37,7 @@ static struct hosted_group *hosted_make(struct coordinator *coordinator, struct 
 {
     struct hosted_group *hosted = mem_alloc(sizeof(*hosted) + id.size);
     uint8_t *copy = (uint8_t *)(hosted + 1);
-    memcpy(copy, id.data, id.size);
+    memcpy(copy, id.data, id.size); /* an id is never empty */
     hosted->coordinator = coordinator;
     hosted->id = (struct bytes){copy, id.size};
     hosted->hash = bytes_hash(id, coordinator->seed);

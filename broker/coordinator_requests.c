@@ -91,7 +91,9 @@ static void offer_id(struct group_call *call, struct env *env, struct bytes pref
     size_t size = prefix.size < GROUP_CLIENT_ID_SIZE_MAX ? prefix.size : GROUP_CLIENT_ID_SIZE_MAX;
     uint64_t high = (env_random(env) & ~UINT64_C(0xf000)) | UINT64_C(0x4000); /* version 4 of RFC 4122 */
     uint64_t low = (env_random(env) & ~(UINT64_C(3) << 62)) | UINT64_C(2) << 62;
-    memcpy(call->offered_id, prefix.data, size);
+    if (size > 0) {
+        memcpy(call->offered_id, prefix.data, size);
+    }
     int count = snprintf(call->offered_id + size, sizeof(call->offered_id) - size, "-%08x-%04x-%04x-%04x-%012llx",
                          (unsigned)(high >> 32), (unsigned)(high >> 16 & 0xffff), (unsigned)(high & 0xffff),
                          (unsigned)(low >> 48), (unsigned long long)(low & UINT64_C(0xffffffffffff)));

@@ -30,7 +30,9 @@ struct table_key key_table(char table)
 static void key_add(struct table_key *key, const void *data, size_t size)
 {
     assert(size <= sizeof(key->data) - key->size);
-    memcpy(key->data + key->size, data, size);
+    if (size > 0) { /* of nothing there may be no data */
+        memcpy(key->data + key->size, data, size);
+    }
     key->size += size;
 }
 
