@@ -127,7 +127,7 @@ static enum kafka_error gap(int64_t id, int epoch, int32_t sequence)
     return refusals_gap(&refusals, &producers, &batch);
 }
 
-/* Goal: what is missing is waited for a few times, over all that come behind it, and anew when something else is missing.
+/* Goal: what is missing is waited for a few times, over all that come behind it, and anew when something else is.
  * Method: gaps of one epoch, of a new epoch, batches from before. */
 START_TEST(a_gap_is_forgiven_a_few_times)
 {
