@@ -190,89 +190,11 @@ START_TEST(small_shares_of_a_block_are_copied)
 }
 END_TEST
 
-/* ---- Idempotent producers ---- */
-
 static struct batch_spec sequence_spec(int32_t sequence, int count)
 {
     return (struct batch_spec){
         .count = count, .value_size = 5, .has_producer = true, .producer_id = 9, .sequence = sequence, .timestamp = 50};
 }
-
-/* Goal: a repetition gets the first offset, whether it comes in the same turn, before the commit, or after; a gap is
- * refused, to be sent again first. Method: the same batches in one entry, in two entries in flight, and one after the
- * other. */
-START_TEST(repetitions_get_their_first_offset)
-{
-    struct test_produce produce[5];
-    struct batch_spec specs[5] = {sequence_spec(0, 3), sequence_spec(0, 3), sequence_spec(3, 1), sequence_spec(7, 1),
-                                  sequence_spec(3, 1)};
-    for (int i = 0; i < 5; i++) {
-        test_produce_spec(partition, &produce[i], &specs[i]);
-        if (_i >= 1) {
-            partition_fixture_turn(&fixture);
-            fake_replica_place(replica);
-        }
-        if (_i >= 2) {
-            (void)turn_and_apply();
-        }
-    }
-    (void)turn_and_apply();
-    static const int64_t offsets[5] = {0, 0, 3, -1, 3};
-    static const bool is_duplicate[5] = {false, true, false, false, true};
-    for (int i = 0; i < 5; i++) {
-        ck_assert_uint_eq(produce[i].answers, 1);
-        ck_assert_int_eq(produce[i].req.error, i == 3 ? KAFKA_NOT_ENOUGH_REPLICAS : KAFKA_NONE);
-        ck_assert_int_eq(produce[i].req.base_offset, offsets[i]);
-        ck_assert_int_eq(produce[i].req.is_duplicate, is_duplicate[i]);
-        test_produce_deinit(&produce[i]);
-    }
-    ck_assert_int_eq(log_end_offset(partition_log(partition)), 4);
-}
-END_TEST
-
-/* Goal: an old epoch is fenced. Method: epoch 1, then 0. */
-START_TEST(old_producer_epochs_are_fenced)
-{
-    struct test_produce produce[2];
-    struct batch_spec spec = sequence_spec(0, 1);
-    spec.producer_epoch = 1;
-    test_produce_spec(partition, &produce[0], &spec);
-    spec.producer_epoch = 0;
-    test_produce_spec(partition, &produce[1], &spec);
-    (void)turn_and_apply();
-    ck_assert_int_eq(produce[0].req.error, KAFKA_NONE);
-    ck_assert_int_eq(produce[1].req.error, KAFKA_INVALID_PRODUCER_EPOCH);
-    test_produce_deinit(&produce[0]);
-    test_produce_deinit(&produce[1]);
-}
-END_TEST
-
-/* Goal: producers are forgotten after the time that the leader's configuration said, by entry time. Method: an
- * old sequence number, before and after that time. */
-START_TEST(idle_producers_are_forgotten)
-{
-    struct partition_config config = partition_fixture_config();
-    config.producer_expiration_ms = 1000;
-    partition_set_config(partition, &config);
-    struct test_produce produce[3];
-    struct batch_spec spec = sequence_spec(0, 11);
-    test_produce_spec(partition, &produce[0], &spec);
-    (void)turn_and_apply();
-    spec = sequence_spec(5, 1);
-    partition_fixture_pass(&fixture, 1000);
-    test_produce_spec(partition, &produce[1], &spec);
-    (void)turn_and_apply();
-    partition_fixture_pass(&fixture, 1);
-    test_produce_spec(partition, &produce[2], &spec);
-    (void)turn_and_apply();
-    ck_assert_int_eq(produce[0].req.error, KAFKA_NONE);
-    ck_assert_int_eq(produce[1].req.error, KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER);
-    ck_assert_int_eq(produce[2].req.error, KAFKA_NONE);
-    for (int i = 0; i < 3; i++) {
-        test_produce_deinit(&produce[i]);
-    }
-}
-END_TEST
 
 /* ---- Refusals ---- */
 
@@ -423,118 +345,6 @@ START_TEST(a_new_term_answers_the_old_ones)
     ck_assert_int_eq(produce.req.base_offset, 1);
     test_produce_deinit(&old);
     test_produce_deinit(&produce);
-}
-END_TEST
-
-/* Goal: a batch that was sent right behind a refused one is not out of order. Method: one batch applied, the next
- * refused in each way; those behind it come when the partition takes batches again, then the refused one comes again
- * and the rest follow. */
-START_TEST(batches_behind_a_refused_one_are_refused_alike)
-{
-    struct batch_spec specs[5];
-    struct test_produce produce[5];
-    struct test_produce again[5];
-    bool is_unknown = _i >= 3; /* the refused one is its first */
-    for (int i = 0; i < 5; i++) {
-        specs[i] = sequence_spec((is_unknown ? i - 1 : i) * 2, 2);
-    }
-    if (!is_unknown) {
-        test_produce_spec(partition, &produce[0], &specs[0]);
-        (void)turn_and_apply();
-    }
-    enum kafka_error error = KAFKA_NOT_LEADER_OR_FOLLOWER;
-    if (_i % 3 == 0) {
-        fake_replica_role(replica, REPLICA_FOLLOWER, 8, false);
-        test_produce_spec(partition, &produce[1], &specs[1]);
-        test_produce_spec(partition, &produce[2], &specs[2]);
-    } else if (_i % 3 == 1) { /* it was in the log, and is lost */
-        test_produce_spec(partition, &produce[1], &specs[1]);
-        test_produce_spec(partition, &produce[2], &specs[2]);
-        partition_fixture_turn(&fixture);
-        fake_replica_place(replica);
-        fake_replica_role(replica, REPLICA_FOLLOWER, 8, false);
-        fake_replica_truncate(replica);
-    } else {
-        error = KAFKA_REQUEST_TIMED_OUT;
-        test_produce_spec(partition, &produce[1], &specs[1]);
-        partition_produce_expire(partition, &produce[1].req);
-        test_produce_spec(partition, &produce[2], &specs[2]);
-    }
-    fake_replica_role(replica, REPLICA_LEADER, 9, true);
-    test_produce_spec(partition, &produce[3], &specs[3]);
-    test_produce_spec(partition, &produce[4], &specs[4]);
-    (void)turn_and_apply();
-    for (int i = is_unknown ? 1 : 0; i < 5; i++) {
-        ck_assert_uint_eq(produce[i].answers, 1);
-        ck_assert_msg(produce[i].req.error == (i == 0 ? KAFKA_NONE : error), "%d: %s", i,
-                      kafka_error_name(produce[i].req.error));
-        test_produce_deinit(&produce[i]);
-    }
-    for (int i = 1; i < 5; i++) {
-        test_produce_spec(partition, &again[i], &specs[i]);
-    }
-    (void)turn_and_apply();
-    for (int i = 1; i < 5; i++) {
-        ck_assert_msg(again[i].req.error == KAFKA_NONE, "%d: %s", i, kafka_error_name(again[i].req.error));
-        ck_assert_int_eq(again[i].req.base_offset, i * 2 - (is_unknown ? 2 : 0));
-        test_produce_deinit(&again[i]);
-    }
-}
-END_TEST
-
-/* Goal: a producer that was never known does not begin with its second batch, whoever has refused the first. Method: the
- * second one alone, then both. */
-START_TEST(a_new_producer_begins_with_its_first_batch)
-{
-    struct test_produce produce[3];
-    static const int32_t sequences[] = {2, 0, 2};
-    for (int i = 0; i < 3; i++) {
-        struct batch_spec spec = sequence_spec(sequences[i], 2);
-        test_produce_spec(partition, &produce[i], &spec);
-        (void)turn_and_apply();
-        ck_assert_uint_eq(produce[i].answers, 1);
-    }
-    ck_assert_int_eq(produce[0].req.error, KAFKA_NOT_ENOUGH_REPLICAS);
-    ck_assert_int_eq(produce[1].req.base_offset, 0);
-    ck_assert_int_eq(produce[2].req.base_offset, 2);
-    for (int i = 0; i < 3; i++) {
-        test_produce_deinit(&produce[i]);
-    }
-}
-END_TEST
-
-/* Goal: a batch that overtook another on its way through two leaders waits for it, but a gap that stays is told. Method:
- * the third before the second, then the second; the fifth without the fourth, again and again. */
-START_TEST(a_missing_batch_is_waited_for)
-{
-    static const struct {
-        int32_t sequence;
-        enum kafka_error error;
-    } steps[] = {
-        {0, KAFKA_NONE},
-        {4, KAFKA_NOT_ENOUGH_REPLICAS},
-        {2, KAFKA_NONE},
-        {4, KAFKA_NONE},
-        {8, KAFKA_NOT_ENOUGH_REPLICAS},
-        {8, KAFKA_NOT_ENOUGH_REPLICAS},
-        {8, KAFKA_NOT_ENOUGH_REPLICAS},
-        {8, KAFKA_NOT_ENOUGH_REPLICAS},
-        {8, KAFKA_NOT_ENOUGH_REPLICAS},
-        {8, KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER},
-        {8, KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER},
-        {6, KAFKA_NONE},
-        {8, KAFKA_NONE},
-    };
-    for (unsigned i = 0; i < array_count(steps); i++) {
-        struct batch_spec spec = sequence_spec(steps[i].sequence, 2);
-        struct test_produce produce;
-        test_produce_spec(partition, &produce, &spec);
-        (void)turn_and_apply();
-        ck_assert_uint_eq(produce.answers, 1);
-        ck_assert_msg(produce.req.error == steps[i].error, "%u: %s", i, kafka_error_name(produce.req.error));
-        test_produce_deinit(&produce);
-    }
-    ck_assert_int_eq(log_end_offset(partition_log(partition)), 10);
 }
 END_TEST
 
@@ -822,16 +632,10 @@ static Suite *partition_produce_suite(void)
     tcase_add_loop_test(produce, stored_bytes_are_the_clients, 0, CODEC_COUNT);
     tcase_add_loop_test(produce, a_turns_batches_share_entries, 0, array_count(gather_cases));
     tcase_add_loop_test(produce, small_shares_of_a_block_are_copied, 0, 8);
-    tcase_add_loop_test(produce, repetitions_get_their_first_offset, 0, 3);
-    tcase_add_test(produce, old_producer_epochs_are_fenced);
-    tcase_add_test(produce, idle_producers_are_forgotten);
     tcase_add_test(produce, only_a_ready_leader_takes_batches);
     tcase_add_loop_test(produce, bad_batches_are_refused_alone, 0, 4);
     tcase_add_loop_test(produce, lost_leadership_is_answered, 0, 2);
     tcase_add_test(produce, a_new_term_answers_the_old_ones);
-    tcase_add_loop_test(produce, batches_behind_a_refused_one_are_refused_alike, 0, 6);
-    tcase_add_test(produce, a_missing_batch_is_waited_for);
-    tcase_add_test(produce, a_new_producer_begins_with_its_first_batch);
     tcase_add_loop_test(produce, a_busy_group_makes_batches_wait, 0, 6);
     tcase_add_loop_test(produce, the_queue_is_bounded, 0, 2);
     tcase_add_test(produce, a_full_queue_is_flushed_before_it_refuses);
