@@ -19,6 +19,7 @@
 #include "broker/leader_news.h"
 #include "broker/leadership.h"
 #include "broker/mover.h"
+#include "broker/offsets_expiry.h"
 #include "broker/producer_ids.h"
 #include "broker/rebuild.h"
 #include "broker/reconciler.h"
@@ -295,6 +296,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     shard->forward = number == 0 ? forward_open(shard) : NULL;
     shard->coordinator = number == 0 ? coordinator_open(shard) : NULL;
     shard->offsets = number == 0 ? offsets_open(env) : NULL;
+    shard->offsets_expiry = number == 0 ? offsets_expiry_open(shard) : NULL;
     shard_peers_open(shard);
     enum err err = number == 0 ? cluster_open(shard, &shard->cluster, msg) : OK;
     err = err == OK ? make_topics_dir(shard, msg) : err;
@@ -372,6 +374,7 @@ void shard_drain(struct shard *shard)
     }
     if (shard->coordinator != NULL) {
         coordinator_stop(shard->coordinator);
+        offsets_expiry_stop(shard->offsets_expiry);
     }
     if (shard->cluster != NULL) {
         cluster_stop(shard->cluster);
@@ -410,6 +413,7 @@ static void shard_finish(void *owner)
         forward_close(shard->forward);
     }
     if (shard->coordinator != NULL) {
+        offsets_expiry_close(shard->offsets_expiry);
         coordinator_close(shard->coordinator);
         offsets_close(shard->offsets);
     }

@@ -25,6 +25,7 @@ struct forward;
 struct leader_news;
 struct mover;
 struct offsets;
+struct offsets_expiry;
 struct producer_ids;
 struct rebuild;
 struct reconciler;
@@ -65,6 +66,7 @@ struct shard {
     struct coordinator *coordinator;    /* of consumer groups */
     struct admin *admin;
     struct offsets *offsets;            /* on their way into the metadata */
+    struct offsets_expiry *offsets_expiry;
     /* Produce is refused with a retriable error while the disk is below its reserve. */
     bool is_space_low;
     /* private to shard.c */

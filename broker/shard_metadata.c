@@ -10,6 +10,7 @@
 #include "broker/forward.h"
 #include "broker/leader_news.h"
 #include "broker/mover.h"
+#include "broker/offsets_expiry.h"
 #include "broker/reconciler.h"
 #include <string.h>
 
@@ -100,6 +101,9 @@ void shard_metadata_changed(void *owner, const struct metadata_change *changes, 
         if (changes[i].kind == METADATA_BROKER_CHANGED || changes[i].kind == METADATA_CLUSTER_CREATED ||
             changes[i].kind == METADATA_REPLACED) {
             cluster_metadata_changed(shard->cluster);
+        }
+        if (changes[i].kind == METADATA_TOPIC_DELETED) {
+            offsets_expiry_hurry(shard->offsets_expiry);
         }
         for (unsigned n = 0; n < shard->broker->shard_count; n++) {
             tell_shard(shard, n, &changes[i]);

@@ -1,6 +1,7 @@
 /* Records about consumer groups. A group has a number, and its offsets stand under the number: removing a group,
  * however many offsets it has, removes two pairs, and what is made again under its id starts with nothing. Offsets of a
- * number or of a topic that is gone are not there for any reader; the coordinator has them removed bit by bit. */
+ * number or of a topic that is gone are not there for any reader; broker/offsets_expiry.c has them
+ * removed bit by bit. */
 
 #include "base/assert.h"
 #include "base/limits.h"

@@ -121,6 +121,18 @@ def test_topic_deletion(broker):
         check(client.fetch_offsets("of-topic", {"short-lived": [0]})[1]["short-lived", 0] == NOTHING, "a topic made again starts with nothing")
 
 
+def test_expiry():
+    """By the retention that a client has asked for, which counts in milliseconds."""
+    with balsa.Broker(settings={"offsets.retention.check.interval.ms": 100}) as broker:
+        make_topic(broker, "a", 3)
+        with connect(broker) as client:
+            check(client.commit_expiring("e", "a", 0, 5, 1) == NONE and client.commit("e", {"a": {1: 6}}) == {("a", 1): NONE}, "two commits, one with a retention of 1 ms")
+            check(client.commit_expiring("f", "a", 0, 5, 1) == NONE, "a group with nothing else")
+            left = balsa.wait_until(lambda: list(client.fetch_offsets("e")[1]) == [("a", 1)], 30)
+            check(left, f"what has expired is removed, the rest is not: {client.fetch_offsets('e')}")
+            check(balsa.wait_until(lambda: client.delete_groups(["f"]) == {"f": 69}, 30) or client.fetch_offsets("f")[1] == {}, "a group without offsets goes as well")
+
+
 def test_restart(broker):
     """Killed and started again: everything is there."""
     with connect(broker) as client:
@@ -261,6 +273,7 @@ def main():
         test_topic_deletion(broker)
         test_restart(broker)
         test_kill_one(broker)
+    test_expiry()
     test_cluster()
     balsa.finish()
 
