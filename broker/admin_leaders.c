@@ -12,6 +12,7 @@
 
 #define AGAIN_US (100 * 1000) /* a group whose leadership or members are changing just now takes no other wish */
 #define AGAIN_COUNT 50
+#define EARLY_COUNT 3
 
 struct transfer {
     struct grpc_call *call;
@@ -206,11 +207,16 @@ static void on_again(struct timer *timer)
 static void on_drained(struct transfer *transfer)
 {
     Balsa__Admin__V1__DrainBrokerResponse answer = BALSA__ADMIN__V1__DRAIN_BROKER_RESPONSE__INIT;
+    const struct leaders *leaders = admin_of(transfer->call)->shard->leaders;
     size_t left = 0;
     for (size_t i = 0; i < transfer->here.count; i++) {
-        transfer->asked += transfer->tries == 0 && transfer->errors[i] != KAFKA_NOT_LEADER_OR_FOLLOWER;
-        transfer->begun += transfer->errors[i] == KAFKA_NONE;
-        if (transfer->errors[i] == KAFKA_REBALANCE_IN_PROGRESS) {
+        enum kafka_error error = transfer->errors[i];
+        bool is_led = leaders_get(leaders, transfer->here.items[i].group).broker == transfer->from;
+        /* Who has just been elected says "not leader" until it is ready, and its news may not be here yet. */
+        bool is_early = error == KAFKA_NOT_LEADER_OR_FOLLOWER && (is_led || transfer->tries < EARLY_COUNT);
+        transfer->begun += error == KAFKA_NONE;
+        transfer->asked += error != KAFKA_NOT_LEADER_OR_FOLLOWER && error != KAFKA_REBALANCE_IN_PROGRESS;
+        if (is_early || error == KAFKA_REBALANCE_IN_PROGRESS) {
             transfer->here.items[left++] = transfer->here.items[i];
         }
     }
@@ -220,7 +226,7 @@ static void on_drained(struct transfer *transfer)
         env_timer(admin_of(transfer->call)->shard->env, &transfer->timer, AGAIN_US);
         return;
     }
-    answer.asked = transfer->asked;
+    answer.asked = transfer->asked + left;
     answer.begun = transfer->begun;
     grpc_answer(transfer->call, &answer.base);
     transfer_free(transfer);
