@@ -128,6 +128,9 @@
 #define SEGMENT_BUFFER_TAKES KIB(16)        /* larger ones are written at once: copying would cost more than the call */
 #define SEGMENT_BUFFERS_SIZE_MAX MIB(16)    /* gathered bytes of a shard; beyond, the longest waiting are written */
 #define SEGMENT_BUFFER_US 250000            /* and none waits longer: what lies in the files is what tools see */
+#define COMPACTION_KEY_COUNT_MAX 50331648   /* whatever a leader asks for: 2.3 GiB at most */
+#define COMPACTION_ORDER_COUNT_MAX 256      /* not carried out yet; a replica further behind is filled anew */
+#define COMPACTION_STEP_SIZE MIB(4)         /* input of one work job, so that others get their turn */
 #define LOG_FILES_COUNT_MAX 16384 /* open segment and index files of the process; the rest is opened on demand */
 
 /* Consumer groups. */

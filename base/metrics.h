@@ -67,7 +67,12 @@
     X(CATCHUP_INSTALLS, catchup_installs_total, COUNTER, "States of other members that took the place of a replica's") \
     X(GROUPS, groups, GAUGE, "Consumer groups with members that are coordinated here")                                 \
     X(GROUP_REBALANCES, group_rebalances_total, COUNTER, "Generations of consumer groups that have begun here")        \
-    X(SUCCESSIONS, successions_total, COUNTER, "Elections started because the links of a leader died")
+    X(SUCCESSIONS, successions_total, COUNTER, "Elections started because the links of a leader died")                 \
+    X(COMPACTIONS, compactions_total, COUNTER, "Compactions of a replica carried out")                                 \
+    X(COMPACTION_READ_BYTES, compaction_read_bytes_total, COUNTER, "Bytes of segments read by compactions")            \
+    X(COMPACTION_WRITTEN_BYTES, compaction_written_bytes_total, COUNTER, "Bytes of segments written by compactions")   \
+    X(COMPACTION_REMOVED, compaction_removed_records_total, COUNTER, "Records removed by compactions")                 \
+    X(COMPACTION_ERRORS, compaction_errors_total, COUNTER, "Compactions put off: no space, or an error of the disk")
 
 enum metric {
 #define METRIC_ENUM(id, name, kind, help) METRIC_##id,

@@ -321,6 +321,15 @@ static enum err finish_texts(struct options *options, struct errmsg *msg)
     return err;
 }
 
+/* Bytes a second; a number that nobody reaches is no limit, 0. */
+static int64_t rate(const struct options *options, const char *key)
+{
+    double value = 0;
+    bool is_number = config_parse_double(bytes_from_text(options_text(options, key, NULL)), &value);
+    assert(is_number);
+    return value < 1 ? 1 : value < 1e15 ? (int64_t)value : 0;
+}
+
 static void finish_numbers(struct options *options)
 {
     unsigned shards = (unsigned)number(options, "balsa.shards");
@@ -357,6 +366,10 @@ static void finish_numbers(struct options *options)
     options->catchup_bytes_per_second = number(options, "balsa.catchup.bytes.per.second");
     options->catchups_max = (unsigned)number(options, "balsa.catchups.max");
     options->checkpoint_interval_ms = number(options, "balsa.checkpoint.interval.ms");
+    options->is_cleaner_enabled = truth(options, "log.cleaner.enable");
+    options->cleaner_memory_size = number(options, "log.cleaner.dedupe.buffer.size");
+    options->cleaner_bytes_per_second = rate(options, "log.cleaner.io.max.bytes.per.second");
+    options->cleaner_backoff_ms = number(options, "log.cleaner.backoff.ms");
     options->retention_check_interval_ms = number(options, "log.retention.check.interval.ms");
     options->offset_metadata_size_max = (size_t)number(options, "offset.metadata.max.bytes");
     options->offsets_retention_ms = number(options, "offsets.retention.minutes") * 60000;

@@ -69,6 +69,10 @@ struct options {
     int64_t catchup_bytes_per_second;    /* balsa.catchup.bytes.per.second: of all shards, each way; 0: no limit */
     unsigned catchups_max;               /* balsa.catchups.max */
     int64_t checkpoint_interval_ms;      /* balsa.checkpoint.interval.ms */
+    bool is_cleaner_enabled;             /* log.cleaner.enable */
+    int64_t cleaner_memory_size;         /* log.cleaner.dedupe.buffer.size: of all shards */
+    int64_t cleaner_bytes_per_second;    /* log.cleaner.io.max.bytes.per.second: of all shards; 0: no limit */
+    int64_t cleaner_backoff_ms;          /* log.cleaner.backoff.ms */
     int64_t retention_check_interval_ms; /* log.retention.check.interval.ms */
     struct option_seed http;             /* balsa.http.listener; an empty host is every interface */
     bool has_http;

@@ -15,7 +15,7 @@
 #define POLICY .is_accepted = topic_config_policy_accepts, .expected = TOPIC_CONFIG_POLICY_EXPECTED
 
 #define DURABLE "No effect: every write is on the disks of a majority before it is acknowledged."
-#define COMPACTION "No effect: it concerns log compaction."
+#define COMPACTION "No effect: each shard compacts one partition at a time, with buffers of its own."
 #define RAFT "No effect: partitions are replicated by Raft, see balsa.raft.*."
 #define NO_OFFSETS "No effect: there is no topic of offsets."
 

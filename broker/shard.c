@@ -27,6 +27,7 @@
 #include "broker/shard_peers.h"
 #include "broker/topic_defaults.h"
 #include "metadata/offsets.h"
+#include "replication/cleaner.h"
 #include "replication/scrub.h"
 #include <stdio.h>
 #include <string.h>
@@ -273,6 +274,22 @@ static size_t fetch_session_slots(const struct shard *shard)
     return ((size_t)shard->options->fetch_session_slots + shard_count(shard) - 1) / shard_count(shard);
 }
 
+static void open_cleaner(struct shard *shard)
+{
+    const struct options *options = shard->options;
+    int64_t count = shard_count(shard);
+    int64_t rate = options->cleaner_bytes_per_second;
+    struct cleaner_params params = {
+        .memory_size = options->cleaner_memory_size > 0 ? (uint64_t)(options->cleaner_memory_size / count) : 0,
+        .is_asking = options->is_cleaner_enabled,
+        .backoff_ms = options->cleaner_backoff_ms > 0 ? options->cleaner_backoff_ms : 1,
+        .bytes_per_second = rate > 0 ? rate / count + 1 : 0,
+        .reserve_path = options->log_dirs,
+        .reserve = options->disk_reserve > 0 ? (uint64_t)options->disk_reserve : 0,
+    };
+    shard->cleaner = cleaner_open(shard->env, shard->replicas, &params);
+}
+
 enum err shard_open(struct shard *shard, struct broker *broker, unsigned number, struct env *env, struct errmsg *msg)
 {
     shard->number = number;
@@ -306,6 +323,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     }
     shard_catchups_open(shard);
     open_scrub(shard);
+    open_cleaner(shard);
     shard->conns = conns_open(shard);
     if (broker->health != NULL) {
         health_start(broker->health[number], shard);
@@ -456,6 +474,13 @@ static void shard_on_scrub_closed(void *owner)
     shard_catchups_close(shard, shard_on_catchups_closed);
 }
 
+static void shard_on_cleaner_closed(void *owner)
+{
+    struct shard *shard = owner;
+    shard->cleaner = NULL;
+    scrub_close(shard->scrub, shard, shard_on_scrub_closed);
+}
+
 void shard_stop(struct shard *shard)
 {
     shard->is_stopping = true;
@@ -465,7 +490,7 @@ void shard_stop(struct shard *shard)
     mover_stop(shard->mover);
     balancer_stop(shard->balancer);
     rebuild_stop(shard->rebuild);
-    scrub_close(shard->scrub, shard, shard_on_scrub_closed);
+    cleaner_close(shard->cleaner, shard, shard_on_cleaner_closed);
 }
 
 void shard_close(struct shard *shard)

@@ -29,6 +29,7 @@ struct offsets_expiry;
 struct producer_ids;
 struct rebuild;
 struct reconciler;
+struct cleaner;
 struct scrub;
 struct shard_peers;
 
@@ -50,6 +51,7 @@ struct shard {
     struct reconciler *reconciler;
     struct rebuild *rebuild;
     struct scrub *scrub;
+    struct cleaner *cleaner;
     struct leader_news *leader_news;
     struct mover *mover;
     struct balancer *balancer;

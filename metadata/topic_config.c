@@ -13,12 +13,11 @@
 
 /* ---- Rules that no range or choice can say ---- */
 
-/* Log compaction is not built: a topic that asks for it must not come to believe it has it. */
 bool topic_config_policy_accepts(struct bytes value)
 {
     struct bytes element;
     while (config_list_next(&value, &element)) {
-        if (!bytes_equal_text(element, "delete")) {
+        if (!bytes_equal_text(element, "delete") && !bytes_equal_text(element, "compact")) {
             return false;
         }
     }
@@ -242,6 +241,15 @@ static int64_t lookup_number(const struct lookup *lookup, const char *name, int8
     return number;
 }
 
+static double lookup_real(const struct lookup *lookup, const char *name)
+{
+    double number = 0;
+    int8_t source;
+    bool is_number = config_parse_double(lookup_text(lookup, name, &source), &number);
+    assert(is_number);
+    return number;
+}
+
 /* The old key counts for both directions, where the new ones are not set at the same or a nearer place. */
 static int64_t timestamp_limit(const struct lookup *lookup, const char *name)
 {
@@ -284,6 +292,13 @@ void topic_config_partition(const struct store_topic *topic, const struct topic_
     config->retention_bytes = retention_bytes < 0 ? -1 : retention_bytes;
     config->is_compacted = config_list_has(policy, "compact");
     config->is_deleted_by_retention = config_list_has(policy, "delete");
+    config->min_compaction_lag_ms = lookup_number(&lookup, "min.compaction.lag.ms", &source);
+    config->max_compaction_lag_ms = lookup_number(&lookup, "max.compaction.lag.ms", &source);
+    config->delete_retention_ms = lookup_number(&lookup, "delete.retention.ms", &source);
+    config->min_cleanable_ratio = lookup_real(&lookup, "min.cleanable.dirty.ratio");
+    if (config->is_compacted && config->log.segment_ms > config->max_compaction_lag_ms) {
+        config->log.segment_ms = config->max_compaction_lag_ms; /* only closed segments are compacted */
+    }
     config->min_insync = (int32_t)lookup_number(&lookup, "min.insync.replicas", &source);
     config->producer_expiration_ms = producer_expiration(defaults);
 }

@@ -22,9 +22,9 @@ const struct topic_config_key *topic_config_find(struct bytes name); /* NULL: un
 
 /* Checks one value. KAFKA_NONE or KAFKA_INVALID_CONFIG with text that names key, value and what is expected. */
 enum kafka_error topic_config_check(struct bytes name, struct bytes value, char *text, size_t text_size);
-/* The rule of cleanup.policy, which log.cleanup.policy shares: only what is built is accepted. */
+/* The rule of cleanup.policy, which log.cleanup.policy shares. */
 bool topic_config_policy_accepts(struct bytes value);
-#define TOPIC_CONFIG_POLICY_EXPECTED "delete (log compaction is not available)"
+#define TOPIC_CONFIG_POLICY_EXPECTED "delete, compact, or both"
 
 /* The key whose value topics inherit under this broker-level name; NULL: nothing is inherited from it. These are the
  * options that can be altered while brokers run. */

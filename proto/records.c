@@ -27,6 +27,14 @@ enum err record_iterator_init(struct record_iterator *iterator, const struct rec
     return err;
 }
 
+void record_iterator_rewind(struct record_iterator *iterator)
+{
+    enum record_codec codec = (enum record_codec)(iterator->batch->attributes & BATCH_CODEC_MASK);
+    bool is_plain = codec == CODEC_NONE || iterator->batch->records.size == 0;
+    reader_init(&iterator->reader, is_plain ? iterator->batch->records : dynbuf_bytes(&iterator->plain));
+    iterator->next = 0;
+}
+
 /* Bytes behind a signed length, -1 meaning null. */
 static struct bytes read_nullable(struct reader *reader, bool *is_null)
 {
@@ -66,9 +74,11 @@ enum err record_iterator_next(struct record_iterator *iterator, struct record *r
     }
     struct reader body;
     reader_init(&body, read_bytes(reader, (size_t)size));
-    (void)read_i8(&body); /* attributes of a record: none are defined */
+    record->attributes = (uint8_t)read_i8(&body);
     int64_t timestamp_delta = read_varlong(&body);
     int32_t offset_delta = read_varint(&body);
+    record->rest = (struct bytes){body.at, body.left};
+    record->timestamp_delta = timestamp_delta;
     record->key = read_nullable(&body, &record->is_key_null);
     record->value = read_nullable(&body, &record->is_value_null);
     record->header_count = read_varint(&body);

@@ -13,6 +13,9 @@ struct record {
     bool is_value_null;
     struct bytes key;
     struct bytes value;
+    uint8_t attributes;                    /* none are defined */
+    int64_t timestamp_delta;               /* as stored */
+    struct bytes rest;                     /* encoded: from the key's length to the end */
     int32_t header_count;
     struct bytes headers;                  /* encoded */
 };
@@ -27,11 +30,13 @@ struct record_iterator {
 /* Decompresses if needed (at most `size_max` bytes: ERR_TOO_LARGE). deinit in any case. */
 MUST_CHECK enum err record_iterator_init(struct record_iterator *iterator, const struct record_batch *batch,
                                          size_t size_max);
+/* Starts again with the first record; after an init that was OK. */
+void record_iterator_rewind(struct record_iterator *iterator);
 /* ERR_NOT_FOUND at the end, ERR_CORRUPT on bad framing. Bytes are valid until deinit. */
 MUST_CHECK enum err record_iterator_next(struct record_iterator *iterator, struct record *record);
 void record_iterator_deinit(struct record_iterator *iterator);
 
-/* Builds one batch; for tests, tools and later compaction. */
+/* Builds one batch; for tests and tools. */
 struct record_builder;
 struct record_builder *record_builder_open(enum record_codec codec, int64_t base_timestamp);
 void record_builder_producer(struct record_builder *builder, int64_t id, int16_t epoch, int32_t base_sequence);

@@ -1,6 +1,6 @@
-/* One round: for each group whose applied index or hard state moved, take the replica's mark and the machine's capture
- * in one turn; in a work job sync the captured files, then put all checkpoints in one durable transaction; back on the
- * loop tell machines and replicas, and let the WAL forget what no group needs any more.
+/* One round: for each group whose applied index, hard state or files moved, take the replica's mark and the machine's
+ * capture in one turn; in a work job sync the captured files, then put all checkpoints in one durable transaction; back
+ * on the loop tell machines and replicas, and let the WAL forget what no group needs any more.
  * A group that cannot commit would pin the WAL for ever: its few entries are copied forward, and when the copies are
  * durable another round lets go of the old ones.
  * Failure: a sync or commit that fails ends the process (the page cache may have dropped what could not be written, and
@@ -112,7 +112,8 @@ static uint64_t round_consider(struct replicas *replicas, struct group *group)
     /* R11: no checkpoint at index 1, the bootstrap entry comes from the local store. Term and vote are kept all the
      * same: the log forgets their frames, too. */
     bool is_applied_same = mark.index < 2 || mark.index == group->saved_index;
-    if (!is_applied_same || mark.hard_term != group->saved_term || mark.hard_vote != group->saved_vote) {
+    if (!is_applied_same || group->machine->wants_checkpoint || mark.hard_term != group->saved_term ||
+        mark.hard_vote != group->saved_vote) {
         round_add_state(&replicas->checkpointer, group, &mark);
     }
     return mark.lsn;

@@ -181,7 +181,8 @@ void log_append(struct log *log, int64_t append_ms, const struct log_batch *batc
     while (count > 0) {
         struct segment *segment = segment_last(log);
         size_t size = 0;
-        size_t taken = segment == NULL ? 0 : gather_count(log, segment, append_ms, batches, count, &size);
+        bool is_open = segment != NULL && segment->version == 0 && segment->base_offset >= log->hold_end;
+        size_t taken = !is_open ? 0 : gather_count(log, segment, append_ms, batches, count, &size);
         if (taken == 0) {
             segment = log_roll(log, append_ms);
             taken = gather_count(log, segment, append_ms, batches, count, &size);
@@ -212,10 +213,13 @@ void log_trim(struct log *log, int64_t offset)
 void log_drop_segments(struct log *log)
 {
     size_t count = 0;
+    bool is_held = log->hold_end > 0 && log->hold_start < log->start_offset;
+    int64_t start_offset = is_held ? log->hold_start : log->start_offset;
     while (count < log->segment_count && log->segments[count]->size > 0 &&
-           log_segment_end(log, count) <= log->start_offset) {
+           log_segment_end(log, count) <= start_offset) {
         struct segment *segment = log->segments[count];
-        log_trimmed_add(log, &segment->base_offset, 1);
+        struct segment_id id = segment_id(segment);
+        log_trimmed_add(log, &id, 1);
         log->size -= segment->size;
         segment_close(&log->place, segment);
         count++;

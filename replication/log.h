@@ -35,6 +35,7 @@ struct log_segment_state {         /* what a checkpoint remembers of one segment
     uint32_t index_count;          /* entries of .index, which may be fewer in the file: a hint */
     uint32_t time_index_count;     /* entries of .timeindex, believed only if their CRC-32C is right */
     uint32_t time_index_crc;
+    uint64_t version;              /* 0: as appended; else the index of the command whose compaction wrote it */
 };
 
 struct log_state {                 /* for checkpoints and open */
@@ -42,6 +43,7 @@ struct log_state {                 /* for checkpoints and open */
     int64_t end_offset;            /* offset of the next record */
     struct log_segment_state *segments; /* oldest first; mem_alloc'ed */
     size_t segment_count;
+    int64_t hold_start, hold_end;  /* as in log_hold() */
 };
 void log_state_deinit(struct log_state *state);
 
@@ -108,10 +110,31 @@ MUST_CHECK enum err log_find_max_time(struct log *log, int64_t *offset, int64_t 
  * a replicated trim; never beyond the base of the active segment, or the end for time retention after a roll). */
 int64_t log_retention_offset(const struct log *log, int64_t now_ms, int64_t retention_ms, int64_t retention_bytes);
 
+/* ---- Compaction (compaction.h) ----
+ *
+ * While an order is to be carried out the segments that it reads are held: those that hold an offset in
+ * [start, end) take no appends and stay, trimmed or not. `end` 0: none. */
+void log_hold(struct log *log, int64_t start, int64_t end);
+/* `segments` take the place of the oldest `input_count` ones, whose files go as those of trimmed segments do. They
+ * cover all offsets from the first one's base on that the old ones had; their files are durable. */
+void log_replace(struct log *log, size_t input_count, const struct log_segment_state *segments, size_t count);
+struct log_dirt {            /* What a leader decides by. */
+    int64_t end_offset;      /* up to here a compaction could go */
+    uint64_t clean_size;     /* bytes below `first_dirty` */
+    uint64_t dirty_size;     /* between it and end_offset */
+    int64_t oldest_ms;       /* since when there has been something dirty; INT64_MAX: nothing is */
+};
+/* The last segment counts when it is older than `roll_ms`; none from the first one on that has something younger than
+ * `min_lag_ms`. */
+void log_dirt(const struct log *log, int64_t now_ms, int64_t first_dirty, int64_t roll_ms, int64_t min_lag_ms,
+              struct log_dirt *dirt);
+
 /* For a catch-up: the state as it is now, all of it in the files (not synced), which do not go, trimmed or not, before
  * log_unpin(). That may come after the log is closed; a log that is removed takes its files all the same. */
 void log_pin(struct log *log, struct log_state *state);
 void log_unpin(struct log *log);
+/* Files wait for a capture to go. */
+bool log_has_trimmed(const struct log *log);
 /* As log_open() checks it: bytes of other brokers and of disks. */
 bool log_state_is_valid(const struct log_state *state);
 

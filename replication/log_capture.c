@@ -12,14 +12,14 @@
 
 struct capture_file {
     struct log_file *file; /* pinned */
-    int64_t base_offset;
+    struct segment_id id;
 };
 
 struct log_capture {
     struct log *log;
     struct capture_file *files;
     size_t file_count;
-    int64_t *trimmed;
+    struct segment_id *trimmed;
     size_t trimmed_count;
     bool is_dir_dirty;
     bool is_parent_dirty;
@@ -67,7 +67,7 @@ struct log_capture *log_capture(struct log *log, struct log_state *state)
         if (segment->is_dirty) {
             /* The pin for being dirty becomes the capture's. */
             struct log_file *file = segment->files[SEGMENT_LOG];
-            capture->files[capture->file_count++] = (struct capture_file){file, segment->base_offset};
+            capture->files[capture->file_count++] = (struct capture_file){file, segment_id(segment)};
             segment->is_dirty = false;
         }
     }
@@ -95,7 +95,7 @@ enum err log_capture_sync(struct log_capture *capture, struct errmsg *msg)
         enum err err = disk->sync(disk, capture->files[i].file->file);
         if (err != OK) {
             char path[SEGMENT_PATH_SIZE];
-            segment_path(place->dir, capture->files[i].base_offset, SEGMENT_LOG, path);
+            segment_path(place->dir, capture->files[i].id, SEGMENT_LOG, path);
             return fail(msg, err, "sync %s: %s", path, err_text(err));
         }
     }
@@ -125,7 +125,7 @@ enum err log_capture_sync(struct log_capture *capture, struct errmsg *msg)
 /* Gives the pin back to a segment that is still there and clean, so that the next capture syncs it again. */
 static void capture_file_undo(struct log *log, struct capture_file *captured)
 {
-    struct segment *segment = log_segment_at(log, captured->base_offset);
+    struct segment *segment = log_segment_at(log, captured->id.base_offset);
     if (segment != NULL && !segment->is_dirty && segment->files[SEGMENT_LOG] == captured->file) {
         segment->is_dirty = true;
     } else {
@@ -180,6 +180,11 @@ void log_pin(struct log *log, struct log_state *state)
     log->pin_count++;
 }
 
+bool log_has_trimmed(const struct log *log)
+{
+    return log->trimmed_count > 0;
+}
+
 void log_unpin(struct log *log)
 {
     assert(log->pin_count > 0);
@@ -189,15 +194,15 @@ void log_unpin(struct log *log)
 
 /* ---- Files that are to go ---- */
 
-void log_trimmed_add(struct log *log, const int64_t *base_offsets, size_t count)
+void log_trimmed_add(struct log *log, const struct segment_id *ids, size_t count)
 {
     if (count == 0) {
         return;
     }
     if (log->trimmed_capacity - log->trimmed_count < count) {
         log->trimmed_capacity = 2 * log->trimmed_capacity + count;
-        log->trimmed = mem_resize(log->trimmed, log->trimmed_capacity * sizeof(int64_t));
+        log->trimmed = mem_resize(log->trimmed, log->trimmed_capacity * sizeof(*ids));
     }
-    memcpy(log->trimmed + log->trimmed_count, base_offsets, count * sizeof(int64_t));
+    memcpy(log->trimmed + log->trimmed_count, ids, count * sizeof(*ids));
     log->trimmed_count += count;
 }

@@ -25,12 +25,14 @@ struct log {
     size_t segment_count;
     size_t segment_capacity;
     struct log_hint hints[LOG_HINT_COUNT];
+    int64_t hold_start;        /* log_hold() */
+    int64_t hold_end;          /* 0: nothing is held */
     int32_t (*epoch_at)(void *owner, int64_t offset);
     void *epoch_owner;
     struct list jobs;          /* log_job.link: reads in flight that somebody waits for */
     unsigned references;       /* the owner, jobs, captures and pins */
     unsigned pin_count;        /* while not 0 no file goes */
-    int64_t *trimmed;          /* base offsets of segments that wait for a capture before their files go */
+    struct segment_id *trimmed; /* segments that wait for a capture before their files go */
     size_t trimmed_count;
     size_t trimmed_capacity;
     uint32_t damage_told;      /* CRC-32C of the last message about damage */
@@ -58,8 +60,8 @@ void log_reads_cancel(struct log *log);
 void log_damaged(struct log *log, const struct errmsg *msg); /* counts and tells */
 
 /* Notes that the files of these segments may go, sooner or later. */
-void log_trimmed_add(struct log *log, const int64_t *base_offsets, size_t count);
+void log_trimmed_add(struct log *log, const struct segment_id *ids, size_t count);
 /* Gives a file its deleted name. */
-void log_file_bury(struct env *env, const char *dir, int64_t base_offset, enum segment_kind kind);
+void log_file_bury(struct env *env, const char *dir, struct segment_id id, enum segment_kind kind);
 /* Unlinks all files with deleted names of a directory in a work job. */
 void log_sweep(struct env *env, const char *dir);

@@ -12,7 +12,7 @@
 #include <string.h>
 
 struct dir_file {
-    int64_t base_offset;
+    struct segment_id id;
     uint64_t size;
     enum segment_kind kind;
     bool is_known; /* the checkpoint names its segment */
@@ -40,7 +40,7 @@ static void listing_on_entry(const char *name, uint64_t size, bool is_directory,
         return;
     }
     struct dir_file file = {.size = size};
-    if (!segment_name_parse(name, &file.base_offset, &file.kind)) {
+    if (!segment_name_parse(name, &file.id, &file.kind)) {
         return; /* not ours: Kafka's own directories hold other files as well */
     }
     if (listing->count == listing->capacity) {
@@ -54,15 +54,18 @@ static int dir_file_compare(const void *a, const void *b)
 {
     const struct dir_file *left = a;
     const struct dir_file *right = b;
-    if (left->base_offset != right->base_offset) {
-        return left->base_offset < right->base_offset ? -1 : 1;
+    if (left->id.base_offset != right->id.base_offset) {
+        return left->id.base_offset < right->id.base_offset ? -1 : 1;
+    }
+    if (left->id.version != right->id.version) {
+        return left->id.version < right->id.version ? -1 : 1;
     }
     return (int)left->kind - (int)right->kind;
 }
 
-static struct dir_file *listing_find(const struct dir_listing *listing, int64_t base_offset, enum segment_kind kind)
+static struct dir_file *listing_find(const struct dir_listing *listing, struct segment_id id, enum segment_kind kind)
 {
-    struct dir_file key = {.base_offset = base_offset, .kind = kind};
+    struct dir_file key = {.id = id, .kind = kind};
     if (listing->count == 0) {
         return NULL;
     }
@@ -95,12 +98,12 @@ bool log_state_is_valid(const struct log_state *state)
     return true;
 }
 
-static enum err file_cut(struct log *log, int64_t base_offset, enum segment_kind kind, uint64_t size,
+static enum err file_cut(struct log *log, struct segment_id id, enum segment_kind kind, uint64_t size,
                          struct errmsg *msg)
 {
     struct disk *disk = log->place.env->disk;
     char path[SEGMENT_PATH_SIZE];
-    segment_path(log->place.dir, base_offset, kind, path);
+    segment_path(log->place.dir, id, kind, path);
     int file;
     enum err err = disk->open(disk, path, 0, &file, msg);
     if (err != OK) {
@@ -119,9 +122,9 @@ static enum err file_cut(struct log *log, int64_t base_offset, enum segment_kind
 static enum err restore_indexes(struct log *log, struct segment *segment, const struct dir_listing *listing,
                                 struct errmsg *msg)
 {
-    int64_t base_offset = segment->base_offset;
+    struct segment_id id = segment_id(segment);
     segment->is_index_poor = segment->index_count == 0; /* a small segment has none, and needs none */
-    struct dir_file *index = listing_find(listing, base_offset, SEGMENT_INDEX);
+    struct dir_file *index = listing_find(listing, id, SEGMENT_INDEX);
     uint64_t size = index == NULL ? 0 : index->size;
     uint64_t known = (uint64_t)segment->index_count * INDEX_ENTRY_SIZE;
     if (size < known) {
@@ -130,12 +133,12 @@ static enum err restore_indexes(struct log *log, struct segment *segment, const 
         known = (uint64_t)segment->index_count * INDEX_ENTRY_SIZE;
     }
     if (size > known) {
-        enum err err = file_cut(log, base_offset, SEGMENT_INDEX, known, msg);
+        enum err err = file_cut(log, id, SEGMENT_INDEX, known, msg);
         if (err != OK) {
             return err;
         }
     }
-    struct dir_file *time_index = listing_find(listing, base_offset, SEGMENT_TIME_INDEX);
+    struct dir_file *time_index = listing_find(listing, id, SEGMENT_TIME_INDEX);
     size = time_index == NULL ? 0 : time_index->size;
     known = (uint64_t)segment->time_index_count * TIME_INDEX_ENTRY_SIZE;
     if (size < known) {
@@ -151,15 +154,16 @@ static enum err restore_indexes(struct log *log, struct segment *segment, const 
     if (time_index != NULL) {
         time_index->is_known = true;
     }
-    return size > known ? file_cut(log, base_offset, SEGMENT_TIME_INDEX, known, msg) : OK;
+    return size > known ? file_cut(log, id, SEGMENT_TIME_INDEX, known, msg) : OK;
 }
 
 static enum err restore_segment(struct log *log, const struct log_segment_state *state,
                                 const struct dir_listing *listing, struct errmsg *msg)
 {
-    struct dir_file *file = listing_find(listing, state->base_offset, SEGMENT_LOG);
+    struct segment_id id = {state->base_offset, state->version};
+    struct dir_file *file = listing_find(listing, id, SEGMENT_LOG);
     char path[SEGMENT_PATH_SIZE];
-    segment_path(log->place.dir, state->base_offset, SEGMENT_LOG, path);
+    segment_path(log->place.dir, id, SEGMENT_LOG, path);
     if (file == NULL) {
         return fail(msg, ERR_DAMAGED, "file %s position 0: the file is missing, %" PRIu64 " bytes were durable", path,
                     state->size);
@@ -175,7 +179,7 @@ static enum err restore_segment(struct log *log, const struct log_segment_state 
     log->size += state->size;
     if (file->size > state->size) {
         /* Appended after the checkpoint; the write-ahead log has it. */
-        enum err err = file_cut(log, state->base_offset, SEGMENT_LOG, state->size, msg);
+        enum err err = file_cut(log, id, SEGMENT_LOG, state->size, msg);
         if (err != OK) {
             return err;
         }
@@ -197,7 +201,7 @@ static enum err restore(struct log *log, const struct log_state *state, const st
             return err;
         }
     }
-    log_drop_segments(log);
+    log_hold(log, state->hold_start, state->hold_end);
     return OK;
 }
 
@@ -256,7 +260,7 @@ enum err log_open(struct env *env, struct log_files *files, const char *dir, con
     }
     for (size_t i = 0; i < listing.count; i++) {
         if (!listing.files[i].is_known) {
-            log_file_bury(env, dir, listing.files[i].base_offset, listing.files[i].kind);
+            log_file_bury(env, dir, listing.files[i].id, listing.files[i].kind);
             listing.has_deleted = true;
         }
     }

@@ -103,20 +103,24 @@ static enum err epochs_check(const struct log *log, const struct segment_view *v
     return OK;
 }
 
+/* Whether the segment that was read is still the log's: a compaction may have taken its place meanwhile. */
+static bool is_current(const struct log *log, const struct segment_view *view)
+{
+    const struct segment *segment = log_segment_at(log, view->base_offset);
+    return segment != NULL && segment->version == view->version;
+}
+
 /* What is done with a read on the shard's thread: checks, the hint, the answer. */
 static enum err read_finish(struct log *log, struct segment_view *view, struct segment_read *read, enum err err,
                             struct log_read *req)
 {
-    if (view->is_index_wrong) {
-        struct segment *segment = log_segment_at(log, view->base_offset);
-        if (segment != NULL) {
-            segment->is_index_poor = true;
-        }
+    if (view->is_index_wrong && is_current(log, view)) {
+        log_segment_at(log, view->base_offset)->is_index_poor = true;
     }
     if (err == OK) {
         err = epochs_check(log, view, read, &req->msg);
     }
-    if (err == OK && read->slice.block != NULL) {
+    if (err == OK && read->slice.block != NULL && is_current(log, view)) {
         hint_put(log, view->base_offset, read);
     }
     if (err == OK) {

@@ -132,7 +132,7 @@ static void rebuild_done(struct work *work)
     if (!log->is_closed) {
         log->is_rebuilding = false;
         struct segment *segment = log_segment_at(log, rebuild->view.base_offset);
-        if (segment != NULL) {
+        if (segment != NULL && segment->version == rebuild->view.version) {
             rebuild_apply(rebuild, segment);
         }
     }

@@ -59,11 +59,11 @@ static enum err unlink_all(struct disk *disk, struct path_list *list, struct err
 
 /* ---- Single files ---- */
 
-void log_file_bury(struct env *env, const char *dir, int64_t base_offset, enum segment_kind kind)
+void log_file_bury(struct env *env, const char *dir, struct segment_id id, enum segment_kind kind)
 {
     char path[SEGMENT_PATH_SIZE];
     char buried[SEGMENT_PATH_SIZE + sizeof(SEGMENT_DELETED_SUFFIX)];
-    segment_path(dir, base_offset, kind, path);
+    segment_path(dir, id, kind, path);
     (void)snprintf(buried, sizeof(buried), "%s%s", path, SEGMENT_DELETED_SUFFIX);
     enum err err = env->disk->rename(env->disk, path, buried);
     if (err != OK && err != ERR_NOT_FOUND) {

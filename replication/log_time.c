@@ -232,16 +232,16 @@ static enum err view_max(struct log *log, struct segment_view *view, int64_t *ma
     return err == ERR_NOT_FOUND ? OK : err;
 }
 
-static enum err first_segment_max(struct log *log, int64_t *max_timestamp, struct errmsg *msg)
+static enum err first_segment_max(struct log *log, size_t first, int64_t *max_timestamp, struct errmsg *msg)
 {
-    struct segment *segment = log->segments[0];
+    struct segment *segment = log->segments[first];
     *max_timestamp = segment->max_timestamp;
     if (log->start_offset == segment->base_offset) {
         return OK;
     }
-    assert(log->start_offset < log_segment_end(log, 0));
+    assert(log->start_offset < log_segment_end(log, first));
     struct segment_view view;
-    enum err err = segment_view_init(&view, &log->place, segment, log_segment_end(log, 0), true, msg);
+    enum err err = segment_view_init(&view, &log->place, segment, log_segment_end(log, first), true, msg);
     if (err != OK) {
         return err;
     }
@@ -253,15 +253,15 @@ static enum err first_segment_max(struct log *log, int64_t *max_timestamp, struc
 static enum err max_time_search(struct time_search *search, struct errmsg *msg)
 {
     struct log *log = search->log;
-    if (log->segment_count == 0) {
+    if (log->segment_count == 0 || log->start_offset == log->end_offset) {
         return ERR_NOT_FOUND;
     }
-    size_t best = 0;
-    enum err err = first_segment_max(log, &search->timestamp, msg);
+    size_t best = log_segment_find(log, log->start_offset); /* what is held for a compaction may lie below the start */
+    enum err err = first_segment_max(log, best, &search->timestamp, msg);
     if (err != OK) {
         return err;
     }
-    for (size_t i = 1; i < log->segment_count; i++) {
+    for (size_t i = best + 1; i < log->segment_count; i++) {
         if (log->segments[i]->max_timestamp > search->timestamp) {
             search->timestamp = log->segments[i]->max_timestamp;
             best = i;

@@ -140,8 +140,10 @@ static void *machine_capture(struct replica_machine *machine, struct dynbuf *buf
         .append_ms = partition->append_ms,
         .epochs = &partition->epochs,
         .producers = &partition->producers,
+        .compactions = partition->compactions,
     };
     struct partition_capture *capture = mem_alloc(sizeof(*capture));
+    machine->wants_checkpoint = false;
     capture->log = log_capture(partition->log, &state.log);
     capture->generation = partition->generation;
     capture->end_offset = state.log.end_offset;
@@ -167,6 +169,7 @@ static void machine_capture_done(struct replica_machine *machine, void *capture,
     if (is_ok) {
         partition_checkpointed(partition, captured->generation, captured->end_offset);
     }
+    machine->wants_checkpoint |= !is_ok || (partition->log != NULL && log_has_trimmed(partition->log));
     mem_free(captured);
 }
 
@@ -177,6 +180,7 @@ static void partition_free(struct partition *partition)
     epochs_deinit(&partition->epochs);
     producers_deinit(&partition->producers);
     refusals_deinit(&partition->refusals);
+    compactions_deinit(&partition->compactions);
     mem_free(partition->batches);
     mem_free(partition->appends);
     mem_free(partition->topic);
@@ -258,7 +262,7 @@ static void partition_on_task(struct task *task)
         if (partition->is_closing) {
             env_task(partition->env, &partition->task);
         }
-    } else if (partition->is_closing && partition->log != NULL) {
+    } else if (partition->is_closing && partition->log != NULL && !partition->is_compacting) {
         partition_close_log(partition);
     }
 }
@@ -307,12 +311,15 @@ static enum err open_at(struct partition *partition, struct bytes bytes, struct 
     if (err == OK) {
         partition->append_ms = state.append_ms;
         partition->generation = state.generation;
+        partition->compactions = state.compactions;
+        state.compactions = (struct compactions){0};
         partition->durable_end_offset = state.log.end_offset;
         partition->dir = partition_dir_generation(partition->plain_dir, state.generation);
         err = log_open(partition->env, partition->files, partition->dir, &partition->config.log,
                        bytes.size > 0 ? &state.log : NULL, &partition->log, msg);
     }
     log_state_deinit(&state.log);
+    compactions_deinit(&state.compactions);
     return err;
 }
 

@@ -13,6 +13,7 @@
 #include "replication/log.h"
 #include "replication/replica.h"
 
+struct compaction;
 struct partition;
 struct producer; /* replication/producers.h */
 
@@ -27,6 +28,10 @@ struct partition_config {            /* from the topic's configs; may change at 
     int64_t retention_bytes;
     bool is_deleted_by_retention;    /* cleanup.policy contains delete */
     int64_t producer_expiration_ms;
+    int64_t min_compaction_lag_ms;
+    int64_t max_compaction_lag_ms;
+    int64_t delete_retention_ms;
+    double min_cleanable_ratio;      /* min.cleanable.dirty.ratio */
     int32_t min_insync;              /* min.insync.replicas: for acks=all, where it is above the majority */
 };
 
@@ -161,3 +166,18 @@ void partition_trim(struct partition *partition, struct partition_trim *req);
 void partition_trim_expire(struct partition *partition, struct partition_trim *req);
 /* Proposes a trim if retention allows one. Called by the shard now and then. */
 void partition_retention(struct partition *partition);
+
+/* ---- Compaction (cleaner.h) ------------------------------------------------------------------------------------- */
+
+/* Proposes a compaction when there is enough to gain; `key_count_max`: keys that fit in memory, here and elsewhere. */
+void partition_compaction(struct partition *partition, uint32_t key_count_max);
+/* Orders that are committed and not carried out here; until then replicas may differ below partition_compacted(). */
+size_t partition_compactions_due(const struct partition *partition);
+/* Begins the first one that is due; NULL: none is, or not now. Until partition_compaction_end() the partition does not
+ * close. */
+struct compaction *partition_compaction_begin(struct partition *partition, const char *reserve_path, uint64_t reserve);
+/* Whether what was begun is still of use. */
+bool partition_compaction_is_wanted(const struct partition *partition, const struct compaction *compaction);
+/* `err` OK: it is done and its segments take the place of the old ones. Otherwise it was discarded. Closes it. */
+void partition_compaction_end(struct partition *partition, struct compaction *compaction, enum err err,
+                              const struct errmsg *msg);

@@ -115,6 +115,7 @@ static void apply_trim(struct partition *partition, const struct partition_comma
     int64_t end = log_end_offset(partition->log);
     log_trim(partition->log, command->argument < end ? command->argument : end);
     epochs_trim(&partition->epochs, log_start_offset(partition->log));
+    partition_compact_trimmed(partition);
     if (proposal != NULL && proposal->is_retention) {
         partition->is_retention_proposed = false;
     }
@@ -136,14 +137,25 @@ static enum err apply_command(struct partition *partition, const struct entry *e
     } else if (command->batch_count != 0) {
         return ERR_CORRUPT;
     }
+    struct compaction_order order = {.index = entry->index};
+    if (command->type == PARTITION_COMMAND_COMPACT) {
+        enum err err = partition_command_compact(reader, command, &order);
+        if (err != OK) {
+            return err;
+        }
+    }
     struct partition_proposal *proposal = partition_proposal_take(partition, entry);
     if (command->append_ms > partition->append_ms) {
         partition->append_ms = command->append_ms; /* another leader's clock may be behind */
     }
     if (command->type == PARTITION_COMMAND_BATCHES) {
         apply_batches(partition, entry, command, proposal);
-    } else {
+    } else if (command->type == PARTITION_COMMAND_TRIM) {
         apply_trim(partition, command, proposal);
+    } else {
+        order.now_ms = partition->append_ms;
+        partition->is_compaction_proposed = proposal == NULL && partition->is_compaction_proposed;
+        partition_compact_apply(partition, &order);
     }
     if (proposal != NULL) {
         partition_proposal_free(proposal);

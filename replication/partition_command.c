@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/shared.h"
+#include <string.h>
 
 enum {
     COMMAND_VERSION = 1
@@ -66,7 +67,7 @@ enum err partition_command_open(struct partition_command_reader *reader, const s
     if (fields.err != OK) {
         return ERR_CORRUPT;
     }
-    if (version != COMMAND_VERSION || (type != PARTITION_COMMAND_BATCHES && type != PARTITION_COMMAND_TRIM)) {
+    if (version != COMMAND_VERSION || type < PARTITION_COMMAND_BATCHES || type > PARTITION_COMMAND_COMPACT) {
         return ERR_UNSUPPORTED;
     }
     if (command->append_ms < 0 || command->argument < 0) {
@@ -74,6 +75,44 @@ enum err partition_command_open(struct partition_command_reader *reader, const s
     }
     command->type = (enum partition_command_type)type;
     reader_advance(reader, PARTITION_COMMAND_HEADER_SIZE);
+    return OK;
+}
+
+void partition_command_compact_encode(const struct compaction_order *order, int64_t append_ms,
+                                      uint8_t data[PARTITION_COMMAND_COMPACT_SIZE])
+{
+    struct partition_command command = {
+        .type = PARTITION_COMMAND_COMPACT,
+        .append_ms = append_ms,
+        .argument = order->end_offset,
+    };
+    struct writer writer;
+    partition_command_encode(&command, data);
+    writer_init(&writer, data + PARTITION_COMMAND_HEADER_SIZE,
+                PARTITION_COMMAND_COMPACT_SIZE - PARTITION_COMMAND_HEADER_SIZE);
+    write_i64(&writer, order->delete_retention_ms);
+    write_i64(&writer, order->segment_size);
+    write_u32(&writer, order->key_count_max);
+    write_bytes(&writer, (struct bytes){order->seed, KEY_MAP_SEED_SIZE});
+    assert(writer.err == OK);
+    assert(writer.left == 0);
+}
+
+enum err partition_command_compact(struct partition_command_reader *reader, const struct partition_command *command,
+                                   struct compaction_order *order)
+{
+    struct reader fields;
+    reader_gather(reader);
+    reader_init(&fields, reader->rest);
+    order->end_offset = command->argument;
+    order->delete_retention_ms = read_i64(&fields);
+    order->segment_size = read_i64(&fields);
+    order->key_count_max = read_u32(&fields);
+    struct bytes seed = read_bytes(&fields, KEY_MAP_SEED_SIZE);
+    if (fields.err != OK || fields.left != 0 || !compaction_order_is_sane(order)) {
+        return ERR_CORRUPT;
+    }
+    memcpy(order->seed, seed.data, KEY_MAP_SEED_SIZE);
     return OK;
 }
 

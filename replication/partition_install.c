@@ -108,8 +108,9 @@ struct replica_stage *partition_stage(struct replica_machine *machine)
         own[i] = (struct stage_own){
             .base_offset = state.segments[i].base_offset,
             .end_offset = end_offset,
+            .version = state.segments[i].version,
             .size = state.segments[i].size,
-            .is_fixed = !is_last && end_offset <= partition->durable_end_offset,
+            .is_fixed = state.segments[i].version > 0 || (!is_last && end_offset <= partition->durable_end_offset),
         };
     }
     struct replica_stage *stage =
@@ -155,6 +156,7 @@ void partition_install(struct replica_machine *machine, uint64_t index)
     if (err != OK) {
         epochs_deinit(&epochs);
         producers_deinit(&producers);
+        compactions_deinit(&state.compactions);
         mem_free(dir);
         partition_damaged(partition, ERR_DAMAGED, msg.text);
         return;
@@ -166,6 +168,9 @@ void partition_install(struct replica_machine *machine, uint64_t index)
     producers_move(&partition->producers, &producers);
     producers_deinit(&producers);
     partition->append_ms = state.append_ms;
+    compactions_deinit(&partition->compactions);
+    partition->compactions = state.compactions;
+    partition->compaction_retry_us = 0;
     partition->generation = index;
     partition->durable_end_offset = 0;
     partition->dir = dir;

@@ -14,6 +14,7 @@
 
 #include "replication/epochs.h"
 #include "replication/partition.h"
+#include "replication/partition_state.h"
 #include "replication/producers.h"
 #include "replication/refusals.h"
 
@@ -54,6 +55,7 @@ struct partition {
     struct epochs epochs;
     struct producers producers;
     int64_t append_ms;               /* of the last entry; never goes back */
+    struct compactions compactions;
 
     /* Role, as told by the replica. */
     bool is_leader;
@@ -73,6 +75,9 @@ struct partition {
     struct list proposals;           /* in the order of the log */
     int64_t proposed_ms;             /* latest append_ms given to a proposal */
     bool is_retention_proposed;
+    bool is_compaction_proposed;
+    bool is_compacting;              /* a job reads the log for the first order; the close waits for it */
+    int64_t compaction_retry_us;     /* after one that failed: not before */
     struct list insync;              /* partition_produce, applied, for which members are waited; by entry_index */
     struct timer insync_timer;       /* of the first of them */
     uint64_t insync_lost_index;      /* too few members had this entry in time; 0: no such entry */
@@ -147,6 +152,21 @@ void partition_insync_matched(struct replica_machine *machine);
 void partition_insync_fail(struct partition *partition, enum kafka_error error);
 /* Its time is over, by its client's word. */
 void partition_insync_expire(struct partition *partition, struct partition_produce *req);
+
+/* An entry on its way to the log; its proposal is in the list. */
+MUST_CHECK enum err partition_submit(struct partition *partition, struct bytes payload,
+                                     struct partition_proposal **proposal);
+/* Whether requests of clients are taken: KAFKA_NONE. */
+enum kafka_error partition_role_error(const struct partition *partition);
+/* The time of the next entry: this broker's clock, but never before an entry that is in the log already. */
+int64_t partition_next_append_ms(struct partition *partition);
+
+/* ---- partition_compact.c ---- */
+
+/* An entry ordered it. */
+void partition_compact_apply(struct partition *partition, struct compaction_order *order);
+/* The start was moved: orders that have nothing left to do are dropped. */
+void partition_compact_trimmed(struct partition *partition);
 
 /* ---- partition_apply.c ---- */
 

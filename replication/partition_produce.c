@@ -166,6 +166,7 @@ void partition_fail_all(struct partition *partition, enum kafka_error error)
         proposal_fail(partition, container_of(link, struct partition_proposal, link), error);
     }
     partition->is_retention_proposed = false;
+    partition->is_compaction_proposed = false;
     queue_fail(partition, error);
 }
 
@@ -213,8 +214,7 @@ static void slices_add(struct slice *slices, unsigned *count, struct shared *blo
     (*count)++;
 }
 
-/* The time of the next entry: this broker's clock, but never before an entry that is in the log already. */
-static int64_t next_append_ms(struct partition *partition)
+int64_t partition_next_append_ms(struct partition *partition)
 {
     int64_t now_ms = env_wall_ms(partition->env);
     now_ms = now_ms < partition->append_ms ? partition->append_ms : now_ms;
@@ -230,7 +230,7 @@ static struct entry *gather_entry(struct partition *partition, const struct gath
     struct partition_command command = {
         .type = PARTITION_COMMAND_BATCHES,
         .batch_count = (uint16_t)gathering->count,
-        .append_ms = next_append_ms(partition),
+        .append_ms = partition_next_append_ms(partition),
         .argument = expiration_ms > 0 ? expiration_ms : 0,
     };
     struct shared *block = shared_new(PARTITION_COMMAND_HEADER_SIZE + gathering->copied_size);
@@ -275,6 +275,11 @@ static enum err submit(struct partition *partition, struct entry *entry, unsigne
     *proposal = proposal_new(entry_acquire(entry), count);
     list_push(&partition->proposals, &(*proposal)->link);
     return OK;
+}
+
+enum err partition_submit(struct partition *partition, struct bytes payload, struct partition_proposal **proposal)
+{
+    return submit(partition, entry_new_copy(ENTRY_COMMAND, 0, partition->term, payload), 0, proposal);
 }
 
 static enum kafka_error error_of_submit(enum err err)
@@ -363,7 +368,7 @@ static bool is_queue_full(const struct partition *partition, size_t size)
            (partition->queue_count > 0 && size > PARTITION_QUEUE_SIZE_MAX - partition->queue_size);
 }
 
-static enum kafka_error role_error(const struct partition *partition)
+enum kafka_error partition_role_error(const struct partition *partition)
 {
     if (partition->is_damaged) {
         return KAFKA_KAFKA_STORAGE_ERROR;
@@ -384,7 +389,7 @@ void partition_produce(struct partition *partition, struct partition_produce *re
     req->is_duplicate = false;
     req->record_count = 0;
     struct record_batch batch;
-    enum kafka_error error = role_error(partition);
+    enum kafka_error error = partition_role_error(partition);
     if (error == KAFKA_NONE) {
         error = check_batch(partition, req, &batch);
     }
@@ -441,20 +446,19 @@ static enum err submit_trim(struct partition *partition, int64_t offset, struct 
 {
     struct partition_command command = {
         .type = PARTITION_COMMAND_TRIM,
-        .append_ms = next_append_ms(partition),
+        .append_ms = partition_next_append_ms(partition),
         .argument = offset,
     };
     uint8_t data[PARTITION_COMMAND_HEADER_SIZE];
     partition_command_encode(&command, data);
-    struct bytes payload = {data, sizeof(data)};
-    return submit(partition, entry_new_copy(ENTRY_COMMAND, 0, partition->term, payload), 0, proposal);
+    return partition_submit(partition, (struct bytes){data, sizeof(data)}, proposal);
 }
 
 void partition_trim(struct partition *partition, struct partition_trim *req)
 {
     list_init(&req->link);
     req->proposal = NULL;
-    enum kafka_error error = role_error(partition);
+    enum kafka_error error = partition_role_error(partition);
     if (error == KAFKA_NONE && !partition->config.is_deleted_by_retention) {
         error = KAFKA_POLICY_VIOLATION;
     }
@@ -492,7 +496,8 @@ void partition_trim_expire(struct partition *partition, struct partition_trim *r
 void partition_retention(struct partition *partition)
 {
     const struct partition_config *config = &partition->config;
-    if (role_error(partition) != KAFKA_NONE || !config->is_deleted_by_retention || partition->is_retention_proposed) {
+    if (partition_role_error(partition) != KAFKA_NONE || !config->is_deleted_by_retention ||
+        partition->is_retention_proposed) {
         return;
     }
     int64_t offset = log_retention_offset(partition->log, env_wall_ms(partition->env), config->retention_ms,

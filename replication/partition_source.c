@@ -14,6 +14,7 @@ struct partition_source {
     struct disk *disk;
     struct log *log; /* pinned; maybe closed by now */
     char *dir;
+    uint64_t *versions; /* of the segments, as the files */
 };
 
 static enum err source_prepare(struct replica_source *base, struct errmsg *msg)
@@ -21,6 +22,16 @@ static enum err source_prepare(struct replica_source *base, struct errmsg *msg)
     (void)base;
     (void)msg;
     return OK;
+}
+
+static struct segment_id source_id(const struct partition_source *source, uint64_t base_offset)
+{
+    size_t i = 0;
+    while (i + 1 < source->source.file_count && source->source.files[i].id != base_offset) {
+        i++;
+    }
+    assert(source->source.files[i].id == base_offset);
+    return (struct segment_id){(int64_t)base_offset, source->versions[i]};
 }
 
 static enum err source_read(struct replica_source *base, const struct replica_file *file, uint64_t position, void *data,
@@ -31,7 +42,7 @@ static enum err source_read(struct replica_source *base, const struct replica_fi
     char path[SEGMENT_PATH_SIZE];
     int opened;
     size_t got = 0;
-    segment_path(source->dir, (int64_t)file->id, SEGMENT_LOG, path);
+    segment_path(source->dir, source_id(source, file->id), SEGMENT_LOG, path);
     enum err err = disk->open(disk, path, DISK_READ_ONLY, &opened, msg);
     if (err != OK) {
         return err;
@@ -51,6 +62,7 @@ static void source_close(struct replica_source *base)
     log_unpin(source->log);
     dynbuf_deinit(&source->source.state);
     mem_free(source->source.files);
+    mem_free(source->versions);
     mem_free(source->dir);
     mem_free(source);
 }
@@ -68,6 +80,7 @@ struct replica_source *partition_source(struct replica_machine *machine)
         .append_ms = partition->append_ms,
         .epochs = &partition->epochs,
         .producers = &partition->producers,
+        .compactions = partition->compactions,
     };
     source->source.ops = &SOURCE_OPS;
     source->disk = partition->env->disk;
@@ -78,11 +91,13 @@ struct replica_source *partition_source(struct replica_machine *machine)
     partition_state_encode(&state, &source->source.state);
     if (state.log.segment_count > 0) {
         source->source.files = mem_alloc(state.log.segment_count * sizeof(struct replica_file));
+        source->versions = mem_alloc(state.log.segment_count * sizeof(uint64_t));
     }
     source->source.file_count = state.log.segment_count;
     for (size_t i = 0; i < state.log.segment_count; i++) {
         const struct log_segment_state *segment = &state.log.segments[i];
         source->source.files[i] = (struct replica_file){(uint64_t)segment->base_offset, segment->size};
+        source->versions[i] = segment->version;
     }
     log_state_deinit(&state.log);
     return &source->source;

@@ -32,6 +32,7 @@
 
 struct stage_file {
     int64_t base_offset;
+    uint64_t version;
     int64_t end_offset;
     uint64_t size;
     uint64_t position; /* checked up to here, in this life */
@@ -62,10 +63,10 @@ static struct partition_stage *stage_of(struct replica_stage *base)
 
 /* ---- Files ---- */
 
-static void file_path(const struct partition_stage *stage, int64_t base_offset, bool is_part,
+static void file_path(const struct partition_stage *stage, const struct stage_file *file, bool is_part,
                       char path[SEGMENT_PATH_SIZE])
 {
-    segment_path(stage->dir, base_offset, SEGMENT_LOG, path);
+    segment_path(stage->dir, (struct segment_id){file->base_offset, file->version}, SEGMENT_LOG, path);
     if (is_part) {
         (void)snprintf(path + strlen(path), SEGMENT_PATH_SIZE - strlen(path), PART_SUFFIX);
     }
@@ -119,10 +120,10 @@ static enum err file_copy(struct disk *disk, const char *source, const char *tar
 
 /* ---- Begin ---- */
 
-static struct stage_file *find_file(const struct partition_stage *stage, int64_t base_offset)
+static struct stage_file *find_file(const struct partition_stage *stage, struct segment_id id)
 {
     for (size_t i = 0; i < stage->file_count; i++) {
-        if (stage->files[i].base_offset == base_offset) {
+        if (stage->files[i].base_offset == id.base_offset && stage->files[i].version == id.version) {
             return &stage->files[i];
         }
     }
@@ -145,11 +146,11 @@ static void leftover_on_entry(const char *name, uint64_t size, bool is_directory
     size_t suffix = strlen(PART_SUFFIX);
     bool is_part = length > suffix && strcmp(name + length - suffix, PART_SUFFIX) == 0;
     (void)snprintf(plain, sizeof(plain), "%.*s", (int)(is_part ? length - suffix : length), name);
-    int64_t base_offset;
+    struct segment_id id;
     enum segment_kind kind;
     const struct stage_file *file = NULL;
-    if (segment_name_parse(plain, &base_offset, &kind) && kind == SEGMENT_LOG) {
-        file = find_file(stage, base_offset);
+    if (segment_name_parse(plain, &id, &kind) && kind == SEGMENT_LOG) {
+        file = find_file(stage, id);
     }
     if (is_directory || (file != NULL && (is_part || size <= file->size))) {
         return;
@@ -172,6 +173,7 @@ static enum err take_files(struct partition_stage *stage, const struct replica_m
         bool is_last = i + 1 == log->segment_count;
         files[i] = (struct stage_file){
             .base_offset = segment->base_offset,
+            .version = segment->version,
             .end_offset = is_last ? log->end_offset : log->segments[i + 1].base_offset,
             .size = segment->size,
             .next_offset = segment->base_offset,
@@ -180,7 +182,7 @@ static enum err take_files(struct partition_stage *stage, const struct replica_m
             mem_free(files);
             return fail(msg, ERR_CORRUPT, "the manifest's files are not those of its log");
         }
-        const struct stage_file *known = find_file(stage, segment->base_offset);
+        const struct stage_file *known = find_file(stage, (struct segment_id){segment->base_offset, segment->version});
         if (known != NULL && known->position <= segment->size && known->next_offset <= files[i].end_offset) {
             files[i].position = known->position;
             files[i].next_offset = known->next_offset;
@@ -208,6 +210,7 @@ static enum err decode(struct partition_stage *stage, const struct replica_manif
         stage->index = manifest->index;
     }
     log_state_deinit(&state.log);
+    compactions_deinit(&state.compactions);
     producers_deinit(&producers);
     return err;
 }
@@ -244,10 +247,10 @@ static enum err stage_begin(struct replica_stage *base, const struct replica_man
 
 /* ---- What is here already ---- */
 
-static const struct stage_own *find_own(const struct partition_stage *stage, int64_t base_offset)
+static const struct stage_own *find_own(const struct partition_stage *stage, const struct stage_file *file)
 {
     for (size_t i = 0; i < stage->own_count; i++) {
-        if (stage->own[i].base_offset == base_offset) {
+        if (stage->own[i].base_offset == file->base_offset && stage->own[i].version == file->version) {
             return &stage->own[i];
         }
     }
@@ -259,23 +262,26 @@ static const struct stage_own *find_own(const struct partition_stage *stage, int
 static enum err take_own(struct partition_stage *stage, struct stage_file *file)
 {
     struct disk *disk = stage->env->disk;
-    const struct stage_own *own = find_own(stage, file->base_offset);
+    const struct stage_own *own = find_own(stage, file);
     char source[SEGMENT_PATH_SIZE];
     char target[SEGMENT_PATH_SIZE];
     struct errmsg msg;
     if (own == NULL || own->size == 0) {
         return OK;
     }
-    segment_path(stage->own_dir, file->base_offset, SEGMENT_LOG, source);
+    segment_path(stage->own_dir, (struct segment_id){file->base_offset, file->version}, SEGMENT_LOG, source);
     if (own->is_fixed && own->size == file->size && own->end_offset == file->end_offset) {
-        file_path(stage, file->base_offset, false, target);
+        file_path(stage, file, false, target);
         enum err err = disk->link(disk, source, target);
         if (err == OK) {
             file->is_done = true;
             return OK;
         }
     }
-    file_path(stage, file->base_offset, true, target);
+    if (file->version > 0) {
+        return OK; /* what a compaction made is one thing: no beginning of another */
+    }
+    file_path(stage, file, true, target);
     enum err err = file_copy(disk, source, target, own->size < file->size ? own->size : file->size, &msg);
     if (err != OK && err != ERR_NOT_FOUND) {
         trace(WARN, PARTITION, "own segment not used for the catch-up", KV("cause", (const char *)msg.text));
@@ -291,8 +297,8 @@ static enum err reopen_whole(struct partition_stage *stage, struct stage_file *f
     char whole[SEGMENT_PATH_SIZE];
     char part[SEGMENT_PATH_SIZE];
     uint64_t size;
-    file_path(stage, file->base_offset, false, whole);
-    file_path(stage, file->base_offset, true, part);
+    file_path(stage, file, false, whole);
+    file_path(stage, file, true, part);
     enum err err = file_size(disk, whole, &size);
     if (err != OK) {
         return err == ERR_NOT_FOUND ? OK : err;
@@ -309,7 +315,7 @@ static enum err part_open(struct partition_stage *stage, const struct stage_file
 {
     struct disk *disk = stage->env->disk;
     char path[SEGMENT_PATH_SIZE];
-    file_path(stage, file->base_offset, true, path);
+    file_path(stage, file, true, path);
     return disk->open(disk, path, DISK_CREATE, opened, msg);
 }
 
@@ -324,6 +330,7 @@ static enum err part_check(struct partition_stage *stage, struct stage_file *fil
         .dir = stage->dir,
         .file = opened,
         .base_offset = file->base_offset,
+        .version = file->version,
         .end_offset = file->end_offset,
         .size = file->size,
         .epochs = &stage->epochs,
@@ -342,6 +349,12 @@ static enum err part_check(struct partition_stage *stage, struct stage_file *fil
     file->position = check.position;
     file->next_offset = check.next_offset;
     *is_whole = err == OK;
+    if (err != OK && file->version > 0 && size == file->size) {
+        /* All has come and does not fit together: records packed by another release of a compression library have
+         * other bytes, so the rest of another member's file does not continue this one. */
+        file->position = 0;
+        file->next_offset = file->base_offset;
+    }
     if (size > file->position) {
         err = disk->truncate(disk, opened, file->position);
         return err;
@@ -360,7 +373,7 @@ static enum err stage_resume(struct replica_stage *base, size_t number, uint64_t
     int opened;
     enum err err = OK;
     if (!file->is_done) {
-        file_path(stage, file->base_offset, true, path);
+        file_path(stage, file, true, path);
         err = file_size(disk, path, &part_size);
         if (err == ERR_NOT_FOUND) {
             file->position = 0;
@@ -474,8 +487,8 @@ static enum err name_parts(struct partition_stage *stage)
         char part[SEGMENT_PATH_SIZE];
         char whole[SEGMENT_PATH_SIZE];
         assert(stage->files[i].is_done);
-        file_path(stage, stage->files[i].base_offset, true, part);
-        file_path(stage, stage->files[i].base_offset, false, whole);
+        file_path(stage, &stage->files[i], true, part);
+        file_path(stage, &stage->files[i], false, whole);
         err = disk->rename(disk, part, whole);
         err = err == ERR_NOT_FOUND ? OK : err; /* linked */
     }

@@ -10,6 +10,7 @@
 
 struct stage_own {                   /* A segment that the partition has itself. */
     int64_t base_offset, end_offset;
+    uint64_t version;
     uint64_t size;
     bool is_fixed;                   /* durable, in the durable checkpoint as it is, and takes no appends */
 };

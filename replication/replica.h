@@ -68,6 +68,7 @@ struct replica_machine {
     void (*closed)(struct replica_machine *machine); /* set by replicas before close */
     void *owner;                           /* of `closed`: replicas */
     bool wants_matches;                    /* set by the machine */
+    bool wants_checkpoint;                 /* set by the machine: its state changed though nothing was applied */
     bool is_removed;                       /* set by replicas before close: the group is forgotten for good, so the
                                               machine's files go as well */
 };

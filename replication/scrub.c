@@ -61,6 +61,7 @@ static bool set_segment(struct scrub *scrub, const struct log_state *state, size
         return false; /* the last one takes appends */
     }
     scrub->check.base_offset = state->segments[number].base_offset;
+    scrub->check.version = state->segments[number].version;
     scrub->check.end_offset = state->segments[number + 1].base_offset;
     scrub->check.size = state->segments[number].size;
     scrub->check.position = 0;
@@ -79,7 +80,8 @@ static bool find_segment(struct scrub *scrub, const struct log_state *state)
     }
     bool is_there = number + 1 < state->segment_count && scrub->check.size > 0 &&
                     state->segments[number].base_offset == scrub->check.base_offset;
-    if (is_there && is_at_work && state->segments[number].size == scrub->check.size) {
+    if (is_there && is_at_work && state->segments[number].size == scrub->check.size &&
+        state->segments[number].version == scrub->check.version) {
         return true;
     }
     return set_segment(scrub, state, is_there ? number + 1 : number);
@@ -101,7 +103,8 @@ static void scrub_on_run(struct work *work)
 {
     struct scrub *scrub = container_of(work, struct scrub, work);
     char path[SEGMENT_PATH_SIZE];
-    segment_path(scrub->dir, scrub->check.base_offset, SEGMENT_LOG, path);
+    struct segment_id id = {scrub->check.base_offset, scrub->check.version};
+    segment_path(scrub->dir, id, SEGMENT_LOG, path);
     scrub->check.disk = scrub->env->disk;
     scrub->check.dir = scrub->dir;
     scrub->check.size_max = (size_t)scrub->bytes_per_second;
@@ -126,8 +129,10 @@ static void take_damage(struct scrub *scrub)
 {
     struct partition *partition = partition_at(scrub);
     bool is_damage = scrub->err == ERR_DAMAGED || scrub->err == ERR_NOT_FOUND;
-    if (is_damage && partition != NULL && partition_log(partition) == scrub->log &&
-        log_segment_at(scrub->log, scrub->check.base_offset) != NULL) {
+    const struct segment *segment = partition != NULL && partition_log(partition) == scrub->log
+                                        ? log_segment_at(scrub->log, scrub->check.base_offset)
+                                        : NULL;
+    if (is_damage && segment != NULL && segment->version == scrub->check.version) {
         trace(ERROR, LOG, "scrub found damage", KV("group", (int64_t)scrub->group),
               KV("cause", (const char *)scrub->msg.text));
         struct replica_machine *machine = replicas_machine(scrub->replicas, scrub->group);
@@ -224,7 +229,7 @@ static enum err digest_segment(struct digest *digest, size_t number)
     struct log_file file;
     struct disk *disk = digest->env->disk;
     char path[SEGMENT_PATH_SIZE];
-    segment_path(digest->dir, segment->base_offset, SEGMENT_LOG, path);
+    segment_path(digest->dir, (struct segment_id){segment->base_offset, segment->version}, SEGMENT_LOG, path);
     enum err err = disk->open(disk, path, DISK_READ_ONLY, &file.file, &digest->msg);
     if (err != OK) {
         return err;
@@ -233,6 +238,7 @@ static enum err digest_segment(struct digest *digest, size_t number)
         .disk = disk,
         .dir = digest->dir,
         .base_offset = segment->base_offset,
+        .version = segment->version,
         .end_offset = is_last ? digest->state.end_offset : digest->state.segments[number + 1].base_offset,
         .size = (uint32_t)segment->size,
         .files = {&file},

@@ -33,13 +33,35 @@ struct segment_pending {
 
 static const char *const suffixes[SEGMENT_KIND_COUNT] = {".log", ".index", ".timeindex"};
 
-void segment_path(const char *dir, int64_t base_offset, enum segment_kind kind, char path[SEGMENT_PATH_SIZE])
+void segment_path(const char *dir, struct segment_id id, enum segment_kind kind, char path[SEGMENT_PATH_SIZE])
 {
-    int size = snprintf(path, SEGMENT_PATH_SIZE, "%s/%020" PRId64 "%s", dir, base_offset, suffixes[kind]);
+    int size = id.version == 0
+                   ? snprintf(path, SEGMENT_PATH_SIZE, "%s/%020" PRId64 "%s", dir, id.base_offset, suffixes[kind])
+                   : snprintf(path, SEGMENT_PATH_SIZE, "%s/%020" PRId64 ".%" PRIu64 "%s", dir, id.base_offset,
+                              id.version, suffixes[kind]);
     assert(size > 0 && size < SEGMENT_PATH_SIZE);
 }
 
-bool segment_name_parse(const char *name, int64_t *base_offset, enum segment_kind *kind)
+/* ".<version>", decimal without leading zeros; without it the version is 0. False: neither. */
+static bool version_parse(const char **at, uint64_t *version)
+{
+    const char *digit = *at + 1;
+    *version = 0;
+    if ((*at)[0] != '.' || digit[0] < '1' || digit[0] > '9') {
+        return (*at)[0] == '.';
+    }
+    for (; *digit >= '0' && *digit <= '9'; digit++) {
+        unsigned value = (unsigned)(*digit - '0');
+        if (*version > (UINT64_MAX - value) / 10) {
+            return false;
+        }
+        *version = *version * 10 + value;
+    }
+    *at = digit;
+    return true;
+}
+
+bool segment_name_parse(const char *name, struct segment_id *id, enum segment_kind *kind)
 {
     int64_t offset = 0;
     for (unsigned i = 0; i < OFFSET_DIGIT_COUNT; i++) {
@@ -48,9 +70,14 @@ bool segment_name_parse(const char *name, int64_t *base_offset, enum segment_kin
         }
         offset = offset * 10 + (name[i] - '0');
     }
+    const char *rest = name + OFFSET_DIGIT_COUNT;
+    uint64_t version;
+    if (!version_parse(&rest, &version)) {
+        return false;
+    }
     for (unsigned i = 0; i < SEGMENT_KIND_COUNT; i++) {
-        if (strcmp(name + OFFSET_DIGIT_COUNT, suffixes[i]) == 0) {
-            *base_offset = offset;
+        if (strcmp(rest, suffixes[i]) == 0) {
+            *id = (struct segment_id){offset, version};
             *kind = (enum segment_kind)i;
             return true;
         }
@@ -78,7 +105,7 @@ enum err segment_create(struct segment_place *place, int64_t base_offset, int64_
     created->first_append_ms = append_ms;
 
     char path[SEGMENT_PATH_SIZE];
-    segment_path(place->dir, base_offset, SEGMENT_LOG, path);
+    segment_path(place->dir, segment_id(created), SEGMENT_LOG, path);
     struct log_file **slot = &created->files[SEGMENT_LOG];
     enum err err = log_files_acquire(place->files, slot, path, DISK_CREATE, msg);
     if (err != OK) {
@@ -108,6 +135,7 @@ struct segment *segment_restore(const struct log_segment_state *state)
 {
     assert(state->size <= SEGMENT_SIZE_MAX);
     struct segment *segment = segment_new(state->base_offset);
+    segment->version = state->version;
     segment->max_timestamp = state->max_timestamp;
     segment->first_append_ms = state->first_append_ms;
     segment->size = (uint32_t)state->size;
@@ -128,6 +156,7 @@ void segment_state(const struct segment *segment, struct log_segment_state *stat
         .index_count = segment->index_count,
         .time_index_count = segment->time_index_count,
         .time_index_crc = segment->time_index_crc,
+        .version = segment->version,
     };
 }
 
@@ -155,7 +184,7 @@ static void index_write(struct segment_place *place, struct segment *segment, en
     struct disk *disk = place->env->disk;
     char path[SEGMENT_PATH_SIZE];
     struct errmsg msg;
-    segment_path(place->dir, segment->base_offset, kind, path);
+    segment_path(place->dir, segment_id(segment), kind, path);
     struct log_file **slot = &segment->files[kind];
     enum err err = log_files_acquire(place->files, slot, path, DISK_CREATE, &msg);
     if (err == OK) {
@@ -257,7 +286,7 @@ static enum err index_empty(struct segment_place *place, struct segment *segment
 {
     char path[SEGMENT_PATH_SIZE];
     struct errmsg msg;
-    segment_path(place->dir, segment->base_offset, kind, path);
+    segment_path(place->dir, segment_id(segment), kind, path);
     struct log_file **slot = &segment->files[kind];
     enum err err = log_files_acquire(place->files, slot, path, DISK_CREATE, &msg);
     if (err == OK) {
@@ -337,7 +366,7 @@ static void segment_make_dirty(struct segment_place *place, struct segment *segm
     }
     char path[SEGMENT_PATH_SIZE];
     struct errmsg msg;
-    segment_path(place->dir, segment->base_offset, SEGMENT_LOG, path);
+    segment_path(place->dir, segment_id(segment), SEGMENT_LOG, path);
     if (log_files_acquire(place->files, &segment->files[SEGMENT_LOG], path, 0, &msg) != OK) {
         process_stop("append to the log: %s", msg.text);
     }
@@ -357,7 +386,7 @@ static void segment_write(struct segment_place *place, struct segment *segment, 
                                  has_bytes ? count : count - 1);
     if (err != OK) {
         char path[SEGMENT_PATH_SIZE];
-        segment_path(place->dir, segment->base_offset, SEGMENT_LOG, path);
+        segment_path(place->dir, segment_id(segment), SEGMENT_LOG, path);
         process_stop("append to %s at position %" PRIu32 ": %s", path, position, err_text(err));
     }
     if (buffer != NULL) {

@@ -17,7 +17,7 @@ enum segment_kind { SEGMENT_LOG, SEGMENT_INDEX, SEGMENT_TIME_INDEX, SEGMENT_KIND
 /* Kafka's positions are signed 32-bit integers, and so are offsets relative to a segment's base. */
 #define SEGMENT_SIZE_MAX ((uint32_t)INT32_MAX)
 #define SEGMENT_PATH_SIZE 4096
-#define SEGMENT_NAME_SIZE_MAX 48 /* 20 digits, the longest suffix, ".deleted" */
+#define SEGMENT_NAME_SIZE_MAX 72 /* twice 20 digits, the longest suffix, ".part" or ".deleted" */
 #define SEGMENT_DELETED_SUFFIX ".deleted"
 
 struct segment_place { /* Where the segments of one log live. */
@@ -26,8 +26,14 @@ struct segment_place { /* Where the segments of one log live. */
     char *dir;
 };
 
+struct segment_id {   /* Which files. */
+    int64_t base_offset;
+    uint64_t version; /* 0: as it was appended; else the index of the command whose compaction made it */
+};
+
 struct segment {
     int64_t base_offset;
+    uint64_t version;
     int64_t max_timestamp;        /* -1: none yet */
     int64_t max_timestamp_offset; /* last offset of the batch that brought it; only while is_time_due */
     int64_t first_append_ms;
@@ -46,13 +52,17 @@ struct segment {
 };
 
 /* Path of a file; `dir` was checked to leave room for any name. */
-void segment_path(const char *dir, int64_t base_offset, enum segment_kind kind, char path[SEGMENT_PATH_SIZE]);
+void segment_path(const char *dir, struct segment_id id, enum segment_kind kind, char path[SEGMENT_PATH_SIZE]);
 /* Whether `name` is a segment's file, and which. */
-bool segment_name_parse(const char *name, int64_t *base_offset, enum segment_kind *kind);
+bool segment_name_parse(const char *name, struct segment_id *id, enum segment_kind *kind);
 
 /* A new, empty segment with its .log file. */
 MUST_CHECK enum err segment_create(struct segment_place *place, int64_t base_offset, int64_t append_ms,
                                    struct segment **segment, struct errmsg *msg);
+static inline struct segment_id segment_id(const struct segment *segment)
+{
+    return (struct segment_id){segment->base_offset, segment->version};
+}
 /* As a checkpoint remembers it; opens nothing. */
 struct segment *segment_restore(const struct log_segment_state *state);
 void segment_state(const struct segment *segment, struct log_segment_state *state);

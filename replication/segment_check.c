@@ -33,6 +33,7 @@ enum err segment_check(struct segment_check *check, struct errmsg *msg)
         .disk = check->disk,
         .dir = check->dir,
         .base_offset = check->base_offset,
+        .version = check->version,
         .end_offset = check->end_offset,
         .size = (uint32_t)check->size,
         .files = {&file},

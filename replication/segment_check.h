@@ -10,6 +10,7 @@ struct segment_check {
     const char *dir;                 /* for texts */
     int file;
     int64_t base_offset;
+    uint64_t version;                /* for texts */
     int64_t end_offset;              /* behind the last record at `size` */
     uint64_t size;                   /* of the whole segment; the file may end before */
     const struct epochs *epochs;     /* leader epochs lie outside of a batch's CRC; NULL: not checked */

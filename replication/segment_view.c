@@ -26,7 +26,7 @@ static enum err view_open(struct segment_view *view, struct segment_place *place
                           enum segment_kind kind, struct errmsg *msg)
 {
     char path[SEGMENT_PATH_SIZE];
-    segment_path(place->dir, segment->base_offset, kind, path);
+    segment_path(place->dir, segment_id(segment), kind, path);
     struct log_file **slot = &segment->files[kind];
     enum err err = log_files_acquire(place->files, slot, path, 0, msg);
     if (err == OK) {
@@ -46,6 +46,7 @@ enum err segment_view_init(struct segment_view *view, struct segment_place *plac
         .disk = place->env->disk,
         .dir = place->dir,
         .base_offset = segment->base_offset,
+        .version = segment->version,
         .end_offset = end_offset,
         .size = segment->size,
         .index_count = segment->index_count,
@@ -81,7 +82,7 @@ void segment_view_deinit(struct segment_view *view, struct log_files *files)
 enum err segment_damaged(const struct segment_view *view, uint64_t position, struct errmsg *msg, const char *what)
 {
     char path[SEGMENT_PATH_SIZE];
-    segment_path(view->dir, view->base_offset, SEGMENT_LOG, path);
+    segment_path(view->dir, (struct segment_id){view->base_offset, view->version}, SEGMENT_LOG, path);
     return fail(msg, ERR_DAMAGED, "file %s position %" PRIu64 ": %s", path, position, what);
 }
 

@@ -13,6 +13,7 @@ struct segment_view {
     struct disk *disk;
     const char *dir;         /* borrowed from the log, which outlives its views */
     int64_t base_offset;
+    uint64_t version;
     int64_t end_offset;      /* of the bytes below `size` */
     uint32_t size;
     uint32_t index_count;

@@ -222,7 +222,7 @@ static int32_t epoch_at(void *owner, int64_t offset)
 static void put(struct crash_disk *disk, enum segment_kind kind, struct bytes bytes)
 {
     char path[SEGMENT_PATH_SIZE];
-    segment_path(DIR, 0, kind, path);
+    segment_path(DIR, (struct segment_id){0, 0}, kind, path);
     crash_disk_put(disk, path, bytes);
 }
 

@@ -186,7 +186,8 @@ uint32_t catchup_node_digest(struct catchup_world *world, unsigned number, int64
         char path[SEGMENT_PATH_SIZE];
         size_t size = (size_t)digest.state.segments[i].size;
         uint8_t *data = malloc(size);
-        segment_path(digest.dir, digest.state.segments[i].base_offset, SEGMENT_LOG, path);
+        struct segment_id id = {digest.state.segments[i].base_offset, digest.state.segments[i].version};
+        segment_path(digest.dir, id, SEGMENT_LOG, path);
         ck_assert_msg(sim_disk_peek(digest.node->disk, path, 0, data, size), "%s is not there", path);
         crc = crc32c(crc, (struct bytes){data, size});
         free(data);

@@ -344,6 +344,7 @@ static const struct partition_config CONFIG = {
     .timestamp_after_max_ms = INT64_MAX,
     .retention_ms = -1,
     .retention_bytes = -1,
+    .is_deleted_by_retention = true,
     .producer_expiration_ms = INT64_C(86400000),
 };
 

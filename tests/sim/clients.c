@@ -130,6 +130,16 @@ static void create_on_timer(struct timer *timer)
     struct kafka_create_topics_request_topic topic = {.name = bytes_from_text(SIM_TOPIC),
                                                       .num_partitions = (int32_t)clients->params.partition_count,
                                                       .replication_factor = clients->params.replication_factor};
+    struct kafka_create_topics_request_config compacted[] = {
+        {.name = bytes_from_text("cleanup.policy"), .value = bytes_from_text("compact")},
+        {.name = bytes_from_text("segment.ms"), .value = bytes_from_text("4000")},
+        {.name = bytes_from_text("min.cleanable.dirty.ratio"), .value = bytes_from_text("0.01")},
+        {.name = bytes_from_text("delete.retention.ms"), .value = bytes_from_text("0")},
+    };
+    if (history_is_compacted(clients->params.history)) {
+        topic.configs = compacted;
+        topic.configs_count = (int32_t)array_count(compacted);
+    }
     struct kafka_create_topics_request request = {.topics = &topic, .topics_count = 1, .timeout_ms = 4000};
     clients->create = (struct link_call){
         .api = KAFKA_API_CREATE_TOPICS, .version = 7, .timeout_us = CALL_TIMEOUT_US, .cb = create_on_answer};
@@ -170,6 +180,9 @@ bool clients_are_settled(const struct clients *clients)
 
 void clients_read_all(struct clients *clients)
 {
+    if (history_is_compacted(clients->params.history)) {
+        history_forget_readings(clients->params.history);
+    }
     for (unsigned i = 0; i < clients->params.partition_count; i++) {
         clients->readers[i].is_final = true;
         clients->readers[i].is_complete = false;

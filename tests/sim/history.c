@@ -23,6 +23,7 @@ struct readings { /* of one partition */
 struct history {
     struct values values[PRODUCERS_MAX + 1][PARTITIONS_MAX];
     bool is_idempotent[PRODUCERS_MAX + 1];
+    bool is_compacted;
     struct readings readings[PARTITIONS_MAX];
     uint64_t acked_count;
     uint64_t hash;
@@ -45,6 +46,26 @@ void history_close(struct history *history)
         }
     }
     free(history);
+}
+
+void history_set_compacted(struct history *history)
+{
+    history->is_compacted = true;
+}
+
+bool history_is_compacted(const struct history *history)
+{
+    return history->is_compacted;
+}
+
+void history_forget_readings(struct history *history)
+{
+    for (unsigned p = 0; p < PARTITIONS_MAX; p++) {
+        struct readings *readings = &history->readings[p];
+        if (readings->capacity > 0) {
+            memset(readings->seen, 0, (size_t)readings->capacity * sizeof(*readings->seen));
+        }
+    }
 }
 
 void history_add_producer(struct history *history, unsigned producer, bool is_idempotent)

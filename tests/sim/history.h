@@ -28,6 +28,16 @@ struct value {
 struct history;
 struct history *history_open(void);
 void history_close(struct history *history);
+/* The topic is compacted: of the values that history_is_update() names, a producer's in a partition are updates of one
+ * key. The others have a key each. */
+void history_set_compacted(struct history *history);
+bool history_is_compacted(const struct history *history);
+static inline bool history_is_update(uint32_t number)
+{
+    return number % 4 != 0;
+}
+/* All is read once more, and what is there then counts. */
+void history_forget_readings(struct history *history);
 void history_add_producer(struct history *history, unsigned producer, bool is_idempotent);
 
 /* ---- By clients */

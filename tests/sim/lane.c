@@ -137,7 +137,9 @@ static struct shared *batch_build(const struct lane *lane, const struct batch *b
         }
         be32_put(data, producer->number);
         be32_put(data + 4, number);
-        record_builder_add(builder, 1000, NULL, &value, NULL, 0);
+        struct bytes key = {data, history_is_update(number) ? 4 : 8};
+        bool is_compacted = history_is_compacted(producer->clients->params.history);
+        record_builder_add(builder, 1000, is_compacted ? &key : NULL, &value, NULL, 0);
     }
     return record_builder_finish(builder);
 }

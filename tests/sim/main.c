@@ -22,8 +22,10 @@
 #include "tests/sim/timeline.h"
 
 enum {
-    HEAL_US = 90000000, /* within which a healed cluster must have settled */
-    QUIET_US = 3000000, /* then followers have heard of the last commit */
+    HEAL_US = 90000000,    /* within which a healed cluster must have settled */
+    COMPACTED_EVERY = 4,   /* one seed in so many has a compacted topic */
+    CLEANED_US = 30000000, /* all orders are carried out then, and old files gone */
+    QUIET_US = 3000000,    /* then followers have heard of the last commit */
     LOOK_US = 20000,
     SLICE_US = 250000,
     SLICES_MAX = 2400
@@ -77,6 +79,9 @@ static void run_open(struct run *run)
 {
     run->world = sim_world_open(run->seed);
     run->history = history_open();
+    if (run->seed % COMPACTED_EVERY == 0) {
+        history_set_compacted(run->history);
+    }
     for (unsigned i = 0; i < run->node_count; i++) {
         node_init(&run->nodes[i], run->world, i + 1, voters(run->node_count));
     }
@@ -223,6 +228,9 @@ static void run_body(struct run *run)
     await(run, "not all can be read", have_read_all);
     for (unsigned p = 0; p < 3 && history_failure(run->history) == NULL; p++) {
         checks_end(run->history, p, clients_end_offset(run->clients, p));
+    }
+    if (history_failure(run->history) == NULL && history_is_compacted(run->history)) {
+        (void)advance(run, sim_world_now_us(run->world) + CLEANED_US, NULL);
     }
     if (history_failure(run->history) == NULL) {
         faults_undo_damage(run->faults);

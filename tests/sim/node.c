@@ -92,6 +92,7 @@ static void configure(struct options *options, const struct node *node)
     set(options, "balsa.wal.max.bytes", "134217728");
     set(options, "balsa.checkpoint.interval.ms", "2000");
     set(options, "log.segment.bytes", "1048576");
+    set(options, "log.cleaner.backoff.ms", "1500");
     if (options_finish(options, &msg) != OK) {
         process_stop("%s", msg.text);
     }

@@ -11,7 +11,7 @@
 enum {
     FILES_MAX = 4096,
     PATH_SIZE_MAX = 300,
-    NAME_SIZE_MAX = 32,
+    NAME_SIZE_MAX = 48,
     CHUNK = 65536
 };
 

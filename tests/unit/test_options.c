@@ -304,8 +304,7 @@ static const struct refused_case refused_cases[] = {
     {"auto.create.topics.enable=1", "auto.create.topics.enable=1 (test.properties:1): expected true or false"},
     {"balsa.log.level=loud", "balsa.log.level=loud (test.properties:1): expected one of: debug, info, warn, error"},
     {"balsa.shards=65", "balsa.shards=65 (test.properties:1): expected an integer from 0 to 64"},
-    {"log.cleanup.policy=compact",
-     "log.cleanup.policy=compact (test.properties:1): expected delete (log compaction is not available)"},
+    {"log.cleanup.policy=none", "log.cleanup.policy=none (test.properties:1): expected delete, compact, or both"},
     {"unclean.leader.election.enable=true",
      "unclean.leader.election.enable=true (test.properties:1): only 'false' is possible: Only a replica that has every "
      "acknowledged write becomes leader."},

@@ -207,7 +207,7 @@ static void blob_forget_hints(struct dynbuf *blob)
 {
     enum {
         HEAD_SIZE = 29,
-        SEGMENT_SIZE = 44,
+        SEGMENT_SIZE = 52,
         AT_INDEX_COUNT = 32,
         INDEX_FIELDS_SIZE = 12,
         CRC_SIZE = 4

@@ -97,7 +97,7 @@ struct header_case {
 };
 static const struct header_case header_cases[] = {
     {"as it is", 0, PARTITION_COMMAND_BATCHES, OK}, {"type 0", 0, 0, ERR_UNSUPPORTED},
-    {"trim", 0, PARTITION_COMMAND_TRIM, OK},        {"type 3", 0, 3, ERR_UNSUPPORTED},
+    {"trim", 0, PARTITION_COMMAND_TRIM, OK},        {"type 4", 0, 4, ERR_UNSUPPORTED},
     {"type 255", 0, 255, ERR_UNSUPPORTED},          {"version 0", 1, 0, ERR_UNSUPPORTED},
     {"version 2", 1, 2, ERR_UNSUPPORTED},           {"negative time", 4, 0x80, ERR_CORRUPT},
     {"negative argument", 12, 0x80, ERR_CORRUPT},

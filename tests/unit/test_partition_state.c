@@ -19,7 +19,7 @@ static void setup(void)
     producers_init(&producers, 10);
     struct record_batch batch = {.producer_id = 4, .base_sequence = 7, .count = 2, .last_offset_delta = 1};
     producers_add(&producers, &batch, 60, 5000);
-    struct log_segment_state segments[2] = {{10, 4000, 77, 88, 1, 2, 3}, {50, 900, 99, 111, 4, 5, 0xdeadbeef}};
+    struct log_segment_state segments[2] = {{10, 4000, 77, 88, 1, 2, 3, 31}, {50, 900, 99, 111, 4, 5, 0xdeadbeef, 0}};
     struct partition_state state = {
         .append_ms = 5000,
         .log = {.start_offset = 12, .end_offset = 62, .segments = segments, .segment_count = 2},
@@ -56,6 +56,7 @@ START_TEST(state_round_trips)
     ck_assert_int_eq(state.log.end_offset, 62);
     ck_assert_uint_eq(state.log.segment_count, 2);
     ck_assert_int_eq(state.log.segments[1].base_offset, 50);
+    ck_assert_uint_eq(state.log.segments[0].version, 31);
     ck_assert_uint_eq(state.log.segments[1].size, 900);
     ck_assert_int_eq(state.log.segments[1].max_timestamp, 99);
     ck_assert_int_eq(state.log.segments[1].first_append_ms, 111);

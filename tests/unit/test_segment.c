@@ -129,32 +129,41 @@ START_TEST(names_are_kafkas)
         const char *name;
         int64_t base_offset;
         int kind; /* -1: not a segment's file */
+        uint64_t version;
     } cases[] = {
-        {"00000000000000000000.log", 0, SEGMENT_LOG},
-        {"00000000000000000042.index", 42, SEGMENT_INDEX},
-        {"09223372036854775807.timeindex", INT64_MAX, SEGMENT_TIME_INDEX},
-        {"09223372036854775808.log", 0, -1},
-        {"99999999999999999999.log", 0, -1},
-        {"0000000000000000000.log", 0, -1},
-        {"000000000000000000000.log", 0, -1},
-        {"00000000000000000000", 0, -1},
-        {"00000000000000000000.txnindex", 0, -1},
-        {"0000000000000000000a.log", 0, -1},
-        {"-0000000000000000001.log", 0, -1},
-        {"", 0, -1},
+        {"00000000000000000000.log", 0, SEGMENT_LOG, 0},
+        {"00000000000000000042.index", 42, SEGMENT_INDEX, 0},
+        {"09223372036854775807.timeindex", INT64_MAX, SEGMENT_TIME_INDEX, 0},
+        {"09223372036854775808.log", 0, -1, 0},
+        {"99999999999999999999.log", 0, -1, 0},
+        {"0000000000000000000.log", 0, -1, 0},
+        {"000000000000000000000.log", 0, -1, 0},
+        {"00000000000000000000", 0, -1, 0},
+        {"00000000000000000000.txnindex", 0, -1, 0},
+        {"0000000000000000000a.log", 0, -1, 0},
+        {"-0000000000000000001.log", 0, -1, 0},
+        {"", 0, -1, 0},
+        {"00000000000000000007.12.log", 7, SEGMENT_LOG, 12},
+        {"00000000000000000007.18446744073709551615.index", 7, SEGMENT_INDEX, UINT64_MAX},
+        {"00000000000000000007.18446744073709551616.log", 0, -1, 0},
+        {"00000000000000000007.0.log", 0, -1, 0},
+        {"00000000000000000007.012.log", 0, -1, 0},
+        {"00000000000000000007.1x.log", 0, -1, 0},
+        {"00000000000000000007..log", 0, -1, 0},
     };
     for (size_t i = 0; i < array_count(cases); i++) {
-        int64_t base_offset = -1;
+        struct segment_id id = {-1, 0};
         enum segment_kind kind = SEGMENT_KIND_COUNT;
-        bool is_segment = segment_name_parse(cases[i].name, &base_offset, &kind);
+        bool is_segment = segment_name_parse(cases[i].name, &id, &kind);
         ck_assert_msg(is_segment == (cases[i].kind >= 0), "%s", cases[i].name);
         if (!is_segment) {
             continue;
         }
-        ck_assert_int_eq(base_offset, cases[i].base_offset);
+        ck_assert_int_eq(id.base_offset, cases[i].base_offset);
+        ck_assert_uint_eq(id.version, cases[i].version);
         ck_assert_int_eq((int)kind, cases[i].kind);
         char path[SEGMENT_PATH_SIZE];
-        segment_path("d", base_offset, kind, path);
+        segment_path("d", id, kind, path);
         ck_assert_str_eq(path + 2, cases[i].name);
     }
 }

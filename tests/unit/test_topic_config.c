@@ -60,9 +60,9 @@ struct check_case {
 static const struct check_case check_cases[] = {
     {"cleanup.policy", B("delete"), true},
     {"cleanup.policy", B(""), true},
-    {"cleanup.policy", B("compact"), false},
-    {"cleanup.policy", B("compact,delete"), false},
-    {"cleanup.policy", B("delete, compact"), false},
+    {"cleanup.policy", B("compact"), true},
+    {"cleanup.policy", B("compact,delete"), true},
+    {"cleanup.policy", B("delete, compact"), true},
     {"cleanup.policy", B("remove"), false},
     {"retention.ms", B("-1"), true},
     {"retention.ms", B("0"), true},
@@ -136,9 +136,9 @@ START_TEST(refusals_say_what_is_expected)
     (void)check("segment.bytes", B("5"), text, sizeof(text));
     ck_assert_str_eq(text,
                      "Invalid value 5 for configuration segment.bytes: expected an integer from 1048576 to 2147483647");
-    (void)check("cleanup.policy", B("compact"), text, sizeof(text));
-    ck_assert_str_eq(text, "Invalid value compact for configuration cleanup.policy: expected delete (log compaction is "
-                           "not available)");
+    (void)check("cleanup.policy", B("compacted"), text, sizeof(text));
+    ck_assert_str_eq(text,
+                     "Invalid value compacted for configuration cleanup.policy: expected delete, compact, or both");
     (void)check("remote.storage.enable", B("true"), text, sizeof(text));
     ck_assert_str_eq(text, "Invalid value true for configuration remote.storage.enable: only false is supported");
     (void)check("nothing", B("x"), text, sizeof(text));
@@ -215,7 +215,7 @@ static const struct value_case value_cases[] = {
     {"preallocate", {{"preallocate", "TRUE"}}, {{0}}, "true", 1},
     {"retention.ms", {{"retention.ms", "damaged"}}, {{"log.retention.ms", "5"}}, "5", 4},
     {"segment.bytes", {{0}}, {{"log.segment.bytes", "1"}}, "1073741824", 5},
-    {"cleanup.policy", {{"cleanup.policy", "compact"}}, {{0}}, "delete", 5},
+    {"cleanup.policy", {{"cleanup.policy", "compact"}}, {{0}}, "compact", 1},
 };
 
 /* Goal: the topic's value wins over the broker's, that over the default; what is not valid counts as not set. */
@@ -249,6 +249,10 @@ START_TEST(partition_has_kafkas_defaults)
     ck_assert(!config.is_log_append_time);
     ck_assert(!config.is_compacted);
     ck_assert(config.is_deleted_by_retention);
+    ck_assert_int_eq(config.min_compaction_lag_ms, 0);
+    ck_assert(config.max_compaction_lag_ms == INT64_MAX);
+    ck_assert_int_eq(config.delete_retention_ms, 86400000);
+    ck_assert(config.min_cleanable_ratio > 0.49 && config.min_cleanable_ratio < 0.51);
     ck_assert(config.timestamp_before_max_ms == INT64_MAX);
     ck_assert(config.timestamp_after_max_ms == INT64_MAX);
     ck_assert_int_eq(config.retention_ms, 604800000);
