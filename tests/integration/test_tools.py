@@ -74,8 +74,7 @@ class Tools:
             watch.cancel()
         if not answer:
             self.log.seek(0)
-            balsa.check(False, f"{tool} {' '.join(args)}: no answer in {timeout_s} s: {self.log.read()[-800:]}")
-            return -1, "", ""
+            raise RuntimeError(f"{tool} {' '.join(args)}: no answer in {timeout_s} s: {self.log.read()[-800:]}")
         code, *outputs = answer.rstrip("\n").split(" ")
         out, err = (base64.b64decode(one).decode() for one in outputs)
         return int(code), out, out + NOISE.sub("", err)
@@ -100,8 +99,9 @@ class Tools:
         return path
 
     def close(self):
-        self.process.stdin.close()
-        self.process.wait(60)
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
         for path in self.files:
             os.unlink(path)
 
@@ -251,13 +251,14 @@ def moves(tools):
 
 
 def all_tools(tools):
-    for part in (topics, configs, console, performance, verifiable, offsets, groups, records_and_logs, api_versions, elections):
-        failed = balsa.counts()[1]
-        part(tools)
-        print(f"  {tools.brokers} brokers: {part.__name__} {'done' if balsa.counts()[1] == failed else 'FAILED'}", flush=True)
-    if tools.brokers >= 3:
-        moves(tools)
-    tools.close()
+    parts = [topics, configs, console, performance, verifiable, offsets, groups, records_and_logs, api_versions, elections]
+    try:
+        for part in parts + ([moves] if tools.brokers >= 3 else []):
+            failed = balsa.counts()[1]
+            part(tools)
+            print(f"  {tools.brokers} brokers: {part.__name__} {'done' if balsa.counts()[1] == failed else 'FAILED'}", flush=True)
+    finally:
+        tools.close()
 
 
 def dumps(class_path, directories):
