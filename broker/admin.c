@@ -25,6 +25,7 @@ static const struct grpc_method methods[] = {
     {"AlterConfig", REQUEST(alter_config_request), admin_alter_config, GRPC_UNARY, NULL, NULL},
     {"PartitionStatus", REQUEST(partition_status_request), admin_partition_status, GRPC_UNARY, NULL, NULL},
     {"Explain", REQUEST(explain_request), admin_explain, GRPC_UNARY, NULL, NULL},
+    {"Watch", REQUEST(watch_request), admin_watch, GRPC_SERVER_STREAM, admin_watch_canceled, NULL},
     {"ListGroups", REQUEST(list_groups_request), admin_list_groups, GRPC_UNARY, NULL, NULL},
     {"DescribeGroup", REQUEST(describe_group_request), admin_describe_group, GRPC_UNARY, NULL, NULL},
     {"ResetOffsets", REQUEST(reset_offsets_request), admin_reset_offsets, GRPC_UNARY, NULL, NULL},
@@ -45,6 +46,7 @@ struct admin *admin_open(struct shard *shard)
 {
     struct admin *admin = mem_alloc(sizeof(*admin));
     admin->shard = shard;
+    admin_watch_open(admin);
     admin->health = grpc_health_open(names, array_count(names));
     admin->services[0] = (struct grpc_service){names[0], methods, array_count(methods), admin};
     admin->services[1] = grpc_health_service(admin->health);
@@ -94,6 +96,7 @@ static void on_grpc_closed(void *owner)
     struct shard *shard = admin->shard;
     void (*cb)(struct shard *) = admin->close_cb;
     grpc_health_close(admin->health);
+    admin_watch_close(admin);
     mem_free(admin);
     cb(shard);
 }

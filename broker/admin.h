@@ -14,5 +14,7 @@ struct admin *admin_open(struct shard *shard);
 void admin_listen(struct admin *admin);
 /* This broker begins to take clients, or takes none any more. */
 void admin_set_serving(struct admin *admin, bool is_serving);
+/* The metadata's events, after their commit. */
+void admin_metadata_changed(struct admin *admin, const struct metadata_change *change);
 /* Closes listeners and connections, waits for calls in work, then calls cb. */
 void admin_close(struct admin *admin, void (*cb)(struct shard *shard));

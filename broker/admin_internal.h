@@ -23,6 +23,11 @@ struct admin {
     struct listener *listeners[OPTION_LISTENERS_MAX];
     unsigned listener_count;
     void (*close_cb)(struct shard *shard);
+    /* Of Watch. */
+    struct list watchers;
+    struct timer look;
+    int32_t *alive;
+    size_t alive_count;
 };
 
 /* A message in the call's arena, initialised; NULL when that is full. */
@@ -82,6 +87,11 @@ void admin_alter_config(struct grpc_call *call, const ProtobufCMessage *message)
 void admin_partition_status(struct grpc_call *call, const ProtobufCMessage *message);
 /* admin_explain.c */
 void admin_explain(struct grpc_call *call, const ProtobufCMessage *message);
+/* admin_watch.c */
+void admin_watch_open(struct admin *admin);
+void admin_watch_close(struct admin *admin);
+void admin_watch(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_watch_canceled(struct grpc_call *call);
 /* admin_groups.c */
 void admin_list_groups(struct grpc_call *call, const ProtobufCMessage *message);
 void admin_describe_group(struct grpc_call *call, const ProtobufCMessage *message);

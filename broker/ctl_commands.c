@@ -7,7 +7,15 @@
 #define METHOD(method, message) \
     method, &balsa__admin__v1__##message##_request__descriptor, &balsa__admin__v1__##message##_response__descriptor
 
+#define METHOD_STREAM(method, message, answer) \
+    method, &balsa__admin__v1__##message##_request__descriptor, &balsa__admin__v1__##answer##__descriptor
+
 const struct ctl_command ctl_commands[] = {
+    {"cluster watch",
+     METHOD_STREAM("Watch", watch, event),
+     {NULL},
+     NULL,
+     "what changes, a line each, until it is interrupted or --timeout is over"},
     {"cluster status",
      METHOD("ClusterStatus", cluster_status),
      {NULL},

@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/trace.h"
+#include "broker/admin.h"
 #include "broker/broker.h"
 #include "broker/cluster.h"
 #include "broker/coordinator.h"
@@ -104,6 +105,9 @@ void shard_metadata_changed(void *owner, const struct metadata_change *changes, 
         }
         if (changes[i].kind == METADATA_TOPIC_DELETED) {
             offsets_expiry_hurry(shard->offsets_expiry);
+        }
+        if (shard->admin != NULL) {
+            admin_metadata_changed(shard->admin, &changes[i]);
         }
         for (unsigned n = 0; n < shard->broker->shard_count; n++) {
             tell_shard(shard, n, &changes[i]);

@@ -54,10 +54,16 @@ def consume(cluster, topic, group, count):
 
 
 def topics_from_anywhere(clients):
+    watch = clients[3].Watch()
+    kinds = type(first := next(watch)).Kind
+    check(kinds.Name(first.kind) == "BEGUN", f"a watch says that it has begun: {first}")
     clients[2].CreateTopic(name="orders", partitions=2, replication_factor=3)
     for number in NODES:
         told = wait_until(lambda n=number: [t for t in clients[n].ListTopics().topics if t.name == "orders"], 10)
         check(told and told[0].partitions == 2, f"broker {number} lists what broker 2 was asked to make")
+    seen = next(watch)
+    check((kinds.Name(seen.kind), seen.topic) == ("TOPIC_CREATED", "orders"), f"a watcher of broker 3 sees it: {seen}")
+    watch.cancel()
     code, text = admin.refusal(clients[3].CreateTopic, name="orders")
     check(code == "ALREADY_EXISTS" and "orders" in text, f"twice is refused: {code} {text}")
     code, _ = admin.refusal(clients[1].CreateTopic, name="bad name!")

@@ -1,5 +1,5 @@
-/* gRPC's texts and framing, and the HTTP/2 session fed by hand: what clients may send, whole, cut and wrong. The client's
- * side is nghttp2's own, so that frames and header compression are real. */
+/* gRPC's texts and framing, and the HTTP/2 session fed by hand: what clients may send, whole, cut and wrong. The
+ * client's side is nghttp2's own, so that frames and header compression are real. */
 #include "base/limits.h"
 #include "base/mem.h"
 #include "broker/grpc_internal.h"
