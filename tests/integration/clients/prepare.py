@@ -59,11 +59,11 @@ def java(version):
     return ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{target}:{classpath}", "Worker"]
 
 
-def go():
+def go(name, package):
     need("go")
-    target = os.path.join(BUILD, "franz-go")
-    sources = glob.glob(os.path.join(HERE, "go", "*"))
-    once(target, sources, lambda: call("go", "build", "-o", target, ".", cwd=os.path.join(HERE, "go")))
+    target = os.path.join(BUILD, name)
+    sources = glob.glob(os.path.join(HERE, "go", "**", "*.*"), recursive=True)
+    once(target, sources, lambda: call("go", "build", "-o", target, package, cwd=os.path.join(HERE, "go")))
     return [target]
 
 
@@ -98,8 +98,10 @@ MAKERS = {
     "kcat": kcat,
     "confluent-kafka": lambda: python("confluent_kafka", "worker_confluent.py"),
     "kafka-python": lambda: python("kafka", "worker_kafka_python.py"),
+    "aiokafka": lambda: python("aiokafka", "worker_aiokafka.py"),
     "kafkajs": kafkajs,
-    "franz-go": go,
+    "franz-go": lambda: go("franz-go", "."),
+    "sarama": lambda: go("sarama", "./sarama"),
     **{f"java-{version}": lambda version=version: java(version) for version in JAVA},
 }
 

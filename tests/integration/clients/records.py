@@ -14,6 +14,8 @@ import hashlib
 import os
 import random
 import struct
+import ctypes
+import signal
 import sys
 import time
 
@@ -207,6 +209,27 @@ class Report:
             self.check(name.lower() in text.lower(), f"{what}: {text[:200]}")
         else:
             self.check(False, f"{what}: no error but {result}")
+
+
+class Leaving:
+    """Tells a member of a group that it shall leave: SIGTERM was sent."""
+
+    def __init__(self):
+        self.is_asked = False
+        signal.signal(signal.SIGTERM, self.ask)
+
+    def ask(self, *_):
+        self.is_asked = True
+
+
+def die_with_parent():
+    """For programs that a member is made of: kill -9 of the member is theirs as well (prctl PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def have(partition, offset):
+    """A member of a group has read a record; what it says before it commits counts as read."""
+    print(f"have {partition} {offset}", flush=True)
 
 
 def run(commands):

@@ -187,4 +187,22 @@ def unknown(broker):
     report.check(len(errors) == 1 and errors[0] is not None, f"no auto-creation when the client forbids it: {errors}")
 
 
-records.run({"version": version, "produce": produce, "consume": consume, "offsets": offsets, "admin": admin})
+def member(broker, topic, group, commit):
+    leaving = records.Leaving()
+    reader = Consumer({"bootstrap.servers": broker, "group.id": group, "enable.auto.commit": False, "auto.offset.reset": "earliest",
+                       "session.timeout.ms": 6000, "heartbeat.interval.ms": 500})
+    reader.subscribe([topic])
+    while not leaving.is_asked:
+        messages = [m for m in reader.consume(500, 0.2) if not m.error()]
+        for message in messages:
+            records.have(message.partition(), message.offset())
+        if messages:
+            try:
+                reader.commit(asynchronous=commit == "async")
+            except KafkaException as error:  # a rebalance is under way: what was read is read again by whoever has it then
+                report.note(f"commit: {error}")
+    reader.close()
+    print("left", flush=True)
+
+
+records.run({"member": member, "version": version, "produce": produce, "consume": consume, "offsets": offsets, "admin": admin})

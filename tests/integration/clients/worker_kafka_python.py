@@ -118,4 +118,22 @@ def admin(broker):
     client.close()
 
 
-records.run({"version": version, "produce": produce, "consume": consume, "offsets": offsets, "admin": admin})
+def member(broker, topic, group, commit):
+    leaving = records.Leaving()
+    reader = KafkaConsumer(topic, bootstrap_servers=broker, group_id=group, enable_auto_commit=False, auto_offset_reset="earliest",
+                           session_timeout_ms=6000, heartbeat_interval_ms=500, max_poll_records=500)
+    while not leaving.is_asked:
+        polled = reader.poll(200)
+        for place, messages in polled.items():
+            for message in messages:
+                records.have(place.partition, message.offset)
+        if polled:
+            try:
+                reader.commit_async() if commit == "async" else reader.commit()
+            except kafka.errors.KafkaError as error:
+                report.note(f"commit: {error}")
+    reader.close()
+    print("left", flush=True)
+
+
+records.run({"member": member, "version": version, "produce": produce, "consume": consume, "offsets": offsets, "admin": admin})

@@ -265,7 +265,35 @@ async function adminCalls(broker) {
   await admin.disconnect()
 }
 
-const commands = { version, produce, consume, offsets, admin: adminCalls }
+async function member(broker, topic, group, commit) {
+  const consumer = kafka(broker).consumer({ groupId: group, sessionTimeout: 6000, heartbeatInterval: 500, rebalanceTimeout: 10000 })
+  let isAsked = false
+  process.on('SIGTERM', async () => {
+    if (isAsked) return
+    isAsked = true
+    await consumer.disconnect()
+    console.log('left')
+    process.exit(0)
+  })
+  await consumer.connect()
+  await consumer.subscribe({ topics: [topic], fromBeginning: true })
+  await consumer.run({
+    autoCommit: false,
+    eachBatch: async ({ batch, resolveOffset, heartbeat, isRunning, isStale }) => {
+      if (!isRunning() || isStale() || batch.messages.length === 0) return
+      for (const message of batch.messages) {
+        console.log(`have ${batch.partition} ${message.offset}`)
+        resolveOffset(message.offset)
+      }
+      const done = consumer.commitOffsets([{ topic, partition: batch.partition, offset: String(BigInt(batch.lastOffset()) + 1n) }]).catch(error => console.log(`note commit: ${error.message}`))
+      if (commit !== 'async') await done
+      await heartbeat()
+    },
+  })
+  await new Promise(() => {})
+}
+
+const commands = { member, version, produce, consume, offsets, admin: adminCalls }
 zstd.init().then(() => commands[process.argv[2]](...process.argv.slice(3))).catch(error => {
   console.log(`FAIL ${error.stack}`)
   process.exitCode = 1

@@ -6,7 +6,9 @@ partition; as a consumer it prints headers without their sizes, so they are left
 import json
 import os
 import re
+import signal
 import subprocess
+import time
 
 import records
 
@@ -86,4 +88,18 @@ def admin(broker):
     report.check("nowhere-kcat" not in [t["topic"] for t in listed["topics"]], "and is not created by it")
 
 
-records.run({"version": version, "produce": produce, "consume": consume, "offsets": offsets, "headers": headers, "admin": admin})
+def member(broker, topic, group, commit):
+    """kcat commits by itself, after a while and when it leaves; it leaves when it is interrupted."""
+    leaving = records.Leaving()
+    process = subprocess.Popen(["kcat", "-G", group, "-q", "-b", broker, "-X", "auto.offset.reset=earliest", "-X", "session.timeout.ms=6000",
+                                "-X", "heartbeat.interval.ms=500", "-X", "auto.commit.interval.ms=" + ("5000" if commit == "async" else "200"), "-u",
+                                "-f", "have %p %o\n", topic], preexec_fn=records.die_with_parent)
+    while process.poll() is None:
+        if leaving.is_asked:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+        time.sleep(0.05)
+    print("left" if leaving.is_asked else f"kcat ended: {process.returncode}", flush=True)
+
+
+records.run({"member": member, "version": version, "produce": produce, "consume": consume, "offsets": offsets, "headers": headers, "admin": admin})

@@ -2,83 +2,24 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha1"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
+	"os/signal"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"balsa/testclients/records"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
-
-func check(condition bool, format string, args ...any) {
-	word := "FAIL"
-	if condition {
-		word = "ok"
-	}
-	fmt.Println(word, strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "))
-}
-
-func must[T any](value T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return value
-}
-
-func field(out []byte, data []byte) []byte {
-	if data == nil {
-		return binary.BigEndian.AppendUint32(out, 0xffffffff)
-	}
-	return append(binary.BigEndian.AppendUint32(out, uint32(len(data))), data...)
-}
-
-func readRecords(name string, each func(*kgo.Record)) {
-	file := must(os.Open(name))
-	defer file.Close()
-	in := bufio.NewReaderSize(file, 1<<20)
-	head := make([]byte, 8)
-	for {
-		if _, err := io.ReadFull(in, head); err == io.EOF {
-			return
-		}
-		data := make([]byte, binary.BigEndian.Uint32(head)-4)
-		must(io.ReadFull(in, data))
-		record := &kgo.Record{Partition: int32(binary.BigEndian.Uint32(head[4:])),
-			Timestamp: time.UnixMilli(int64(binary.BigEndian.Uint64(data)))}
-		data = data[8:]
-		take := func() []byte {
-			size := int32(binary.BigEndian.Uint32(data))
-			data = data[4:]
-			if size < 0 {
-				return nil
-			}
-			part := data[:size:size]
-			data = data[size:]
-			return part
-		}
-		record.Key = take()
-		record.Value = take()
-		count := binary.BigEndian.Uint32(data)
-		data = data[4:]
-		for ; count > 0; count-- {
-			name := string(take())
-			record.Headers = append(record.Headers, kgo.RecordHeader{Key: name, Value: take()})
-		}
-		each(record)
-	}
-}
 
 func produce(broker, topic, file, codec, acks, idempotent string) {
 	codecs := map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
@@ -90,13 +31,17 @@ func produce(broker, topic, file, codec, acks, idempotent string) {
 	if idempotent != "1" {
 		options = append(options, kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1))
 	}
-	client := must(kgo.NewClient(options...))
+	client := records.Must(kgo.NewClient(options...))
 	var lock sync.Mutex
 	next := map[int32]int64{}
 	errors := []string{}
 	sent, acked := 0, 0
-	readRecords(file, func(record *kgo.Record) {
+	records.Read(file, func(source *records.Record) {
 		sent++
+		record := &kgo.Record{Partition: source.Partition, Timestamp: time.UnixMilli(source.Millis), Key: source.Key, Value: source.Value}
+		for _, header := range source.Headers {
+			record.Headers = append(record.Headers, kgo.RecordHeader{Key: header.Name, Value: header.Value})
+		}
 		client.Produce(context.Background(), record, func(record *kgo.Record, err error) {
 			lock.Lock()
 			defer lock.Unlock()
@@ -113,12 +58,12 @@ func produce(broker, topic, file, codec, acks, idempotent string) {
 	})
 	err := client.Flush(context.Background())
 	client.Close()
-	check(err == nil && len(errors) == 0 && acked == sent, "%d sent, %d acknowledged, each where it belongs %v", sent, acked, errors[:min(3, len(errors))])
+	records.Check(err == nil && len(errors) == 0 && acked == sent, "%d sent, %d acknowledged, each where it belongs %v", sent, acked, errors[:min(3, len(errors))])
 }
 
 func consume(broker, out string, topics []string) {
-	asked := must(kgo.NewClient(kgo.SeedBrokers(strings.Split(broker, ",")...)))
-	ends := must(kadm.NewClient(asked).ListEndOffsets(context.Background(), topics...))
+	asked := records.Must(kgo.NewClient(kgo.SeedBrokers(strings.Split(broker, ",")...)))
+	ends := records.Must(kadm.NewClient(asked).ListEndOffsets(context.Background(), topics...))
 	asked.Close()
 	assignment := map[string]map[int32]kgo.Offset{}
 	left := map[string]int64{}
@@ -133,49 +78,35 @@ func consume(broker, out string, topics []string) {
 			left[fmt.Sprintf("%s-%d", end.Topic, end.Partition)] = end.Offset
 		}
 	})
-	client := must(kgo.NewClient(kgo.SeedBrokers(strings.Split(broker, ",")...), kgo.ConsumePartitions(assignment), kgo.FetchMaxPartitionBytes(1<<20)))
-	files := map[string]*bufio.Writer{}
-	entry, body := []byte{}, []byte{}
+	client := records.Must(kgo.NewClient(kgo.SeedBrokers(strings.Split(broker, ",")...), kgo.ConsumePartitions(assignment), kgo.FetchMaxPartitionBytes(1<<20)))
+	digests := records.NewDigests(out)
 	for len(left) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 		fetches := client.PollFetches(ctx)
 		cancel()
 		if err := fetches.Err(); err != nil {
-			check(false, "fetch: %v", err)
+			records.Check(false, "fetch: %v", err)
 			return
 		}
 		fetches.EachRecord(func(record *kgo.Record) {
 			name := fmt.Sprintf("%s-%d", record.Topic, record.Partition)
-			if files[name] == nil {
-				files[name] = bufio.NewWriter(must(os.Create(filepath.Join(out, name))))
+			headers := make([]records.Header, len(record.Headers))
+			for i, header := range record.Headers {
+				headers[i] = records.Header{Name: header.Key, Value: header.Value}
 			}
-			body = binary.BigEndian.AppendUint64(body[:0], uint64(record.Timestamp.UnixMilli()))
-			body = field(field(body, record.Key), record.Value)
-			keyValue := sha1.Sum(body[8:])
-			body = binary.BigEndian.AppendUint32(body, uint32(len(record.Headers)))
-			for _, header := range record.Headers {
-				body = field(field(body, []byte(header.Key)), header.Value)
-			}
-			whole := sha1.Sum(body)
-			entry = binary.BigEndian.AppendUint64(entry[:0], uint64(record.Offset))
-			entry = append(append(append(entry, body[:8]...), whole[:8]...), keyValue[:8]...)
-			must(files[name].Write(entry))
+			digests.Add(record.Topic, record.Partition, record.Offset, record.Timestamp.UnixMilli(), record.Key, record.Value, headers)
 			if record.Offset+1 >= left[name] {
 				delete(left, name)
 			}
 		})
 	}
 	client.Close()
-	for _, file := range files {
-		if err := file.Flush(); err != nil {
-			panic(err)
-		}
-	}
-	check(len(left) == 0, "%d partitions read to their end", count)
+	digests.Close()
+	records.Check(len(left) == 0, "%d partitions read to their end", count)
 }
 
 func offsets(broker, topic string, times []string) {
-	client := must(kgo.NewClient(kgo.SeedBrokers(strings.Split(broker, ",")...)))
+	client := records.Must(kgo.NewClient(kgo.SeedBrokers(strings.Split(broker, ",")...)))
 	defer client.Close()
 	admin := kadm.NewClient(client)
 	ctx := context.Background()
@@ -192,58 +123,88 @@ func offsets(broker, topic string, times []string) {
 			}
 		})
 	}
-	note("earliest", must(admin.ListStartOffsets(ctx, topic)))
-	note("latest", must(admin.ListEndOffsets(ctx, topic)))
-	note("max", must(admin.ListMaxTimestampOffsets(ctx, topic)))
+	note("earliest", records.Must(admin.ListStartOffsets(ctx, topic)))
+	note("latest", records.Must(admin.ListEndOffsets(ctx, topic)))
+	note("max", records.Must(admin.ListMaxTimestampOffsets(ctx, topic)))
 	/* kadm answers the end of the partition where no record is that late. */
 	for _, text := range times {
-		note(text, must(admin.ListOffsetsAfterMilli(ctx, must(strconv.ParseInt(text, 10, 64)), topic)))
+		note(text, records.Must(admin.ListOffsetsAfterMilli(ctx, records.Must(strconv.ParseInt(text, 10, 64)), topic)))
 	}
-	fmt.Println("offsets " + string(must(json.Marshal(answer))))
+	fmt.Println("offsets " + string(records.Must(json.Marshal(answer))))
 }
 
 func brokers() int {
 	if text := os.Getenv("BROKERS"); text != "" {
-		return must(strconv.Atoi(text))
+		return records.Must(strconv.Atoi(text))
 	}
 	return 1
 }
 
 func admin(broker string) {
-	client := must(kgo.NewClient(kgo.SeedBrokers(strings.Split(broker, ",")...)))
+	client := records.Must(kgo.NewClient(kgo.SeedBrokers(strings.Split(broker, ",")...)))
 	defer client.Close()
 	admin := kadm.NewClient(client)
 	ctx := context.Background()
 	topic := fmt.Sprintf("admin-%d", time.Now().UnixNano())
 	value := "-1"
-	made := must(admin.CreateTopic(ctx, 3, int16(min(brokers(), 3)), map[string]*string{"retention.ms": &value}, topic))
-	check(made.ID != kadm.TopicID{} && made.NumPartitions == 3, "create answers with id and partitions")
+	made := records.Must(admin.CreateTopic(ctx, 3, int16(min(brokers(), 3)), map[string]*string{"retention.ms": &value}, topic))
+	records.Check(made.ID != kadm.TopicID{} && made.NumPartitions == 3, "create answers with id and partitions")
 	_, err := admin.CreateTopic(ctx, 3, int16(min(brokers(), 3)), nil, topic)
-	check(err == kerr.TopicAlreadyExists, "create it again: %v", err)
+	records.Check(err == kerr.TopicAlreadyExists, "create it again: %v", err)
 	_, err = admin.CreateTopic(ctx, 1, 1, nil, "bad/name")
-	check(err == kerr.InvalidTopicException, "create a bad name: %v", err)
-	listed := must(admin.ListTopics(ctx, topic))
-	check(len(listed[topic].Partitions) == 3 && listed[topic].Partitions[2].Leader >= 1, "a leader for each, at once")
-	must(admin.UpdatePartitions(ctx, 5, topic))
-	check(len(must(admin.ListTopics(ctx, topic))[topic].Partitions) == 5, "partitions are added")
-	fewer := must(admin.UpdatePartitions(ctx, 4, topic))
-	check(fewer[topic].Err == kerr.InvalidPartitions, "fewer partitions: %v", fewer[topic].Err)
-	configs := must(admin.DescribeTopicConfigs(ctx, topic))
+	records.Check(err == kerr.InvalidTopicException, "create a bad name: %v", err)
+	listed := records.Must(admin.ListTopics(ctx, topic))
+	records.Check(len(listed[topic].Partitions) == 3 && listed[topic].Partitions[2].Leader >= 1, "a leader for each, at once")
+	records.Must(admin.UpdatePartitions(ctx, 5, topic))
+	records.Check(len(records.Must(admin.ListTopics(ctx, topic))[topic].Partitions) == 5, "partitions are added")
+	fewer := records.Must(admin.UpdatePartitions(ctx, 4, topic))
+	records.Check(fewer[topic].Err == kerr.InvalidPartitions, "fewer partitions: %v", fewer[topic].Err)
+	configs := records.Must(admin.DescribeTopicConfigs(ctx, topic))
 	isGood := false
 	for _, config := range configs[0].Configs {
 		isGood = isGood || config.Key == "retention.ms" && config.Value != nil && *config.Value == "-1"
 	}
-	check(isGood, "configs as created")
-	metadata := must(admin.BrokerMetadata(ctx))
-	check(len(metadata.Brokers) == brokers() && metadata.Cluster != "", "cluster %s", metadata.Cluster)
-	deleted := must(admin.DeleteTopics(ctx, topic))
+	records.Check(isGood, "configs as created")
+	metadata := records.Must(admin.BrokerMetadata(ctx))
+	records.Check(len(metadata.Brokers) == brokers() && metadata.Cluster != "", "cluster %s", metadata.Cluster)
+	deleted := records.Must(admin.DeleteTopics(ctx, topic))
 	// Of several brokers the one that is asked may hear of it a moment later.
-	for end := time.Now().Add(10 * time.Second); brokers() > 1 && time.Now().Before(end) && must(admin.ListTopics(ctx)).Has(topic); {
+	for end := time.Now().Add(10 * time.Second); brokers() > 1 && time.Now().Before(end) && records.Must(admin.ListTopics(ctx)).Has(topic); {
 		time.Sleep(20 * time.Millisecond)
 	}
-	check(deleted[topic].Err == nil && !must(admin.ListTopics(ctx)).Has(topic), "a deleted topic is gone")
-	deleted = must(admin.DeleteTopics(ctx, topic))
-	check(deleted[topic].Err == kerr.UnknownTopicOrPartition, "delete it again: %v", deleted[topic].Err)
+	records.Check(deleted[topic].Err == nil && !records.Must(admin.ListTopics(ctx)).Has(topic), "a deleted topic is gone")
+	deleted = records.Must(admin.DeleteTopics(ctx, topic))
+	records.Check(deleted[topic].Err == kerr.UnknownTopicOrPartition, "delete it again: %v", deleted[topic].Err)
+}
+
+func member(broker, topic, group, commit string) {
+	client := records.Must(kgo.NewClient(kgo.SeedBrokers(strings.Split(broker, ",")...), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic),
+		kgo.DisableAutoCommit(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(6*time.Second),
+		kgo.HeartbeatInterval(500*time.Millisecond)))
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGTERM)
+	ctx := context.Background()
+	for {
+		select {
+		case <-asked:
+			client.Close()
+			fmt.Println("left")
+			return
+		default:
+		}
+		limited, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+		fetches := client.PollRecords(limited, 500)
+		cancel()
+		if fetches.NumRecords() == 0 {
+			continue
+		}
+		fetches.EachRecord(func(record *kgo.Record) { fmt.Println("have", record.Partition, record.Offset) })
+		if commit == "async" {
+			client.CommitOffsets(ctx, client.UncommittedOffsets(), nil)
+		} else if err := client.CommitUncommittedOffsets(ctx); err != nil {
+			fmt.Println("note commit:", err)
+		}
+	}
 }
 
 func version() {
@@ -268,5 +229,7 @@ func main() {
 		offsets(args[0], args[1], args[2:])
 	case "admin":
 		admin(args[0])
+	case "member":
+		member(args[0], args[1], args[2], args[3])
 	}
 }

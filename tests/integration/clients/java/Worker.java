@@ -23,24 +23,31 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.UUID;
 import java.util.concurrent.Callable;
+import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.ListOffsetsResult;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.consumer.CommitFailedException;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.PartitionInfo;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.RetriableException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.common.serialization.StringDeserializer;
+import org.apache.kafka.common.serialization.StringSerializer;
 import org.apache.kafka.common.utils.AppInfoParser;
 
 public final class Worker {
@@ -272,6 +279,68 @@ public final class Worker {
         }
     }
 
+    static void member(String broker, String topic, String group, String commit) throws Exception {
+        AtomicBoolean isAsked = new AtomicBoolean();
+        Thread self = Thread.currentThread();
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            isAsked.set(true);
+            try {
+                self.join();
+            } catch (InterruptedException error) {
+                Thread.currentThread().interrupt();
+            }
+        }));
+        Map<String, Object> settings = new HashMap<>(Map.of("bootstrap.servers", broker, "group.id", group, "enable.auto.commit", false,
+            "auto.offset.reset", "earliest", "session.timeout.ms", 6000, "heartbeat.interval.ms", 500, "max.poll.records", 500));
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.subscribe(List.of(topic));
+            while (!isAsked.get()) {
+                ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(200));
+                for (ConsumerRecord<byte[], byte[]> record : records) {
+                    System.out.println("have " + record.partition() + " " + record.offset());
+                }
+                try {
+                    if (!records.isEmpty() && commit.equals("async")) {
+                        consumer.commitAsync();
+                    } else if (!records.isEmpty()) {
+                        consumer.commitSync();
+                    }
+                } catch (CommitFailedException | RetriableException error) {
+                    System.out.println("note commit: " + error.getMessage().replace('\n', ' '));
+                }
+            }
+        }
+        System.out.println("left");
+    }
+
+    /* As a Kotlin program would: strings, small batches that wait a little, gzip; then a group that reads them. */
+    static void transactions(String broker) throws Exception {
+        String topic = "transactions";
+        Map<String, Object> settings = Map.of("bootstrap.servers", broker, "linger.ms", 5, "batch.size", 16384, "compression.type", "gzip");
+        int count = 5000;
+        List<Future<RecordMetadata>> futures = new ArrayList<>();
+        try (KafkaProducer<String, String> producer = new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer())) {
+            for (int n = 0; n < count; n++) {
+                futures.add(producer.send(new ProducerRecord<>(topic, "account-" + n % 100, "{\"id\":" + n + ",\"amount\":\"12.50\"}")));
+            }
+        }
+        int acknowledged = 0;
+        for (Future<RecordMetadata> future : futures) {
+            acknowledged += future.get().hasOffset() ? 1 : 0;
+        }
+        check(acknowledged == count, acknowledged + " of " + count + " acknowledged");
+        Map<String, Object> reading = Map.of("bootstrap.servers", broker, "group.id", "ledger-" + UUID.randomUUID(), "auto.offset.reset", "earliest");
+        Set<String> seen = new HashSet<>();
+        try (KafkaConsumer<String, String> consumer = new KafkaConsumer<>(reading, new StringDeserializer(), new StringDeserializer())) {
+            consumer.subscribe(List.of(topic));
+            long end = System.currentTimeMillis() + 60000;
+            while (seen.size() < count && System.currentTimeMillis() < end) {
+                consumer.poll(Duration.ofMillis(200)).forEach(record -> seen.add(record.value()));
+            }
+        }
+        check(seen.size() == count, seen.size() + " of " + count + " read by a group");
+    }
+
     public static void main(String[] all) throws Exception {
         String[] args = Arrays.copyOfRange(all, 1, all.length);
         String[] rest = Arrays.copyOfRange(args, Math.min(2, args.length), args.length);
@@ -281,6 +350,8 @@ public final class Worker {
             case "consume" -> consume(args[0], args[1], rest);
             case "offsets" -> offsets(args[0], args[1], rest);
             case "admin" -> admin(args[0]);
+            case "member" -> member(args[0], args[1], args[2], args[3]);
+            case "transactions" -> transactions(args[0]);
             default -> throw new IllegalArgumentException(all[0]);
         }
     }
