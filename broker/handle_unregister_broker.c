@@ -1,7 +1,7 @@
 /* UnregisterBroker. Kafka forgets the broker at once, whatever it holds; here it is drained first: it gets no new
  * replicas, those that it has go to others, and when it has none and has been stopped it is forgotten. Answered when
- * the wish is recorded. A broker is taken back into use by starting it again after it has been forgotten; before that by
- * ResumeBroker, which Kafka does not have and the admin service asks for: the same message, the other wish. */
+ * the wish is recorded. A broker is taken back into use by starting it again after it has been forgotten; before that
+ * by ResumeBroker, which Kafka does not have and the admin service asks for: the same message, the other wish. */
 
 #include "base/mem.h"
 #include "broker/forward.h"

@@ -86,8 +86,8 @@ void request_run(struct shard *shard, struct request_run *run);
 bool request_has_room(const struct shard *shard);
 
 /* Host text and port that the client used to reach us, and the listener it came in on. */
-/* Nothing of the request is needed any more but to answer it: its frame and its arena, with what was decoded, go, and the
- * budget gets them back. For answers that may be long in coming. */
+/* Nothing of the request is needed any more but to answer it: its frame and its arena, with what was decoded, go, and
+ * the budget gets them back. For answers that may be long in coming. */
 void request_let_go(struct request *request);
 /* Numeric address of the client; empty if the connection is gone. size >= NET_ADDRESS_TEXT_SIZE. */
 void request_peer_address(struct request *request, char *host, size_t size);

@@ -1,8 +1,8 @@
 /* The last offset of each key, for a compaction: keys by a hash of 128 bits, never by their bytes.
  *
  * The hash is SipHash with a seed that the leader drew for this compaction, so that nobody can choose keys that
- * collide; by chance two of a billion keys do so with a probability below 2^-67. All replicas use the same seed, and so come to
- * the same result.
+ * collide; by chance two of a billion keys do so with a probability below 2^-67. All replicas use the same seed, and so
+ * come to the same result.
  *
  * Memory: 24 bytes a place, at most three quarters of them taken; doubles as it fills.
  * Pure. Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", with the longer output of its authors. */

@@ -9,10 +9,10 @@
  * higher epoch, sequence number 0       accepted; any other: OUT_OF_ORDER_SEQUENCE_NUMBER
  * lower epoch                           INVALID_PRODUCER_EPOCH
  *
- * Kafka's brokers accept any sequence number of an unknown producer. Then the second batch of a new one gets in when the
- * first was refused, by a leader that was not ready or by another broker; the client takes that for both (librdkafka) or
- * begins a new epoch and writes the second one twice. Producer ids rise, so one above all that were ever forgotten here
- * was never known here, and begins at 0.
+ * Kafka's brokers accept any sequence number of an unknown producer. Then the second batch of a new one gets in when
+ * the first was refused, by a leader that was not ready or by another broker; the client takes that for both
+ * (librdkafka) or begins a new epoch and writes the second one twice. Producer ids rise, so one above all that were
+ * ever forgotten here was never known here, and begins at 0.
  *
  * Pure. Source: KIP-98, KIP-360. */
 #pragma once
@@ -70,8 +70,9 @@ void producers_add(struct producers *producers, const struct record_batch *batch
 /* Forgets the producers whose last batch is more than `expiration_ms` older than `now_ms`. */
 void producers_expire(struct producers *producers, int64_t now_ms, int64_t expiration_ms);
 
-/* u8 version = 2 | i64 forgotten id | u32 count | oldest first: i64 id | i16 epoch | i64 append_ms | u8 batch count | per batch: i32 first
- * sequence | i32 last sequence | i64 base offset | i64 timestamp. Version 1 has no forgotten id: anybody may have been. */
+/* u8 version = 2 | i64 forgotten id | u32 count | oldest first: i64 id | i16 epoch | i64 append_ms | u8 batch count |
+ * per batch: i32 first sequence | i32 last sequence | i64 base offset | i64 timestamp. Version 1 has no forgotten id:
+ * anybody may have been. */
 void producers_encode(const struct producers *producers, struct dynbuf *buf);
 /* Replaces the contents. Sticks in the reader on bad input (ERR_CORRUPT, ERR_SHORT); the table is then empty. */
 void producers_decode(struct producers *producers, struct reader *reader);

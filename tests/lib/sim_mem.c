@@ -74,8 +74,8 @@ struct sim_heap *sim_heap_enter(struct sim_heap *heap)
     return before;
 }
 
-/* Memory that is not zeroed is filled, so that reading it is seen, and seen alike in every run; of large blocks only the
- * ends, for the sake of speed. */
+/* Memory that is not zeroed is filled, so that reading it is seen, and seen alike in every run; of large blocks only
+ * the ends, for the sake of speed. */
 static void fill(uint8_t *memory, size_t size)
 {
     if (size <= 2 * FILL_SIZE) {

@@ -1,5 +1,6 @@
-/* What must be true of what clients did and saw (history.h). Each check is a file of its own, named after what it finds;
- * names are those of Jepsen's queue workload where one fits. What no client can see is the observer's (observer.h).
+/* What must be true of what clients did and saw (history.h). Each check is a file of its own, named after what it
+ * finds; names are those of Jepsen's queue workload where one fits. What no client can see is the observer's
+ * (observer.h).
  *
  *   check_lost_write      lost-write            an acknowledged value is not where it was acknowledged, or nowhere
  *   check_duplicate       duplicate             one value of an idempotent producer at two offsets

@@ -1,6 +1,6 @@
 /* A batch is sent again until it is acknowledged: in order, with the boundaries and sequence numbers it had, as Kafka's
- * clients do. A refusal for its sequence number is right only for a batch behind one that has failed; the first one that
- * is not acknowledged must be what the broker expects, or a client would take a new epoch and write twice. */
+ * clients do. A refusal for its sequence number is right only for a batch behind one that has failed; the first one
+ * that is not acknowledged must be what the broker expects, or a client would take a new epoch and write twice. */
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/limits.h"
@@ -54,8 +54,8 @@ static void batch_acked(struct lane *lane, unsigned number, int64_t base_offset)
     }
 }
 
-/* librdkafka concludes that what waits to be sent again before an acknowledged batch is in the log: the broker would not
- * have taken the later one otherwise. */
+/* librdkafka concludes that what waits to be sent again before an acknowledged batch is in the log: the broker would
+ * not have taken the later one otherwise. */
 static void lane_conclude(struct lane *lane, unsigned number)
 {
     for (unsigned i = lane->acked; i < number; i++) {

@@ -3,8 +3,8 @@
  *
  *   ABSENT --created--> PRESENT: written to, trimmed --delete asked--> DELETING --done, or unknown--> ABSENT
  *
- * A call that failed may have happened all the same, or may still happen: only when none is in doubt, "exists already" and
- * "unknown" are wrong answers, and a name with such a past is not used again. */
+ * A call that failed may have happened all the same, or may still happen: only when none is in doubt, "exists already"
+ * and "unknown" are wrong answers, and a name with such a past is not used again. */
 #include "tests/sim/operator.h"
 
 #include <stdio.h>
@@ -100,8 +100,8 @@ static void topic_is(struct operator* operator, struct topic * topic, enum topic
     topic->asked = 0;
 }
 
-/* A controller that was paused refuses by what it knew, until it hears that there is another: such an answer is wrong when
- * it stays. */
+/* A controller that was paused refuses by what it knew, until it hears that there is another: such an answer is wrong
+ * when it stays. */
 static void topic_surprises(struct operator* operator, struct topic * topic, const char *violation, const char *what)
 {
     int64_t now_us = env_now_us(operator->clients->env);
@@ -308,8 +308,8 @@ static void elect(struct operator* operator)
     operator_call(operator, KAFKA_API_ELECT_LEADERS, 2, on_any_answer, &request);
 }
 
-/* Only brokers that are no seeds: enough for all replicas stay. A stop makes the cluster forget a drained broker, and its
- * next start is a new one's. */
+/* Only brokers that are no seeds: enough for all replicas stay. A stop makes the cluster forget a drained broker, and
+ * its next start is a new one's. */
 static void decommission(struct operator* operator)
 {
     const struct clients_params *params = &operator->clients->params;

@@ -1,5 +1,5 @@
-/* The operator of the simulated cluster: makes and deletes topics, moves replicas, chooses leaders, drains brokers, while
- * faults go on. Violations that it finds:
+/* The operator of the simulated cluster: makes and deletes topics, moves replicas, chooses leaders, drains brokers,
+ * while faults go on. Violations that it finds:
  *   resurrected   a topic exists after its deletion was acknowledged, or has records of a former life
  *   lost-topic    a topic is unknown after its creation was acknowledged
  *   lost-write    a partition of it ends before what was acknowledged */

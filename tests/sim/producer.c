@@ -1,7 +1,8 @@
 /* A producer takes its id, adds batches to its lanes at random times, and now and then, when all is acknowledged, asks
  * for another id or epoch and numbers its sequences from 0 again.
  *
- * Some have small batches, some have what a real client gathers under load: hundreds of records, many batches at once. */
+ * Some have small batches, some have what a real client gathers under load: hundreds of records, many batches at
+ * once. */
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/limits.h"

@@ -216,8 +216,8 @@ START_TEST(a_missing_batch_is_waited_for)
 }
 END_TEST
 
-/* Goal: a producer that was never known does not begin with its second batch, whoever has refused the first. Method: the
- * second one alone, then both. */
+/* Goal: a producer that was never known does not begin with its second batch, whoever has refused the first. Method:
+ * the second one alone, then both. */
 START_TEST(a_new_producer_begins_with_its_first_batch)
 {
     struct test_produce produce[3];
