@@ -24,6 +24,8 @@ struct group {
     unsigned leader;              /* index of it */
     struct membership membership; /* as that leader said last */
     bool is_led;                  /* in the present look */
+    uint64_t committed_term;      /* of who showed the next one */
+    uint64_t committed;           /* highest index that anybody was seen to call committed */
     struct view of[NODES_MAX];
 };
 
@@ -106,6 +108,18 @@ static void check_leader(struct observer *observer, struct group *group, const s
     }
 }
 
+/* A leader that is ready has all that was committed before its term, so at least as much as any before it; one that was
+ * deposed and does not know may be behind. */
+static void check_complete(struct observer *observer, const struct group *group, const struct replica_status *status)
+{
+    if (status->is_ready && status->term >= group->committed_term && status->last_index < group->committed) {
+        history_violation(observer->history, "leader-incomplete",
+                          "group %llu term %llu: n%u has up to %llu, %llu was committed", (unsigned long long)group->id,
+                          (unsigned long long)status->term, observer->node + 1, (unsigned long long)status->last_index,
+                          (unsigned long long)group->committed);
+    }
+}
+
 static void check_offsets(struct observer *observer, const struct group *group, const struct view *view)
 {
     for (unsigned i = 0; i < observer->node_count; i++) {
@@ -142,7 +156,12 @@ static void look_at(void *context, uint64_t id, struct replica_machine *machine)
                           (unsigned long long)id, observer->node + 1, (unsigned long long)status.commit_index,
                           (unsigned long long)view->commit_index);
     }
+    if (status.commit_index > group->committed) {
+        group->committed = status.commit_index;
+        group->committed_term = status.term;
+    }
     if (status.role == REPLICA_LEADER) {
+        check_complete(observer, group, &status);
         check_leader(observer, group, &status);
     }
     unsigned shown = status.is_ready ? 3 : (unsigned)status.role;

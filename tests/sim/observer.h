@@ -1,5 +1,6 @@
 /* Looks into all brokers of a run, from outside and between events, and checks what no client can see:
  *   two-leaders    a Raft group has two leaders in one term (election safety)
+ *   leader-incomplete  a leader of the latest term lacks what was committed (leader completeness)
  *   term-back      a broker's term of a group fell, though its disk was not lost
  *   commit-back    a broker's commit index of a group fell within one life
  *   start-differs  replicas at the same applied index have another log start or end offset (state machine safety)
