@@ -33,7 +33,7 @@
     X(OFFSET_COMMITS, offset_commits_total, COUNTER, "Offset commit requests")                                         \
     X(OFFSETS_COMMITTED, offsets_committed_total, COUNTER, "Offsets of partitions committed")                          \
     X(OFFSETS_REFUSED, offsets_refused_total, COUNTER, "Offsets of partitions in commits answered with an error")      \
-    X(OFFSET_COMMIT_US, offset_commit_microseconds, HISTOGRAM, "Offset commit: request read to response queued")       \
+    X(OFFSET_COMMIT_US, offset_commit_seconds, HISTOGRAM, "Offset commit: request read to response queued")            \
     X(OFFSET_RECORDS, offset_records_total, COUNTER, "Metadata records that carry offset commits, or a read's check")  \
     X(OFFSETS_EXPIRED, offsets_removed_total, COUNTER, "Offsets removed: expired, or of a group or topic that is gone")\
     X(CONNECTIONS, connections, GAUGE, "Open client connections")                                                      \

@@ -111,7 +111,8 @@ static void count_votes(struct explain *explain, unsigned *voters, unsigned *her
 
 static void find_leader(struct explain *explain, const Balsa__Peer__ReplicaStatus *leader)
 {
-    unsigned voters, here;
+    unsigned voters;
+    unsigned here;
     count_votes(explain, &voters, &here);
     if (voters > 0 && here <= voters / 2) {
         find(explain, "NO_QUORUM", "bring back brokers that have a replica: no other way loses nothing",

@@ -392,40 +392,40 @@ struct fetch_session *fetch_sessions_create(struct fetch_sessions *sessions, con
 }
 
 enum kafka_error fetch_sessions_resume(struct fetch_sessions *sessions, const struct kafka_fetch_request *request,
-                                       bool is_by_id, int64_t now_ms, struct fetch_session **out)
+                                       bool is_by_id, int64_t now_ms, struct fetch_session **session)
 {
-    struct fetch_session *session = session_get(sessions, request->session_id);
-    *out = NULL;
+    struct fetch_session *found = session_get(sessions, request->session_id);
+    *session = NULL;
     if (request->session_epoch == FETCH_SESSION_EPOCH_NEW || request->session_epoch == FETCH_SESSION_EPOCH_CLOSE) {
-        if (session != NULL) {
-            session_free(sessions, session);
+        if (found != NULL) {
+            session_free(sessions, found);
         }
         return KAFKA_NONE;
     }
-    if (session == NULL) {
+    if (found == NULL) {
         return KAFKA_FETCH_SESSION_ID_NOT_FOUND;
     }
-    if (session->epoch != request->session_epoch) {
+    if (found->epoch != request->session_epoch) {
         return KAFKA_INVALID_FETCH_SESSION_EPOCH;
     }
-    if (session->is_by_id != is_by_id) {
+    if (found->is_by_id != is_by_id) {
         return KAFKA_FETCH_SESSION_TOPIC_ID_ERROR;
     }
-    put_all(sessions, session, request);
-    forget_all(sessions, session, request);
-    if (fetch_session_count(session) == 0) {
-        session_free(sessions, session);
+    put_all(sessions, found, request);
+    forget_all(sessions, found, request);
+    if (fetch_session_count(found) == 0) {
+        session_free(sessions, found);
         return KAFKA_NONE;
     }
     if (sessions->size > sessions->size_max) {
-        session_free(sessions, session);
+        session_free(sessions, found);
         return KAFKA_FETCH_SESSION_ID_NOT_FOUND;
     }
-    session->epoch = epoch_after(session->epoch);
-    session->used_ms = now_ms;
-    list_remove(&session->link);
-    list_push(&sessions->list, &session->link);
-    *out = session;
+    found->epoch = epoch_after(found->epoch);
+    found->used_ms = now_ms;
+    list_remove(&found->link);
+    list_push(&sessions->list, &found->link);
+    *session = found;
     return KAFKA_NONE;
 }
 

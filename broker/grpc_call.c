@@ -107,7 +107,8 @@ static ssize_t read_answer(nghttp2_session *http, int32_t stream, uint8_t *targe
         return taken > 0 ? (ssize_t)taken : NGHTTP2_ERR_DEFERRED;
     }
     nghttp2_nv headers[2];
-    char code[16], text[3 * GRPC_STATUS_TEXT_SIZE];
+    char code[16];
+    char text[3 * GRPC_STATUS_TEXT_SIZE];
     size_t count = trailers(state, headers, code, sizeof(code), text, sizeof(text));
     *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
     if (nghttp2_submit_trailer(http, stream, headers, count) != 0) {
@@ -127,7 +128,8 @@ static void submit_answer(struct grpc_call_state *state)
 {
     nghttp2_session *http = state->session->http;
     nghttp2_nv headers[4] = {HEADER(":status", "200", 3), HEADER("content-type", "application/grpc", 16)};
-    char code[16], text[3 * GRPC_STATUS_TEXT_SIZE];
+    char code[16];
+    char text[3 * GRPC_STATUS_TEXT_SIZE];
     size_t count = 2;
     state->is_answered = true;
     if (!state->is_post || !state->is_grpc) {
@@ -179,7 +181,7 @@ static void cancel(struct grpc_call_state *state)
         return;
     }
     state->call.is_canceled = true;
-    if (state->call.method->canceled != NULL) {
+    if (state->call.method != NULL && state->call.method->canceled != NULL) {
         state->call.method->canceled(&state->call);
     }
 }

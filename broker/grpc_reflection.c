@@ -95,7 +95,8 @@ static bool next_file(size_t number, struct bytes *file)
 
 struct bytes grpc_reflection_file(struct bytes name)
 {
-    struct bytes file, file_name;
+    struct bytes file;
+    struct bytes file_name;
     for (size_t i = 0; next_file(i, &file); i++) {
         if (find_field(file, FILE_NAME, 0, &file_name) && bytes_equal(file_name, name)) {
             return file;
@@ -121,7 +122,9 @@ static bool strip(struct bytes symbol, struct bytes name, struct bytes *rest)
 
 static bool has_named(struct bytes message, uint32_t number, struct bytes symbol)
 {
-    struct bytes part, name, rest;
+    struct bytes part;
+    struct bytes name;
+    struct bytes rest;
     for (size_t i = 0; find_field(message, number, i, &part); i++) {
         if (find_field(part, ANY_NAME, 0, &name) && strip(symbol, name, &rest) && rest.size == 0) {
             return true;
@@ -133,7 +136,9 @@ static bool has_named(struct bytes message, uint32_t number, struct bytes symbol
 /* Names of an enum's values lie beside it. Enums have no parts that a symbol goes into. */
 static bool message_has(struct bytes message, struct bytes symbol, unsigned depth)
 {
-    struct bytes nested, name, rest;
+    struct bytes nested;
+    struct bytes name;
+    struct bytes rest;
     if (has_named(message, MESSAGE_FIELD, symbol) || has_named(message, MESSAGE_ENUM, symbol) ||
         has_named(message, MESSAGE_ONEOF, symbol)) {
         return true;
@@ -149,7 +154,10 @@ static bool message_has(struct bytes message, struct bytes symbol, unsigned dept
 
 static bool file_has(struct bytes file, struct bytes symbol)
 {
-    struct bytes package, part, name, rest;
+    struct bytes package;
+    struct bytes part;
+    struct bytes name;
+    struct bytes rest;
     if (!find_field(file, FILE_PACKAGE, 0, &package) || !strip(symbol, package, &symbol)) {
         return false;
     }
@@ -197,7 +205,10 @@ static size_t with_imports(struct bytes file, ProtobufCBinaryData *target)
 /* "package.Service" of every service in the descriptors. */
 static size_t list_services(char names[][128])
 {
-    struct bytes file, package, service, name;
+    struct bytes file;
+    struct bytes package;
+    struct bytes service;
+    struct bytes name;
     size_t count = 0;
     for (size_t i = 0; next_file(i, &file); i++) {
         (void)find_field(file, FILE_PACKAGE, 0, &package);

@@ -2,6 +2,7 @@
  * sent to their shards (fetch_read.c); the answer is built when all parts are back. A session learns what the consumer
  * is told only here: an answer that is never built has told nothing. */
 
+#include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "broker/fetch_internal.h"
@@ -299,6 +300,7 @@ static bool add_kept(struct fetch_work *work, const struct fetch_session *sessio
         }
         item->want = partition->want;
         item->kept = partition;
+        assert(topic != NULL); /* every partition has one */
         add_item(work, item, &resolved, name, &topic->id);
         partition = fetch_session_next(session, partition);
     }

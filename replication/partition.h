@@ -96,7 +96,7 @@ struct partition_produce {           /* Caller's memory until cb. */
  * batch, as no partition is in a transaction. */
 void partition_produce(struct partition *partition, struct partition_produce *req);
 /* The broker itself refused a batch of this partition: those behind it get the same error (refusals.h). */
-void partition_refused(struct partition *partition, struct bytes batch, enum kafka_error error);
+void partition_refused(struct partition *partition, struct bytes bytes, enum kafka_error error);
 /* Answers REQUEST_TIMED_OUT at the next opportunity; the batch may still be committed later. No-op when the answer
  * is on its way. */
 void partition_produce_expire(struct partition *partition, struct partition_produce *req);

@@ -212,6 +212,7 @@ enum err partition_state_decode(struct bytes bytes, struct partition_state *stat
         decode_compactions(&reader, state);
     }
     if (reader.err != OK || reader.left != 0 || state->append_ms < 0 || !is_log_sane(&state->log)) {
+        compactions_deinit(&state->compactions);
         return fail(msg, ERR_DAMAGED, "its state does not decode");
     }
     return OK;

@@ -48,9 +48,9 @@ struct group_wish {           /* of a join; zeroes are useful */
     bool can_skip;
 };
 struct group_ask *group_world_join(struct group_world *world, struct group_wish wish);
-/* As a member; assignments: "member=text,..." or NULL for none. */
+/* As a member; `text`: "member=assignment,..." or NULL for none. */
 struct group_ask *group_world_sync(struct group_world *world, const char *member, const char *instance,
-                                   int32_t generation, const char *assignments);
+                                   int32_t generation, const char *text);
 enum kafka_error group_world_heartbeat(struct group_world *world, const char *member, const char *instance,
                                        int32_t generation);
 enum kafka_error group_world_leave(struct group_world *world, const char *member, const char *instance);

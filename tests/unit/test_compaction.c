@@ -30,8 +30,8 @@ static uint64_t seed;
 START_TEST(hash_is_siphash)
 {
     uint8_t key[KEY_MAP_SEED_SIZE];
-    for (uint8_t i = 0; i < sizeof(key); i++) {
-        key[i] = i;
+    for (size_t i = 0; i < sizeof(key); i++) {
+        key[i] = (uint8_t)i;
     }
     struct key_hash hash = key_hash(key, BYTES_NONE);
     ck_assert_uint_eq(hash.halves[0], UINT64_C(0xe6a825ba047f81a3));

@@ -364,7 +364,8 @@ START_TEST(an_answer_finds_the_session_of_its_request)
 {
     struct fetch_session *session = create(1, 0);
     struct fetch_session *found;
-    struct wish first, second;
+    struct wish first;
+    struct wish second;
     wish_init(&first, fetch_session_id(session), 1);
     ck_assert_ptr_null(fetch_sessions_find(sessions, &first.message));
     ck_assert_int_eq(fetch_sessions_resume(sessions, &first.message, false, 0, &found), KAFKA_NONE);
@@ -438,7 +439,8 @@ START_TEST(memory_is_bounded)
 {
     fetch_sessions_close(sessions);
     sessions = fetch_sessions_open(1000, 8000, &rng.rng);
-    struct fetch_session *session, *last = NULL;
+    struct fetch_session *session;
+    struct fetch_session *last = NULL;
     unsigned count = 0;
     while ((session = create(12, 0)) != NULL) {
         last = session;
@@ -501,7 +503,8 @@ static void model_step(struct model *model, unsigned *seed)
     wish_init(&wish, model->id, model->epoch);
     for (int kind = 0; kind < 2; kind++) {
         for (int i = rand_r(seed) % 4; i > 0; i--) {
-            int32_t topic = rand_r(seed) % TOPICS, partition = rand_r(seed) % PARTITIONS;
+            int32_t topic = rand_r(seed) % TOPICS;
+            int32_t partition = rand_r(seed) % PARTITIONS;
             if (kind == 0) {
                 wish_add(&wish, topic, partition, rand_r(seed));
             } else {

@@ -56,7 +56,8 @@ END_TEST
 
 START_TEST(messages_are_escaped_and_back)
 {
-    char escaped[64], back[64];
+    char escaped[64];
+    char back[64];
     ck_assert_uint_eq(grpc_message_escape("50% \n\xc3\xa9", escaped, sizeof(escaped)), strlen(escaped));
     ck_assert_str_eq(escaped, "50%25 %0A%C3%A9");
     grpc_message_unescape(bytes_from_text(escaped), back, sizeof(back));
