@@ -183,9 +183,9 @@ static void topic_delete(struct operator* operator, struct topic * topic)
     operator_call(operator, KAFKA_API_DELETE_TOPICS, 5, delete_on_answer, &request);
 }
 
-/* What a partition tells of its end must lie between what was acknowledged and what was asked in this life of the topic.
- * Calls go by name: for a while a broker may take them for the former life, of whose end it has not heard. False: so it
- * was. */
+/* What a partition tells of its end must lie between what was acknowledged and what was asked in this life of the
+ * topic. Calls go by name: for a while a broker may take them for the former life, of whose end it has not heard.
+ * False: so it was. */
 static bool check_end(struct operator* operator, const char * what, int64_t end, int64_t at_most)
 {
     const struct topic *topic = operator->topic;
