@@ -336,11 +336,10 @@ int main(int argc, char **argv)
         }
     }
     double seconds = wall_seconds() - start;
-    (void)printf(
-        "%llu seeds, %llu faults, %llu damaged spots, %llu values acknowledged, %.0f virtual seconds; "
-        "%.1f seeds a minute, %.0f virtual seconds a second\n",
-        (unsigned long long)totals.seeds, (unsigned long long)totals.faults, (unsigned long long)totals.damages,
-        (unsigned long long)totals.acked, (double)totals.virtual_us / 1e6, (double)totals.seeds * 60 / seconds,
-        (double)totals.virtual_us / 1e6 / seconds);
+    (void)printf("%llu seeds, %llu faults, %llu damaged spots, %llu values acknowledged, %.0f virtual seconds; "
+                 "%.1f seeds a minute, %.0f virtual seconds a second\n",
+                 (unsigned long long)totals.seeds, (unsigned long long)totals.faults,
+                 (unsigned long long)totals.damages, (unsigned long long)totals.acked, (double)totals.virtual_us / 1e6,
+                 (double)totals.seeds * 60 / seconds, (double)totals.virtual_us / 1e6 / seconds);
     return 0;
 }
