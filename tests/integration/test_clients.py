@@ -41,8 +41,8 @@ WAYS = {
     "zstd": ("zstd", "1", "0", 0.1),
     "acks0": ("none", "0", "0", 0.1),
 }
-# These refuse to send a header without a value, kafka-python a record without key and value; all of them read such.
-STRICT = {"kafkajs", "kafka-python"}
+# These refuse to send a header without a value, the Python ones a record without key and value; all of them read such.
+STRICT = {"kafkajs", "kafka-python", "aiokafka"}
 # These answer the end of the partition when no record is as late as asked.
 END_FOR_NONE = {"kafkajs", "franz-go"}
 

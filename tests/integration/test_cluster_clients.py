@@ -31,7 +31,7 @@ SLICE_S = 0.01
 LIMIT_S = 150 + RECORDS // 200
 CODECS = ("none", "lz4", "gzip", "snappy", "none", "zstd", "none")
 # See test_clients.py.
-STRICT = {"kafkajs", "kafka-python"}
+STRICT = {"kafkajs", "kafka-python", "aiokafka"}
 
 
 class Worker:

@@ -89,33 +89,43 @@ func consume(broker, out string, topics []string) {
 	client := records.Must(sarama.NewClient(strings.Split(broker, ","), settings))
 	consumer := records.Must(sarama.NewConsumerFromClient(client))
 	digests := records.NewDigests(out)
+	var lock sync.Mutex
+	var done sync.WaitGroup
 	count := 0
 	isWhole := true
+	read := func(topic string, partition int32, end int64) {
+		defer done.Done()
+		reader := records.Must(consumer.ConsumePartition(topic, partition, sarama.OffsetOldest))
+		for offset := int64(-1); offset < end-1; {
+			select {
+			case message := <-reader.Messages():
+				offset = message.Offset
+				headers := make([]records.Header, len(message.Headers))
+				for i, header := range message.Headers {
+					headers[i] = records.Header{Name: string(header.Key), Value: header.Value}
+				}
+				lock.Lock()
+				digests.Add(topic, partition, offset, message.Timestamp.UnixMilli(), message.Key, message.Value, headers)
+				lock.Unlock()
+			case <-time.After(60 * time.Second):
+				lock.Lock()
+				isWhole = false
+				lock.Unlock()
+				offset = end
+			}
+		}
+		reader.AsyncClose()
+	}
 	for _, topic := range topics {
 		for _, partition := range records.Must(client.Partitions(topic)) {
 			count++
-			end := records.Must(client.GetOffset(topic, partition, sarama.OffsetNewest))
-			if end == 0 {
-				continue
+			if end := records.Must(client.GetOffset(topic, partition, sarama.OffsetNewest)); end > 0 {
+				done.Add(1)
+				go read(topic, partition, end)
 			}
-			reader := records.Must(consumer.ConsumePartition(topic, partition, sarama.OffsetOldest))
-			for offset := int64(-1); offset < end-1; {
-				select {
-				case message := <-reader.Messages():
-					offset = message.Offset
-					headers := make([]records.Header, len(message.Headers))
-					for i, header := range message.Headers {
-						headers[i] = records.Header{Name: string(header.Key), Value: header.Value}
-					}
-					digests.Add(topic, partition, offset, message.Timestamp.UnixMilli(), message.Key, message.Value, headers)
-				case <-time.After(60 * time.Second):
-					isWhole = false
-					offset = end
-				}
-			}
-			records.Must(0, reader.Close())
 		}
 	}
+	done.Wait()
 	digests.Close()
 	records.Check(isWhole, "%d partitions read to their end", count)
 }
