@@ -1,4 +1,4 @@
-"""Gets the client programs ready: {name: command}, and why the others are missing.
+"""Gets the client programs ready: {name: command}, and why the others are missing. As a program it gets all of them ready.
 
 Libraries go into build/clients/, once; what cannot be had (no compiler, no network) is skipped by the tests with its reason.
 """
@@ -59,18 +59,18 @@ def java(version):
     return ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{target}:{classpath}", "Worker"]
 
 
-def go(name, package):
+def go(name, package, module="go"):
     need("go")
     target = os.path.join(BUILD, name)
-    sources = glob.glob(os.path.join(HERE, "go", "**", "*.*"), recursive=True)
-    once(target, sources, lambda: call("go", "build", "-o", target, package, cwd=os.path.join(HERE, "go")))
+    home = os.path.join(HERE, module)
+    sources = glob.glob(os.path.join(home, "**", "*.go"), recursive=True) + glob.glob(os.path.join(home, "go.*"))
+    once(target, sources, lambda: call("go", "build", "-o", target, package, cwd=home))
     return [target]
 
 
-def kafkajs():
+def javascript(name, package, worker):
     need("node", "npm")
-    target = os.path.join(BUILD, "js")
-    package = os.path.join(HERE, "package.json")
+    target = os.path.join(BUILD, name)
 
     def install():
         os.makedirs(target, exist_ok=True)
@@ -78,7 +78,7 @@ def kafkajs():
         call("npm", "install", "--no-audit", "--no-fund", "--no-package-lock", cwd=target)
 
     once(target, [package], install)
-    return ["env", f"NODE_PATH={os.path.join(target, 'node_modules')}", "node", os.path.join(HERE, "worker_kafkajs.js")]
+    return ["env", f"NODE_PATH={os.path.join(target, 'node_modules')}", "node", os.path.join(HERE, worker)]
 
 
 def python(module, worker):
@@ -99,18 +99,33 @@ MAKERS = {
     "confluent-kafka": lambda: python("confluent_kafka", "worker_confluent.py"),
     "kafka-python": lambda: python("kafka", "worker_kafka_python.py"),
     "aiokafka": lambda: python("aiokafka", "worker_aiokafka.py"),
-    "kafkajs": kafkajs,
+    "kafkajs": lambda: javascript("js", os.path.join(HERE, "package.json"), "worker_kafkajs.js"),
     "franz-go": lambda: go("franz-go", "."),
     "sarama": lambda: go("sarama", "./sarama"),
     **{f"java-{version}": lambda version=version: java(version) for version in JAVA},
 }
 
+# Of the admin service.
+GRPC_MAKERS = {
+    "grpc-go": lambda: go("grpc-go", ".", "grpc"),
+    "grpcurl": lambda: go("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl", "grpc"),
+    "grpc-js": lambda: javascript("grpc-js", os.path.join(HERE, "grpc", "package.json"), os.path.join("grpc", "client.js")),
+}
 
-def commands(names):
+
+def commands(names, makers=None):
     ready, missing = {}, {}
     for name in names:
         try:
-            ready[name] = MAKERS[name]()
+            ready[name] = (makers or MAKERS)[name]()
         except Missing as why:
             missing[name] = str(why)
     return ready, missing
+
+
+if __name__ == "__main__":
+    every = {**MAKERS, **GRPC_MAKERS}
+    there, absent = commands(every, every)
+    for client, reason in absent.items():
+        print(f"  SKIP {client}: {reason}")
+    print(f"{len(there)} passed, 0 failed, {len(absent)} skipped")
