@@ -1,6 +1,6 @@
-/* Small fields fill chunks of CHUNK_SIZE bytes one after the other; neighbours in a chunk are one
- * fragment. A referenced slice is a fragment of its own, after which the fields go on in the same
- * chunk: a response with few payloads needs one chunk and one array. */
+/* Small fields fill chunks one after the other; neighbours in a chunk are one fragment. A referenced slice is a fragment
+ * of its own, after which the fields go on in the same chunk: a response with few payloads needs one chunk and one array.
+ * The first chunk is small, since most answers are and many of them wait at a time; each further one is larger. */
 #include "base/outbuf.h"
 
 #include <string.h>
@@ -9,8 +9,9 @@
 #include "base/mem.h"
 
 enum {
-    CHUNK_SIZE = 4096, /* also the largest reservation */
-    FRAGMENT_CAPACITY_FIRST = 8,
+    CHUNK_SIZE_FIRST = 256,
+    CHUNK_SIZE_MAX = 4096, /* also the largest reservation */
+    FRAGMENT_CAPACITY_FIRST = 2,
     REFERENCE_SIZE_MIN = 512, /* below, a copy is cheaper than one more element of the gathering write */
 };
 
@@ -58,13 +59,19 @@ static void fragment_add(struct outbuf *out, struct shared *block, const uint8_t
 
 static size_t chunk_room(const struct outbuf *out)
 {
-    return out->chunk == NULL ? 0 : CHUNK_SIZE - out->chunk_used;
+    return out->chunk == NULL ? 0 : out->chunk->size - out->chunk_used;
 }
 
-static void chunk_renew(struct outbuf *out)
+/* A chunk with room for `size` bytes, four times as large as the last one. */
+static void chunk_renew(struct outbuf *out, size_t size)
 {
+    assert(size <= CHUNK_SIZE_MAX);
+    size_t chunk_size = out->chunk == NULL ? CHUNK_SIZE_FIRST : 4 * out->chunk->size;
+    while (chunk_size < size) {
+        chunk_size *= 4;
+    }
     shared_release(out->chunk);
-    out->chunk = shared_new(CHUNK_SIZE);
+    out->chunk = shared_new(chunk_size < CHUNK_SIZE_MAX ? chunk_size : CHUNK_SIZE_MAX);
     out->chunk_used = 0;
 }
 
@@ -86,12 +93,12 @@ static uint8_t *chunk_take(struct outbuf *out, size_t size)
 
 uint8_t *outbuf_reserve(struct outbuf *out, size_t size)
 {
-    assert(size > 0 && size <= CHUNK_SIZE);
+    assert(size > 0 && size <= CHUNK_SIZE_MAX);
     if (!admit(out, size)) {
         return NULL;
     }
     if (size > chunk_room(out)) {
-        chunk_renew(out);
+        chunk_renew(out, size);
     }
     return chunk_take(out, size);
 }
@@ -110,8 +117,8 @@ void outbuf_put(struct outbuf *out, struct bytes bytes)
     if (rest == 0) {
         return;
     }
-    if (rest < CHUNK_SIZE) {
-        chunk_renew(out);
+    if (rest < CHUNK_SIZE_MAX) {
+        chunk_renew(out, rest);
         memcpy(chunk_take(out, rest), bytes.data + head, rest);
         return;
     }

@@ -1,7 +1,7 @@
 /* Happy path: a token becomes a stream and a connection; reading and writing are in conn_read.c and conn_write.c; the
  * end of the peer closes it.
  * Close of one: the stream is closed, its callback comes; requests in work are answered into the void; the last of both
- * frees the memory. When it was the peer who left, Produce requests that wait for their turn are carried out first: a
+ * frees the memory. When it was the peer who left, requests whose effect it wants (request_outlives_peer) are carried out first: a
  * client that sends with acks=0 may leave as soon as its bytes are in the socket.
  * Sweep, once a second: connections idle for connections.max.idle.ms are closed. If somebody has been waiting for
  * memory for STALL_US, clients are sitting on it: of those that have held some for as long without a byte in or out, or
@@ -107,6 +107,7 @@ void conns_accept(struct conns *conns, int accepted, const struct option_listene
     conn->waiter.cb = conn_on_waiter;
     list_init(&conn->waiter.link);
     list_init(&conn->requests);
+    conn->undispatched = &conn->requests;
     list_init(&conn->writing);
     list_init(&conn->link);
     list_push(&conns->list, &conn->link);
@@ -135,11 +136,10 @@ void conns_release(struct conns *conns)
     closed_if_empty(conns);
 }
 
-static bool is_produce_waiting(const struct conn *conn)
+static bool is_effect_waiting(const struct conn *conn)
 {
-    for (const struct list *link = conn->requests.next; link != &conn->requests; link = link->next) {
-        const struct request *request = container_of(link, struct request, link);
-        if (!request->is_dispatched && !request_is_serial(request)) {
+    for (const struct list *link = conn->undispatched; link != &conn->requests; link = link->next) {
+        if (request_outlives_peer(container_of(link, struct request, link))) {
             return true;
         }
     }
@@ -149,7 +149,7 @@ static bool is_produce_waiting(const struct conn *conn)
 void conn_maybe_free(struct conn *conn)
 {
     struct conns *conns = conn->conns;
-    if (!conn->is_closed || conn->in_work > 0 || conn->is_writing || (conn->is_draining && is_produce_waiting(conn))) {
+    if (!conn->is_closed || conn->in_work > 0 || conn->is_writing || (conn->is_draining && is_effect_waiting(conn))) {
         return;
     }
     struct list *link;

@@ -46,8 +46,9 @@ struct conn {
     bool is_paused;
     struct budget_waiter waiter;
     int64_t waiting_since_us;      /* for memory; 0: not waiting */
-    /* Requests in order of arrival; those behind `dispatched` wait for their turn. */
+    /* Requests in order of arrival; those from `undispatched` on wait for their turn. */
     struct list requests;
+    struct list *undispatched;     /* &requests: none */
     unsigned request_count;
     unsigned in_work;              /* dispatched, not answered */
     unsigned in_work_serial;       /* of these, other than Produce */
@@ -63,7 +64,7 @@ struct conn {
     struct task task;              /* writes what is answered, dispatches what waits, at the end of the turn */
     /* Closing: the stream is gone when is_closed; the memory when no request is left. */
     bool is_closing;
-    bool is_draining; /* the peer left: Produce requests that it sent whole are still carried out */
+    bool is_draining; /* the peer left: what it sent whole and request_outlives_peer() is still carried out */
     bool is_closed;
 };
 
@@ -87,4 +88,5 @@ void conn_flush(struct conn *conn);
 struct request *request_new(struct conn *conn, struct shared *frame, size_t size);
 bool request_read_header(struct request *request);
 bool request_is_serial(const struct request *request);
+bool request_outlives_peer(const struct request *request); /* its effect is wanted although nobody waits for the answer */
 void request_free(struct request *request);

@@ -76,6 +76,9 @@ static bool frame_complete(struct conn *conn, struct shared *frame, size_t size)
 {
     struct request *request = request_new(conn, frame, size);
     list_push(&conn->requests, &request->link);
+    if (conn->undispatched == &conn->requests) {
+        conn->undispatched = &request->link;
+    }
     conn->request_count++;
     if (!request_read_header(request)) {
         conn_close(conn, "malformed request header");
@@ -225,20 +228,19 @@ static bool may_dispatch(struct conn *conn, const struct request *request)
 
 void conn_dispatch(struct conn *conn)
 {
-    struct list *link = conn->requests.next;
-    while ((!conn->is_closing || conn->is_draining) && link != &conn->requests) {
-        struct request *request = container_of(link, struct request, link);
-        link = link->next;
-        if (request->is_dispatched || (conn->is_draining && request_is_serial(request))) {
+    while ((!conn->is_closing || conn->is_draining) && conn->undispatched != &conn->requests) {
+        struct request *request = container_of(conn->undispatched, struct request, link);
+        if (conn->is_draining && !request_outlives_peer(request)) {
+            conn->undispatched = request->link.next;
             continue;
         }
         if (!may_dispatch(conn, request)) {
             return;
         }
+        conn->undispatched = request->link.next;
         request->is_dispatched = true;
         conn->in_work++;
         conn->in_work_serial += request_is_serial(request);
         api_handler(request->api_key)(request); /* may answer, and so free, the request and those before it */
-        link = conn->requests.next;
     }
 }

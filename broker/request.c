@@ -94,6 +94,13 @@ bool request_is_serial(const struct request *request)
     return request->api_key != KAFKA_API_PRODUCE;
 }
 
+/* Clients send these last and close without waiting: records with acks=0, the last commit, a member's farewell. */
+bool request_outlives_peer(const struct request *request)
+{
+    return request->api_key == KAFKA_API_PRODUCE || request->api_key == KAFKA_API_OFFSET_COMMIT ||
+           request->api_key == KAFKA_API_LEAVE_GROUP;
+}
+
 void request_free(struct request *request)
 {
     budget_give(request_budget(request), request->charge);
