@@ -1,10 +1,14 @@
 /* Produce with a client that costs next to nothing: requests are encoded once and sent again and again over raw
- * sockets, many in flight on each connection, so that the broker is what is measured, also where both share two cores.
+ * sockets, so that the broker is what is measured, also where both share two cores. Each connection has `depth` requests
+ * in flight all the time: for each answer one more is sent.
  *
  *     bench_raw --port PORT [--connections N] [--size BYTES] [--depth N] [--seconds S] [--warmup S] [--partitions N]
+ *               [--factor N] [--commits 1]
  *
- * Request j of connection i goes to partition (i + j * connections) % partitions of topic "raw" (made first). Prints
- * requests and megabytes a second, and this process's CPU seconds. */
+ * Request j of connection i goes to partition (i + j * connections) % partitions of topic "raw" (made first). With
+ * --commits each request commits the offset of one partition, in a group of the connection's own, without a membership;
+ * PORT is the coordinator's. Prints requests and megabytes a second, the 50th and 99th percentile of a request's time,
+ * and this process's CPU seconds. */
 
 #include "base/mem.h"
 #include "proto/codec.h"
@@ -24,18 +28,36 @@
 #define CONNECTIONS_MAX 256
 #define READ_SIZE 65536
 
+#define TIMES_MAX 1000000 /* of requests that are remembered for the percentiles */
+
+struct options {
+    uint16_t port;
+    unsigned connections;
+    unsigned depth;
+    int partitions;
+    int factor;
+    size_t size;
+    double seconds;
+    double warm_up; /* files are made, buffers have grown */
+    bool is_commits;
+};
+
 struct link {
     int fd;
-    uint8_t *requests; /* `depth` of them, back to back */
-    size_t requests_size;
-    size_t sent;       /* of the round under way */
-    unsigned answered; /* of the round under way */
+    uint8_t *requests; /* options.depth of them, all of one size, back to back */
+    size_t request_size;
+    uint64_t sent;     /* bytes, since the start */
+    uint64_t answered; /* requests, since the start */
+    double *begun;     /* when request `i % depth` was sent */
     uint8_t input[READ_SIZE];
     size_t input_size;
 };
 
+static struct options options = {
+    .connections = 8, .depth = 64, .partitions = 8, .factor = 1, .size = 1024, .seconds = 5, .warm_up = 1.5};
 static struct link links[CONNECTIONS_MAX];
-static unsigned depth = 64;
+static double times[TIMES_MAX];
+static size_t times_count;
 
 static double now_s(void)
 {
@@ -90,7 +112,7 @@ static void write_all(int fd, const uint8_t *data, size_t size)
     }
 }
 
-static void create_topic(uint16_t port, int partitions)
+static void create_topic(void)
 {
     struct kafka_create_topics_request_topic topic;
     struct kafka_create_topics_request request;
@@ -99,15 +121,15 @@ static void create_topic(uint16_t port, int partitions)
     codec_init_defaults(&kafka_create_topics_request_schema, &request);
     codec_init_defaults(&kafka_create_topics_request_topic_schema, &topic);
     topic.name = bytes_from_text("raw");
-    topic.num_partitions = partitions;
-    topic.replication_factor = 1;
+    topic.num_partitions = options.partitions;
+    topic.replication_factor = (int16_t)options.factor;
     request.topics = &topic;
     request.topics_count = 1;
     request.timeout_ms = 30000;
     outbuf_init(&out, 4096);
     encode(&out, KAFKA_API_CREATE_TOPICS, 0, &kafka_create_topics_request_schema, &request);
     struct shared *flat = outbuf_flatten(&out);
-    int fd = dial(port);
+    int fd = dial(options.port);
     write_all(fd, flat->data, flat->size);
     if (read(fd, answer, sizeof(answer)) <= 0) {
         die("bench_raw: create topic");
@@ -117,22 +139,16 @@ static void create_topic(uint16_t port, int partitions)
     outbuf_deinit(&out);
 }
 
-static void prepare(struct link *link, uint16_t port, unsigned number, unsigned connections, int partitions,
-                    size_t size)
+/* Records for a partition. */
+static void encode_produce(struct outbuf *out, int32_t partition, struct shared *batch)
 {
     struct kafka_produce_request_partition part;
     struct kafka_produce_request_topic topic;
     struct kafka_produce_request request;
-    struct outbuf out;
-    uint8_t *payload = mem_alloc(size);
-    memset(payload, 'r', size);
-    struct bytes value = {payload, size};
-    struct record_builder *builder = record_builder_open(CODEC_NONE, 1000);
-    record_builder_add(builder, 1000, NULL, &value, NULL, 0);
-    struct shared *batch = record_builder_finish(builder);
     codec_init_defaults(&kafka_produce_request_schema, &request);
     codec_init_defaults(&kafka_produce_request_topic_schema, &topic);
     codec_init_defaults(&kafka_produce_request_partition_schema, &part);
+    part.index = partition;
     part.records = (struct slice){batch, {batch->data, batch->size}};
     topic.name = bytes_from_text("raw");
     topic.partition_data = &part;
@@ -141,25 +157,71 @@ static void prepare(struct link *link, uint16_t port, unsigned number, unsigned 
     request.timeout_ms = 30000;
     request.topic_data = &topic;
     request.topic_data_count = 1;
+    encode(out, KAFKA_API_PRODUCE, 7, &kafka_produce_request_schema, &request);
+}
+
+/* One offset of a partition. */
+static void encode_commit(struct outbuf *out, int32_t partition, const char *group)
+{
+    struct kafka_offset_commit_request_partition part;
+    struct kafka_offset_commit_request_topic topic;
+    struct kafka_offset_commit_request request;
+    codec_init_defaults(&kafka_offset_commit_request_schema, &request);
+    codec_init_defaults(&kafka_offset_commit_request_topic_schema, &topic);
+    codec_init_defaults(&kafka_offset_commit_request_partition_schema, &part);
+    part.partition_index = partition;
+    part.committed_offset = 1234567;
+    topic.name = bytes_from_text("raw");
+    topic.partitions = &part;
+    topic.partitions_count = 1;
+    request.group_id = bytes_from_text(group);
+    request.topics = &topic;
+    request.topics_count = 1;
+    encode(out, KAFKA_API_OFFSET_COMMIT, 2, &kafka_offset_commit_request_schema, &request);
+}
+
+static struct shared *make_batch(void)
+{
+    uint8_t *payload = mem_alloc(options.size);
+    memset(payload, 'r', options.size);
+    struct bytes value = {payload, options.size};
+    struct record_builder *builder = record_builder_open(CODEC_NONE, 1000);
+    record_builder_add(builder, 1000, NULL, &value, NULL, 0);
+    mem_free(payload);
+    return record_builder_finish(builder);
+}
+
+static void prepare(struct link *link, unsigned number)
+{
+    struct shared *batch = make_batch();
+    struct outbuf out;
+    char group[32];
+    (void)snprintf(group, sizeof(group), "raw-%u", number);
     outbuf_init(&out, (size_t)1 << 30);
-    for (unsigned i = 0; i < depth; i++) {
-        part.index = (int32_t)((number + i * connections) % (unsigned)partitions);
-        encode(&out, KAFKA_API_PRODUCE, 7, &kafka_produce_request_schema, &request);
+    for (unsigned i = 0; i < options.depth; i++) {
+        int32_t partition = (int32_t)((number + i * options.connections) % (unsigned)options.partitions);
+        if (options.is_commits) {
+            encode_commit(&out, partition, group);
+        } else {
+            encode_produce(&out, partition, batch);
+        }
     }
     struct shared *flat = outbuf_flatten(&out);
     link->requests = flat->data; /* kept for the life of the process */
-    link->requests_size = flat->size;
-    link->fd = dial(port);
+    link->request_size = flat->size / options.depth;
+    link->begun = mem_alloc(options.depth * sizeof(*link->begun));
+    link->fd = dial(options.port);
     outbuf_deinit(&out);
     shared_release(batch);
-    mem_free(payload);
 }
 
-/* Counts whole answers; each must be without an error. v7: correlation, topics, name, partitions, index, error code. */
+/* Counts whole answers; each must be without an error. Produce v7 and OffsetCommit v2 are alike so far: correlation,
+ * topics, name, partitions, index, error code. */
 static unsigned take_answers(struct link *link)
 {
     unsigned count = 0;
     size_t at = 0;
+    double now = now_s();
     while (link->input_size - at >= 4) {
         size_t size = be32_get(link->input + at);
         if (link->input_size - at - 4 < size) {
@@ -172,14 +234,42 @@ static unsigned take_answers(struct link *link)
             exit(1);
         }
         at += 4 + size;
+        times[times_count++ % TIMES_MAX] = now - link->begun[(link->answered + count) % options.depth];
         count++;
     }
     memmove(link->input, link->input + at, link->input_size - at);
     link->input_size -= at;
+    link->answered += count;
     return count;
 }
 
-/* One turn of one connection: reads what is there; when a round is answered the next one is sent. */
+/* Bytes that may be sent now: up to `depth` requests are unanswered. */
+static uint64_t sendable(const struct link *link)
+{
+    return (link->answered + options.depth) * link->request_size - link->sent;
+}
+
+static void send_more(struct link *link)
+{
+    size_t round = options.depth * link->request_size;
+    size_t at = (size_t)(link->sent % round);
+    uint64_t size = sendable(link);
+    size = size < round - at ? size : round - at;
+    ssize_t n = send(link->fd, link->requests + at, (size_t)size, MSG_DONTWAIT);
+    if (n < 0) {
+        if (errno != EAGAIN) {
+            die("bench_raw: send");
+        }
+        return;
+    }
+    double now = now_s();
+    for (uint64_t i = link->sent / link->request_size; i < (link->sent + (uint64_t)n) / link->request_size; i++) {
+        link->begun[i % options.depth] = now;
+    }
+    link->sent += (uint64_t)n;
+}
+
+/* One turn of one connection: answers that are there, then what may follow them. */
 static unsigned turn(struct link *link, short events)
 {
     unsigned got = 0;
@@ -190,82 +280,96 @@ static unsigned turn(struct link *link, short events)
         }
         link->input_size += (size_t)n;
         got = take_answers(link);
-        link->answered += got;
-        if (link->answered == depth) {
-            link->answered = 0;
-            link->sent = 0;
-        }
     }
-    if (link->sent < link->requests_size && (events & POLLOUT) != 0) {
-        ssize_t n = send(link->fd, link->requests + link->sent, link->requests_size - link->sent, MSG_DONTWAIT);
-        if (n > 0) {
-            link->sent += (size_t)n;
-        } else if (errno != EAGAIN) {
-            die("bench_raw: send");
-        }
+    if (sendable(link) > 0 && (events & (POLLOUT | POLLIN)) != 0) {
+        send_more(link);
     }
     return got;
 }
 
-int main(int argc, char **argv)
+static void parse_options(int argc, char **argv)
 {
-    uint16_t port = 0;
-    unsigned connections = 8;
-    int partitions = 8;
-    size_t size = 1024;
-    double seconds = 5;
-    double warm_up = 1.5; /* files are made, buffers have grown */
     for (int i = 1; i + 1 < argc; i += 2) {
+        unsigned long number = strtoul(argv[i + 1], NULL, 10);
         if (strcmp(argv[i], "--port") == 0) {
-            port = (uint16_t)strtoul(argv[i + 1], NULL, 10);
+            options.port = (uint16_t)number;
         } else if (strcmp(argv[i], "--connections") == 0) {
-            connections = (unsigned)strtoul(argv[i + 1], NULL, 10);
+            options.connections = (unsigned)number;
         } else if (strcmp(argv[i], "--partitions") == 0) {
-            partitions = (int)strtol(argv[i + 1], NULL, 10);
+            options.partitions = (int)number;
+        } else if (strcmp(argv[i], "--factor") == 0) {
+            options.factor = (int)number;
         } else if (strcmp(argv[i], "--size") == 0) {
-            size = strtoul(argv[i + 1], NULL, 10);
+            options.size = number;
         } else if (strcmp(argv[i], "--depth") == 0) {
-            depth = (unsigned)strtoul(argv[i + 1], NULL, 10);
+            options.depth = (unsigned)number;
+        } else if (strcmp(argv[i], "--commits") == 0) {
+            options.is_commits = number != 0;
         } else if (strcmp(argv[i], "--warmup") == 0) {
-            warm_up = strtod(argv[i + 1], NULL);
+            options.warm_up = strtod(argv[i + 1], NULL);
         } else if (strcmp(argv[i], "--seconds") == 0) {
-            seconds = strtod(argv[i + 1], NULL);
+            options.seconds = strtod(argv[i + 1], NULL);
         }
     }
-    if (port == 0 || connections == 0 || connections > CONNECTIONS_MAX || depth == 0) {
-        printf("bench_raw: needs --port; scripts/bench runs it\n");
-        return 0;
-    }
-    create_topic(port, partitions);
+}
+
+/* Requests answered until options.seconds after the warm-up; *took: how long that was. */
+static uint64_t run(double *took)
+{
     struct pollfd polls[CONNECTIONS_MAX];
-    for (unsigned i = 0; i < connections; i++) {
-        prepare(&links[i], port, i, connections, partitions, size);
-        polls[i] = (struct pollfd){.fd = links[i].fd};
-    }
     double begin = now_s();
     double start = 0;
     uint64_t requests = 0;
-    while (start == 0 || now_s() - start < seconds) {
-        if (start == 0 && now_s() - begin >= warm_up) {
+    for (unsigned i = 0; i < options.connections; i++) {
+        polls[i] = (struct pollfd){.fd = links[i].fd};
+    }
+    while (start == 0 || now_s() - start < options.seconds) {
+        if (start == 0 && now_s() - begin >= options.warm_up) {
             start = now_s();
             requests = 0;
+            times_count = 0;
         }
-        for (unsigned i = 0; i < connections; i++) {
-            polls[i].events = (short)(POLLIN | (links[i].sent < links[i].requests_size ? POLLOUT : 0));
+        for (unsigned i = 0; i < options.connections; i++) {
+            polls[i].events = (short)(POLLIN | (sendable(&links[i]) > 0 ? POLLOUT : 0));
         }
-        if (poll(polls, connections, 30000) <= 0) {
+        if (poll(polls, options.connections, 30000) <= 0) {
             die("bench_raw: the broker does not answer");
         }
-        for (unsigned i = 0; i < connections; i++) {
+        for (unsigned i = 0; i < options.connections; i++) {
             requests += turn(&links[i], polls[i].revents);
         }
     }
-    double took = now_s() - start;
+    *took = now_s() - start;
+    return requests;
+}
+
+static int compare_times(const void *a, const void *b)
+{
+    double difference = *(const double *)a - *(const double *)b;
+    return (difference > 0) - (difference < 0);
+}
+
+int main(int argc, char **argv)
+{
+    parse_options(argc, argv);
+    if (options.port == 0 || options.connections == 0 || options.connections > CONNECTIONS_MAX || options.depth == 0) {
+        printf("bench_raw: needs --port; scripts/bench runs it\n");
+        return 0;
+    }
+    create_topic();
+    for (unsigned i = 0; i < options.connections; i++) {
+        prepare(&links[i], i);
+    }
+    double took;
+    uint64_t requests = run(&took);
     struct rusage usage;
     (void)getrusage(RUSAGE_SELF, &usage);
     double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                  (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-    printf("requests_per_s=%.0f mb_per_s=%.1f seconds=%.2f client_cpu_s=%.2f\n", (double)requests / took,
-           (double)requests * (double)size / took / 1e6, took, cpu);
+    size_t count = times_count < TIMES_MAX ? times_count : TIMES_MAX;
+    qsort(times, count, sizeof(times[0]), compare_times);
+    printf("requests_per_s=%.0f mb_per_s=%.1f seconds=%.2f p50_us=%.0f p99_us=%.0f client_cpu_s=%.2f\n",
+           (double)requests / took, (double)requests * (double)options.size / took / 1e6, took,
+           count == 0 ? 0 : 1e6 * times[count / 2], count == 0 ? 0 : 1e6 * times[count * 99 / 100], cpu);
     return 0;
 }
