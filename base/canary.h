@@ -26,7 +26,11 @@
     X(PRODUCERS_DROPPED, "a checkpoint has no producers")                                                           \
     X(DUPLICATE_APPENDED, "a repeated batch is appended again")                                                     \
     X(RELEASE_BEFORE_STORE, "the log forgets before the checkpoint is durable")                                     \
-    X(SEGMENTS_NOT_SYNCED, "a checkpoint does not sync the segments it names")
+    X(SEGMENTS_NOT_SYNCED, "a checkpoint does not sync the segments it names")                                      \
+    X(GENERATION_AGAIN, "a new coordinator of a group counts its generations from one less")                        \
+    X(OFFSETS_ACKED_EARLY, "offsets are acknowledged before the log has them")                                      \
+    X(OFFSETS_READ_OLD, "a coordinator reads offsets without asking whether it still is one")                       \
+    X(ANY_GENERATION, "whoever has been a member may commit")
 
 enum canary {
     CANARY_NONE,

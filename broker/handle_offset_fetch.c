@@ -5,6 +5,7 @@
  * All versions are worked on in the shape of 8 and later, many groups; before that one group and its errors, to
  * version 1 those of partitions. The answer borrows from this turn's snapshot and is encoded in this turn. */
 
+#include "base/canary.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "broker/coordinator.h"
@@ -255,7 +256,7 @@ static void fetch_run(struct coordinator_call *call, struct coordinator *coordin
 {
     struct fetch_work *work = container_of(call, struct fetch_work, call);
     work->error = coordinator_check(coordinator);
-    if (work->error != KAFKA_NONE) {
+    if (work->error != KAFKA_NONE || canary_is(CANARY_OFFSETS_READ_OLD)) {
         coordinator_return(call);
         return;
     }

@@ -1,5 +1,6 @@
 /* What of a group is stored, and what of its members' opaque metadata is looked into. */
 
+#include "base/canary.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "metadata/group_internal.h"
@@ -110,7 +111,7 @@ enum err group_restore(struct group *group, int64_t now_us, const Balsa__Record_
 {
     bool is_sound = value->generation >= 0;
     group->protocol_type = value->protocol_type.len > 0 ? group_copy(borrow(value->protocol_type)) : BYTES_NONE;
-    group->generation = value->generation;
+    group->generation = value->generation - (canary_is(CANARY_GENERATION_AGAIN) && value->generation > 0);
     group->sync_due_us = GROUP_NEVER;
     if (value->n_members > 0) {
         group->state = GROUP_STABLE;

@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "tests/sim/groups.h"
 #include "tests/sim/operator.h"
 
 enum {
@@ -101,6 +102,7 @@ static void start_all(struct clients *clients)
         reader_start(clients, i);
     }
     clients->operator= operator_open(clients);
+    clients->groups = groups_open(clients);
 }
 
 static void create_on_answer(struct link_call *call)
@@ -166,6 +168,7 @@ void clients_stop_producing(struct clients *clients)
 {
     clients->is_producing = false;
     operator_stop(clients->operator);
+    groups_stop(clients->groups);
 }
 
 bool clients_are_settled(const struct clients *clients)
@@ -175,7 +178,7 @@ bool clients_are_settled(const struct clients *clients)
             return false;
         }
     }
-    return operator_is_settled(clients->operator);
+    return operator_is_settled(clients->operator) && groups_are_settled(clients->groups);
 }
 
 void clients_read_all(struct clients *clients)
@@ -225,5 +228,8 @@ void clients_describe(const struct clients *clients, char *text, size_t size)
                                          producer->is_ready ? "" : " (no id)", p, lane->acked, lane->added);
             }
         }
+    }
+    if (clients->groups != NULL && used < size) {
+        (void)groups_describe(clients->groups, text + used, size - used);
     }
 }

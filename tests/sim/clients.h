@@ -1,17 +1,20 @@
 /* Kafka clients of the simulated cluster, in a process of their own that is never killed: one topic with some
  * partitions, producers (idempotent ones with up to five batches in flight, and plain ones), and readers that follow
- * the end or start over. They retry as real clients do, and tell the history what they did and saw. */
+ * the end or start over, and consumer groups. They retry as real clients do, and tell the histories what they did and
+ * saw. */
 #pragma once
 
 #include "tests/sim/history.h"
 #include "tests/sim/node.h"
 
 struct clients;
+struct group_history;
 
 struct clients_params {
     struct sim_world *world;
     struct sim_process *process;
     struct history *history;
+    struct group_history *groups;
     unsigned node_count;
     unsigned seed_count; /* of them; the others join */
     unsigned partition_count;
@@ -23,7 +26,7 @@ struct clients_params {
 struct clients *clients_open(const struct clients_params *params);
 bool clients_has_topic(const struct clients *clients);
 void clients_stop_producing(struct clients *clients);
-/* All that was sent is acknowledged. */
+/* All that was sent is acknowledged, groups are at rest. */
 bool clients_are_settled(const struct clients *clients);
 /* Readers begin to read everything once more; then, when it was read up to the end: true. */
 void clients_read_all(struct clients *clients);

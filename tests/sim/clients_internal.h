@@ -78,6 +78,7 @@ struct reader_lane {
 };
 
 struct operator;
+struct groups;
 
 struct leadership {
     unsigned node; /* 0: unknown */
@@ -98,6 +99,7 @@ struct clients {
     struct producer producers[PRODUCERS_MAX];
     struct reader_lane readers[PARTITIONS_MAX];
     struct operator* operator; /* NULL: no topic yet */
+    struct groups *groups;     /* the same */
 };
 
 unsigned clients_any_node(struct clients *clients);

@@ -109,8 +109,8 @@ static bool is_same(struct node *a, const struct file *in_a, struct node *b, con
 }
 
 /* All that `a` has is in `b`. */
-static void compare(const struct files *a, unsigned index_a, const struct files *b, unsigned index_b,
-                    const struct observer *observer, struct history *history)
+static bool has_all(const struct files *a, unsigned index_a, const struct files *b, unsigned index_b,
+                    const struct observer *observer, char why[DIFFERENCE_SIZE])
 {
     for (unsigned i = 0; i < a->count; i++) {
         const struct file *file = &a->of[i];
@@ -120,17 +120,21 @@ static void compare(const struct files *a, unsigned index_a, const struct files 
         }
         const struct file *other = find(b, file);
         if (other == NULL || other->size != file->size) {
-            history_violation(history, "replicas-differ", "%s has %llu bytes, %s of n%u has %llu", file->path,
-                              (unsigned long long)file->size, other != NULL ? other->path : "no such file", index_b + 1,
-                              (unsigned long long)(other != NULL ? other->size : 0));
-        } else if (!is_same(a->node, file, b->node, other, &where)) {
-            history_violation(history, "replicas-differ", "%s and %s, near byte %llu", file->path, other->path,
-                              (unsigned long long)where);
+            (void)snprintf(why, DIFFERENCE_SIZE, "%s has %llu bytes, %s of n%u has %llu", file->path,
+                           (unsigned long long)file->size, other != NULL ? other->path : "no such file", index_b + 1,
+                           (unsigned long long)(other != NULL ? other->size : 0));
+            return false;
+        }
+        if (!is_same(a->node, file, b->node, other, &where)) {
+            (void)snprintf(why, DIFFERENCE_SIZE, "%s and %s, near byte %llu", file->path, other->path,
+                           (unsigned long long)where);
+            return false;
         }
     }
+    return true;
 }
 
-void replicas_check(struct node *nodes, unsigned count, const struct observer *observer, struct history *history)
+bool replicas_are_equal(struct node *nodes, unsigned count, const struct observer *observer, char why[DIFFERENCE_SIZE])
 {
     static struct files files[NODES_MAX];
     for (unsigned i = 0; i < count; i++) {
@@ -138,9 +142,10 @@ void replicas_check(struct node *nodes, unsigned count, const struct observer *o
     }
     for (unsigned a = 0; a < count; a++) {
         for (unsigned b = 0; b < count; b++) {
-            if (a != b) {
-                compare(&files[a], a, &files[b], b, observer, history);
+            if (a != b && !has_all(&files[a], a, &files[b], b, observer, why)) {
+                return false;
             }
         }
     }
+    return true;
 }

@@ -3,4 +3,9 @@
 
 #include "tests/sim/observer.h"
 
-void replicas_check(struct node *nodes, unsigned count, const struct observer *observer, struct history *history);
+enum {
+    DIFFERENCE_SIZE = 800
+};
+
+/* False: `why` names two files that differ. */
+bool replicas_are_equal(struct node *nodes, unsigned count, const struct observer *observer, char why[DIFFERENCE_SIZE]);
