@@ -32,7 +32,7 @@
 
 /* The allocator. */
 #define MALLOC_MAPPED_SIZE_MIN KIB(256) /* from here on a block is given back to the system when it is freed */
-#define MALLOC_KEPT_SIZE_MAX MIB(8)     /* free memory kept at the end of a thread's heap: below, load means page faults */
+#define MALLOC_KEPT_SIZE_MAX MIB(8)     /* free memory kept at the end of a thread's heap: less means page faults */
 #define SHARED_CACHED_SIZE_MIN KIB(256) /* mapped blocks of payload are kept for reuse from here on */
 #define SHARED_CACHED_SIZE_MAX MIB(4)   /* to here: frames and fetches of clients' default sizes are below */
 #define SHARED_CACHE_SIZE_MAX MIB(8)    /* by each shard */

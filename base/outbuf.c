@@ -1,6 +1,7 @@
-/* Small fields fill chunks one after the other; neighbours in a chunk are one fragment. A referenced slice is a fragment
- * of its own, after which the fields go on in the same chunk: a response with few payloads needs one chunk and one array.
- * The first chunk is small, since most answers are and many of them wait at a time; each further one is larger. */
+/* Small fields fill chunks one after the other; neighbours in a chunk are one fragment. A referenced slice is a
+ * fragment of its own, after which the fields go on in the same chunk: a response with few payloads needs one chunk and
+ * one array. The first chunk is small, since most answers are and many of them wait at a time; each further one is
+ * larger. */
 #include "base/outbuf.h"
 
 #include <string.h>

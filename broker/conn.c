@@ -1,8 +1,8 @@
 /* Happy path: a token becomes a stream and a connection; reading and writing are in conn_read.c and conn_write.c; the
  * end of the peer closes it.
  * Close of one: the stream is closed, its callback comes; requests in work are answered into the void; the last of both
- * frees the memory. When it was the peer who left, requests whose effect it wants (request_outlives_peer) are carried out first: a
- * client that sends with acks=0 may leave as soon as its bytes are in the socket.
+ * frees the memory. When it was the peer who left, requests whose effect it wants (request_outlives_peer) are carried
+ * out first: a client that sends with acks=0 may leave as soon as its bytes are in the socket.
  * Sweep, once a second: connections idle for connections.max.idle.ms are closed. If somebody has been waiting for
  * memory for STALL_US, clients are sitting on it: of those that have held some for as long without a byte in or out, or
  * with a frame that trickles, the largest are closed until half of the budget is free again. */

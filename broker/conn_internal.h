@@ -88,5 +88,5 @@ void conn_flush(struct conn *conn);
 struct request *request_new(struct conn *conn, struct shared *frame, size_t size);
 bool request_read_header(struct request *request);
 bool request_is_serial(const struct request *request);
-bool request_outlives_peer(const struct request *request); /* its effect is wanted although nobody waits for the answer */
+bool request_outlives_peer(const struct request *request); /* its effect is wanted, also without an answer */
 void request_free(struct request *request);

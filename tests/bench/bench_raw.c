@@ -1,6 +1,6 @@
 /* Produce with a client that costs next to nothing: requests are encoded once and sent again and again over raw
- * sockets, so that the broker is what is measured, also where both share two cores. Each connection has `depth` requests
- * in flight all the time: for each answer one more is sent.
+ * sockets, so that the broker is what is measured, also where both share two cores. Each connection has `depth`
+ * requests in flight all the time: for each answer one more is sent.
  *
  *     bench_raw --port PORT [--connections N] [--size BYTES] [--depth N] [--seconds S] [--warmup S] [--partitions N]
  *               [--factor N] [--commits 1]
