@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "tests/lib/sim_net.h"
 #include "tests/sim/damage.h"
+#include "tests/sim/damage_wal.h"
 
 enum {
     GAP_US_MAX = 9000000,
@@ -206,6 +207,11 @@ static void begin(struct faults *faults, enum fault_kind kind, unsigned index)
         faults->bad_disk = (int)index;
         damage_misdirect(faults->damage, node);
         break;
+    case FAULT_WAL:
+        faults->bad_disk = (int)index;
+        node_kill(node);
+        faults->wiped += damage_wal(faults->params.world, node);
+        break;
     case FAULT_WIPE:
         faults->bad_disk = (int)index;
         node_wipe(node);
@@ -278,7 +284,7 @@ static void begin_some(struct faults *faults)
         return;
     }
     bool is_for_all = kind == FAULT_KILL_ALL || kind == FAULT_POWER_ALL;
-    bool is_disk = kind == FAULT_WIPE;
+    bool is_disk = kind == FAULT_WIPE || kind == FAULT_WAL;
     bool is_damage = is_disk || kind == FAULT_FLIP || kind == FAULT_MISDIRECT;
     if (is_damage && faults->bad_disk >= 0) {
         index = (unsigned)faults->bad_disk; /* a majority of disks stays whole */

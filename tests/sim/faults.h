@@ -30,6 +30,7 @@ struct faults_params {
     X(STOP, "stop")               /* a stop in order, and a start, maybe with another number of shards */ \
     X(FLIP, "flip")               /* bits of one disk flip */                                             \
     X(MISDIRECT, "misdirect")     /* a sector of one disk is written over another */                      \
+    X(WAL, "wal")                 /* kill -9, and the log of one broker is damaged */                    \
     X(WIPE, "wipe")               /* one disk is lost */
 
 enum fault_kind {

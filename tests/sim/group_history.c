@@ -15,6 +15,9 @@ struct group_history {
     struct history *history;
     struct generations generations[GROUPS_MAX];
     struct committed committed[GROUPS_MAX][PARTITIONS_MAX];
+    int32_t certain_generation[GROUPS_MAX][PARTITIONS_MAX]; /* of the last commit that was acknowledged */
+    struct doubt doubts[DOUBTS_MAX];
+    unsigned doubt_count;
     uint64_t commit_count;
 };
 
@@ -94,7 +97,30 @@ void group_commit_acked(struct group_history *groups, unsigned group, unsigned p
 {
     check_zombie(groups->history, group, partition, offset, generation, newest);
     make_certain(groups, group, partition, offset);
+    int32_t *known = &groups->certain_generation[group][partition];
+    *known = generation > *known ? generation : *known;
     groups->commit_count++;
+}
+
+void group_commit_doubted(struct group_history *groups, unsigned group, unsigned partition, int64_t offset,
+                          int32_t generation)
+{
+    assert(groups->doubt_count < DOUBTS_MAX);
+    groups->doubts[groups->doubt_count++] = (struct doubt){group, partition, generation, offset};
+}
+
+/* Whether a commit that was given up may have come behind all others: none of a later generation was taken. */
+static bool is_doubted(const struct group_history *groups, unsigned group, unsigned partition, int64_t offset)
+{
+    for (unsigned i = 0; i < groups->doubt_count; i++) {
+        const struct doubt *doubt = &groups->doubts[i];
+        bool is_simple = doubt->generation < 0;
+        if (doubt->group == group && doubt->partition == partition && doubt->offset == offset &&
+            (is_simple || doubt->generation >= groups->certain_generation[group][partition])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 int64_t group_certain(const struct group_history *groups, unsigned group, unsigned partition)
@@ -104,7 +130,12 @@ int64_t group_certain(const struct group_history *groups, unsigned group, unsign
 
 void group_fetched(struct group_history *groups, unsigned group, unsigned partition, int64_t offset, int64_t certain)
 {
-    check_committed(groups->history, group, partition, &groups->committed[group][partition], offset, certain);
+    struct committed *known = &groups->committed[group][partition];
+    if (offset < certain && is_doubted(groups, group, partition, offset)) {
+        known->certain = offset;
+        return;
+    }
+    check_committed(groups->history, group, partition, known, offset, certain);
     make_certain(groups, group, partition, offset);
 }
 

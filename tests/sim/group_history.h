@@ -7,7 +7,9 @@
  *   check_zombie     zombie-commit     a commit was taken from a member of a generation that is over
  *
  * Positions of a group only rise in whatever its owner does, so whatever is read of a partition is at least what was
- * acknowledged, and what was read, before the question was asked. */
+ * acknowledged, and what was read, before the question was asked. With one exception, which is Kafka's own: a commit
+ * carries nothing that puts it in order with others of its generation. One whose call was given up may lie in the
+ * socket of a coordinator that is paused, and be carried out behind a later one that came by another connection. */
 #pragma once
 
 #include "tests/sim/history.h"
@@ -15,6 +17,7 @@
 enum {
     GROUPS_MAX = 4,
     ASSIGNMENTS_MAX = 4096, /* generations of a group in a run */
+    DOUBTS_MAX = 4096,
     NOTHING_COMMITTED = -1
 };
 
@@ -28,6 +31,12 @@ struct assignment {
 struct committed { /* one partition of a group */
     int64_t certain; /* acknowledged, or read: it stays, or more comes */
     int64_t asked;   /* at most this can be there */
+};
+
+struct doubt { /* a commit whose call was given up */
+    unsigned group, partition;
+    int32_t generation;
+    int64_t offset;
 };
 
 struct group_history;
@@ -45,6 +54,8 @@ void group_commit_asked(struct group_history *groups, unsigned group, unsigned p
 /* `newest` is what group_newest_generation() was when it was asked. */
 void group_commit_acked(struct group_history *groups, unsigned group, unsigned partition, int64_t offset,
                         int32_t generation, int32_t newest);
+void group_commit_doubted(struct group_history *groups, unsigned group, unsigned partition, int64_t offset,
+                          int32_t generation);
 int64_t group_certain(const struct group_history *groups, unsigned group, unsigned partition);
 /* `certain` is what group_certain() was when it was asked. */
 void group_fetched(struct group_history *groups, unsigned group, unsigned partition, int64_t offset, int64_t certain);

@@ -56,7 +56,7 @@ struct run {
 };
 
 static struct totals {
-    uint64_t seeds, faults, damages, acked, commits, generations, virtual_us;
+    uint64_t seeds, faults, damages, dropped, acked, commits, generations, virtual_us;
 } totals;
 
 static unsigned voters(unsigned node_count)
@@ -135,6 +135,12 @@ static void look(struct run *run)
     int wiped = faults_take_wiped(run->faults);
     if (wiped >= 0) {
         observer_wiped(run->observer, (unsigned)wiped);
+    }
+    for (unsigned i = 0; i < run->node_count; i++) {
+        if (node_take_dropped(&run->nodes[i])) {
+            observer_wiped(run->observer, i);
+            totals.dropped++;
+        }
     }
     observer_look(run->observer, now_us);
     if (now_us / SLICE_US < SLICES_MAX) {
@@ -314,6 +320,19 @@ static double wall_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+static void tell_totals(double seconds)
+{
+    (void)printf("%llu seeds, %llu faults, %llu damaged spots, %llu identities dropped, %llu values acknowledged, ",
+                 (unsigned long long)totals.seeds, (unsigned long long)totals.faults,
+                 (unsigned long long)totals.damages, (unsigned long long)totals.dropped,
+                 (unsigned long long)totals.acked);
+    (void)printf("%llu generations, %llu offsets committed, ", (unsigned long long)totals.generations,
+                 (unsigned long long)totals.commits);
+    (void)printf("%.0f virtual seconds; %.1f seeds a minute, %.0f virtual seconds a second\n",
+                 (double)totals.virtual_us / 1e6, (double)totals.seeds * 60 / seconds,
+                 (double)totals.virtual_us / 1e6 / seconds);
+}
+
 int main(int argc, char **argv)
 {
     struct run template = {.seed = 1, .node_count = 3, .seconds = 60};
@@ -361,13 +380,6 @@ int main(int argc, char **argv)
         }
     }
     double seconds = wall_seconds() - start;
-    (void)printf("%llu seeds, %llu faults, %llu damaged spots, %llu values acknowledged, %llu generations, "
-                 "%llu offsets committed, %.0f virtual seconds; "
-                 "%.1f seeds a minute, %.0f virtual seconds a second\n",
-                 (unsigned long long)totals.seeds, (unsigned long long)totals.faults,
-                 (unsigned long long)totals.damages, (unsigned long long)totals.acked,
-                 (unsigned long long)totals.generations, (unsigned long long)totals.commits,
-                 (double)totals.virtual_us / 1e6, (double)totals.seeds * 60 / seconds,
-                 (double)totals.virtual_us / 1e6 / seconds);
+    tell_totals(seconds);
     return 0;
 }

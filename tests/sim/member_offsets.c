@@ -129,6 +129,11 @@ static void commit_on_answer(struct link_call *call)
         error = take_commits(member, &response);
     }
     arena_deinit(&arena);
+    for (unsigned p = 0; p < PARTITIONS_MAX && call->err != OK; p++) {
+        if (owns(member, p)) {
+            group_commit_doubted(member->history, member->group, p, member->asked[p], member->generation);
+        }
+    }
     /* The topic is there; a coordinator that became one just now may not know it yet. */
     if (call->err == OK && (error == KAFKA_NONE || error == KAFKA_UNKNOWN_TOPIC_OR_PARTITION)) {
         member_next(member, MEMBER_STEADY, COMMIT_US);

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "broker/rejoin.h"
 
 enum {
     DRIFT_PPM_MAX = 20000 /* a bad quartz has 100; a virtual machine may have anything */
@@ -98,6 +99,18 @@ static void configure(struct options *options, const struct node *node)
     }
 }
 
+/* As broker/threads.c does: the next life is another broker's. */
+static void drop_identity(struct node *node, struct broker *broker)
+{
+    struct errmsg msg = {""};
+    if (broker->local == NULL || broker->shards[0].reader == NULL) {
+        return;
+    }
+    if (rejoin_prepare(broker, &msg) == OK) {
+        node->is_dropped = true;
+    }
+}
+
 static void inside_start(void *context)
 {
     struct node *node = context;
@@ -116,13 +129,16 @@ static void inside_start(void *context)
     for (unsigned i = 0; err == OK && i < node->shard_count; i++) {
         err = shard_open(&broker->shards[i], broker, i, sim_process_env(node->process, i), &msg);
     }
+    if (err == ERR_DAMAGED) {
+        drop_identity(node, broker);
+    }
     if (err != OK) {
         process_stop("cannot start: %s", msg.text);
     }
     broker_opened(broker);
 }
 
-void node_start(struct node *node)
+static void begin_life(struct node *node)
 {
     assert(node->process == NULL);
     node->process = sim_process_open(node->world, node->disk, node->name);
@@ -139,6 +155,17 @@ static void bury(struct node *node)
     node->process = NULL;
     node->life = NULL;
     node->is_paused = false;
+}
+
+void node_start(struct node *node)
+{
+    node->is_dropped = false;
+    begin_life(node);
+    if (node->is_dropped) {
+        node->has_dropped = true;
+        bury(node);
+        begin_life(node);
+    }
 }
 
 void node_kill(struct node *node)
@@ -191,6 +218,13 @@ void node_resume(struct node *node)
         node->is_paused = false;
         sim_process_resume(node->process);
     }
+}
+
+bool node_take_dropped(struct node *node)
+{
+    bool has_dropped = node->has_dropped;
+    node->has_dropped = false;
+    return has_dropped;
 }
 
 bool node_is_running(const struct node *node)

@@ -29,12 +29,14 @@ struct node {
     unsigned lives; /* so far */
     unsigned closed_shards;
     bool is_paused;
+    bool is_dropped;  /* this life found its logs damaged and gave up its identity: another one follows */
+    bool has_dropped; /* ... since node_take_dropped() */
     char failure[ERRMSG_SIZE]; /* of the last start; "": none */
 };
 
 void node_init(struct node *node, struct sim_world *world, unsigned number, unsigned seed_count);
 void node_deinit(struct node *node);
-/* A new life. */
+/* A new life; and another one at once if the logs are damaged (broker/rejoin.h). */
 void node_start(struct node *node);
 void node_kill(struct node *node);
 void node_power_loss(struct node *node); /* its disk loses what was not durable */
@@ -42,6 +44,8 @@ void node_wipe(struct node *node);       /* killed, and the disk is a new one */
 void node_stop(struct node *node);       /* as on SIGTERM; node_reap() when it is closed */
 void node_pause(struct node *node);
 void node_resume(struct node *node);
+/* Whether it has given up its identity since the last call: what it knew is lost. */
+bool node_take_dropped(struct node *node);
 bool node_is_running(const struct node *node);
 const struct broker *node_broker(const struct node *node); /* of this life; to be read only */
 /* Gives back a life that has ended by itself, whichever way. True: there was one. `cause` says why: "" after a stop in
