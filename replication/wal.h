@@ -56,7 +56,7 @@ struct wal_handlers {
 struct wal_options {
     size_t file_size;        /* default WAL_FILE_SIZE; multiple of 4 KiB; three blocks more than the largest frame */
     size_t file_size_first;  /* the first file of an empty log, default WAL_FILE_SIZE_FIRST */
-    unsigned file_count_max; /* default WAL_FILE_COUNT_MAX; at least 2 */
+    unsigned file_count_max; /* of full size, default WAL_FILE_COUNT_MAX; at least 2 */
     uint64_t checkpoint_size;/* live bytes that ask for a checkpoint; default 4 files */
 };                           /* 0 is the default everywhere */
 

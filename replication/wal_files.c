@@ -171,6 +171,16 @@ static uint64_t size_to_make(const struct wal_files *files)
     return grown < files->file_size ? grown : files->file_size;
 }
 
+/* The first ones are small and count for what they are: a log of four files has room for as much as four. */
+static bool has_room_to_make(const struct wal_files *files)
+{
+    uint64_t size = size_to_make(files);
+    for (const struct list *link = files->list.next; link != &files->list; link = link->next) {
+        size += container_of(link, struct wal_file, link)->size;
+    }
+    return size <= files->count_max * files->file_size;
+}
+
 static void job_start(struct wal_files *files, enum wal_job_kind kind)
 {
     files->is_job_running = true;
@@ -204,7 +214,7 @@ void wal_files_tick(struct wal_files *files, uint64_t kept_lsn)
     }
     /* A log that nothing was written to needs no second file: an idle shard does no I/O. */
     bool is_used = files->position > WAL_BLOCK_SIZE || files->active->sequence > 1;
-    if (is_used && files->ready_count == 0 && files->count < files->count_max) {
+    if (is_used && files->ready_count == 0 && has_room_to_make(files)) {
         job_start(files, WAL_JOB_MAKE);
     }
 }

@@ -42,7 +42,7 @@ struct wal_files { /* Embedded in the log. */
     struct env *env;
     const char *dir;         /* the log's */
     uint64_t file_size;
-    unsigned count_max;
+    unsigned count_max;      /* of files of full size: what all together may take */
     unsigned ready_max;      /* ready files beyond this are removed, not recycled */
     struct list list;        /* struct wal_file by sequence */
     unsigned count;
