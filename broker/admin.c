@@ -37,6 +37,8 @@ static const struct grpc_method methods[] = {
     {"DrainBroker", REQUEST(drain_broker_request), admin_drain_broker, GRPC_UNARY, NULL, NULL},
     {"DecommissionBroker", REQUEST(decommission_broker_request), admin_decommission_broker, GRPC_UNARY, NULL, NULL},
     {"ResumeBroker", REQUEST(resume_broker_request), admin_resume_broker, GRPC_UNARY, NULL, NULL},
+    {"QuorumStatus", REQUEST(quorum_status_request), admin_quorum_status, GRPC_UNARY, NULL, NULL},
+    {"QuorumTransfer", REQUEST(quorum_transfer_request), admin_quorum_transfer, GRPC_UNARY, NULL, NULL},
     {"SetLogLevel", REQUEST(set_log_level_request), admin_set_log_level, GRPC_UNARY, NULL, NULL},
 };
 

@@ -82,9 +82,12 @@ void admin_list_moves(struct grpc_call *call, const ProtobufCMessage *message);
 /* admin_leaders.c */
 void admin_transfer_leader(struct grpc_call *call, const ProtobufCMessage *message);
 void admin_drain_broker(struct grpc_call *call, const ProtobufCMessage *message);
+void admin_quorum_transfer(struct grpc_call *call, const ProtobufCMessage *message);
 void admin_alter_config(struct grpc_call *call, const ProtobufCMessage *message);
 /* admin_replicas.c */
 void admin_partition_status(struct grpc_call *call, const ProtobufCMessage *message);
+/* admin_quorum.c */
+void admin_quorum_status(struct grpc_call *call, const ProtobufCMessage *message);
 /* admin_explain.c */
 void admin_explain(struct grpc_call *call, const ProtobufCMessage *message);
 /* admin_watch.c */

@@ -1,5 +1,5 @@
 /* Leadership that is handed over by an operator's wish: the broker that leads is asked, here or by PEER_TRANSFER, as
- * ElectLeaders does it. Both methods ask one broker: for one partition, or for all that it leads. */
+ * ElectLeaders does it. Each method asks one broker: for one partition, for the metadata, or for all that it leads. */
 
 #include "base/limits.h"
 #include "base/mem.h"
@@ -136,17 +136,15 @@ static struct transfer *transfer_new(struct grpc_call *call, int32_t from, void 
 
 /* ---- One partition ---- */
 
-static void on_transferred(struct transfer *transfer)
+static void transfer_end(struct transfer *transfer, const ProtobufCMessage *answer)
 {
     struct grpc_call *call = transfer->call;
-    Balsa__Admin__V1__TransferLeaderResponse answer = BALSA__ADMIN__V1__TRANSFER_LEADER_RESPONSE__INIT;
     enum kafka_error error = transfer->errors[0];
-    answer.from = transfer->from;
     if (error == KAFKA_NONE || error == KAFKA_ELECTION_NOT_NEEDED) { /* not needed: it leads already */
-        grpc_answer(call, &answer.base);
+        grpc_answer(call, answer);
     } else if (error == KAFKA_PREFERRED_LEADER_NOT_AVAILABLE) {
         grpc_finish(call, GRPC_FAILED_PRECONDITION,
-                    "that broker cannot lead now: it is not alive, or does not have all of the log yet");
+                    "that broker cannot lead now: it is not alive, does not vote, or does not have all of the log yet");
     } else if (error == KAFKA_NOT_LEADER_OR_FOLLOWER) {
         grpc_finish(call, GRPC_UNAVAILABLE, "leadership has just moved: ask again");
     } else if (error == KAFKA_REBALANCE_IN_PROGRESS) {
@@ -155,6 +153,13 @@ static void on_transferred(struct transfer *transfer)
         admin_fail(call, error, BYTES_NONE);
     }
     transfer_free(transfer);
+}
+
+static void on_transferred(struct transfer *transfer)
+{
+    Balsa__Admin__V1__TransferLeaderResponse answer = BALSA__ADMIN__V1__TRANSFER_LEADER_RESPONSE__INIT;
+    answer.from = transfer->from;
+    transfer_end(transfer, &answer.base);
 }
 
 static bool is_replica(const struct store_partition *partition, int32_t node)
@@ -192,6 +197,37 @@ void admin_transfer_leader(struct grpc_call *call, const ProtobufCMessage *messa
     }
     struct transfer *transfer = transfer_new(call, leader.broker, on_transferred);
     transfer_add(transfer, partition.group, broker.server_id);
+    transfer_go(transfer);
+}
+
+/* ---- The metadata ---- */
+
+static void on_quorum_transferred(struct transfer *transfer)
+{
+    Balsa__Admin__V1__QuorumTransferResponse answer = BALSA__ADMIN__V1__QUORUM_TRANSFER_RESPONSE__INIT;
+    answer.from = transfer->from;
+    transfer_end(transfer, &answer.base);
+}
+
+void admin_quorum_transfer(struct grpc_call *call, const ProtobufCMessage *message)
+{
+    const Balsa__Admin__V1__QuorumTransferRequest *request = (const void *)message;
+    struct shard *shard = admin_of(call)->shard;
+    struct store_broker broker;
+    struct leader controller = leaders_get(shard->leaders, METADATA_GROUP);
+    store_reader_refresh(shard->reader);
+    if (store_broker(shard->reader, &call->arena, request->to, &broker) != OK) {
+        grpc_finish(call, GRPC_NOT_FOUND, "there is no broker %d: QuorumStatus lists the members", request->to);
+        return;
+    }
+    if (controller.broker < 0) {
+        grpc_finish(call, GRPC_UNAVAILABLE,
+                    "the metadata has no leader now, nothing was done: it gets one as soon as a majority of its voters "
+                    "is up");
+        return;
+    }
+    struct transfer *transfer = transfer_new(call, controller.broker, on_quorum_transferred);
+    transfer_add(transfer, METADATA_GROUP, broker.server_id);
     transfer_go(transfer);
 }
 

@@ -52,3 +52,30 @@ void ctl_flag(const char *field, char *target, size_t size);
 MUST_CHECK enum err ctl_print_text(const ProtobufCMessage *message, struct dynbuf *out);
 /* One line of JSON: all fields, in their order and with their names; 64-bit integers are numbers. */
 MUST_CHECK enum err ctl_print_json(const ProtobufCMessage *message, struct dynbuf *out);
+
+/* ---- --wait ---- */
+
+struct ctl_progress {
+    uint64_t left;         /* of the work, as of the last answer */
+    const char *unit;      /* "replicas left" */
+    /* private */
+    uint64_t most, printed;
+    int64_t start_us;
+    bool has_printed;
+};
+
+struct ctl_wait {
+    const char *words;     /* of the command that begins the work */
+    const char *method;    /* asked again and again: a question that changes nothing */
+    const ProtobufCMessageDescriptor *request, *response;
+    /* Fills the question from the command's request, borrowing from it; NULL: it has no fields. */
+    void (*ask)(const ProtobufCMessage *command, ProtobufCMessage *question);
+    /* True: the work is done. Else how far it is. */
+    bool (*is_done)(const ProtobufCMessage *command, const ProtobufCMessage *answer, struct ctl_progress *progress);
+    const char *done;      /* what to say then */
+};
+
+/* NULL: the command is done when it is answered. */
+const struct ctl_wait *ctl_wait_find(const struct ctl_command *command);
+/* A line when something has changed: how much is left, and how long that takes at the pace so far. */
+void ctl_progress_print(struct ctl_progress *progress, int64_t now_us, FILE *out);

@@ -88,6 +88,16 @@ const struct ctl_command ctl_commands[] = {
      {"topic", "partition", "to"},
      NULL,
      "hands leadership of a partition to the broker"},
+    {"quorum status",
+     METHOD("QuorumStatus", quorum_status),
+     {NULL},
+     NULL,
+     "members of the metadata's Raft group: who leads, who votes, who is behind"},
+    {"quorum transfer",
+     METHOD("QuorumTransfer", quorum_transfer),
+     {"to"},
+     NULL,
+     "makes another voter of the metadata the controller"},
     {"group list", METHOD("ListGroups", list_groups), {NULL}, NULL, "consumer groups"},
     {"group describe",
      METHOD("DescribeGroup", describe_group),
@@ -123,7 +133,9 @@ static const struct {
     const char *flag, *help;
 } global_flags[] = {
     {"--admin HOST:PORT[,...]", "admin addresses, the next when one cannot be reached (BALSA_ADMIN; 127.0.0.1:9292)"},
-    {"--timeout SECONDS", "for the whole command (30)"},
+    {"--timeout SECONDS", "for the whole command (30; with --wait: none)"},
+    {"--wait",
+     "until moves that the command began are done, with an estimate: partition move, cancel-move, broker decommission"},
     {"--output table|json", "for people, or one line of JSON for each answer (table)"},
 };
 
@@ -180,7 +192,7 @@ void ctl_print_usage(const struct ctl_command *command, FILE *out)
 {
     (void)fprintf(out, "usage: balsactl %s", command->words);
     print_arguments(command, out);
-    (void)fprintf(out, "\n%s\n", command->help);
+    (void)fprintf(out, "%s\n%s\n", ctl_wait_find(command) != NULL ? " [--wait]" : "", command->help);
 }
 
 void ctl_print_help(FILE *out)

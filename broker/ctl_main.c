@@ -1,5 +1,11 @@
 /* balsactl: reads its words, makes one call, prints what comes. Admin addresses are tried in turn as long as none has
- * heard of the call, so that trying the next one can never do a thing twice. */
+ * heard of the call, so that trying the next one can never do a thing twice.
+ *
+ *   call ── answered ──> done
+ *             │ --wait
+ *             v
+ *           question ── not done ──> half a second ──> question ...      (any address; it changes nothing)
+ *             │ done, or nobody has answered for a minute, or --timeout */
 
 #include "base/limits.h"
 #include "base/mem.h"
@@ -11,10 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SERVICE "/balsa.admin.v1.Admin/"
 #define ADMIN_DEFAULT "127.0.0.1:9292"
 #define TIMEOUT_DEFAULT_S 30
 #define TIMEOUT_MAX_S 86400
 #define WORD_COUNT_MAX 2048
+#define WAIT_STEP_US (500 * 1000)
+#define WAIT_ANSWER_US (10 * 1000000LL)
+#define WAIT_SILENCE_US (60 * 1000000LL)
 
 struct ctl {
     struct uv_env *uv;
@@ -32,6 +42,14 @@ struct ctl {
     struct task again;
     bool has_printed;
     enum ctl_exit code;
+    /* --wait */
+    bool wants_wait, has_timeout;
+    const struct ctl_wait *wait; /* NULL: not yet, or not at all */
+    ProtobufCMessage *question;
+    struct ctl_progress progress;
+    bool is_done;
+    int64_t heard_us, end_us;
+    struct timer timer;
 };
 
 static int usage_error(const char *text)
@@ -43,6 +61,9 @@ static int usage_error(const char *text)
 /* ---- The call ---- */
 
 static void next_address(struct ctl *ctl);
+static void wait_begin(struct ctl *ctl);
+static void on_wait_message(struct grpc_client_call *call, struct bytes message);
+static void on_wait_done(struct grpc_client_call *call);
 
 static void on_message(struct grpc_client_call *call, struct bytes message)
 {
@@ -103,6 +124,10 @@ static void on_done(struct grpc_client_call *call)
     } else if (!ctl->has_printed && ctl->command->done != NULL && !ctl->is_json) {
         (void)printf("%s\n", ctl->command->done);
     }
+    if (call->status == GRPC_OK && ctl->wants_wait) {
+        wait_begin(ctl);
+        return;
+    }
     grpc_client_close(ctl->client, ctl, on_client_closed);
 }
 
@@ -128,6 +153,18 @@ static bool parse_address(struct bytes text, char *host, size_t size, uint16_t *
     return true;
 }
 
+static void make_call(struct ctl *ctl)
+{
+    bool is_waiting = ctl->wait != NULL;
+    ctl->call = (struct grpc_client_call){.path = ctl->path,
+                                          .request = is_waiting ? ctl->question : ctl->request,
+                                          .timeout_us = is_waiting ? WAIT_ANSWER_US : ctl->timeout_us,
+                                          .owner = ctl,
+                                          .on_message = is_waiting ? on_wait_message : on_message,
+                                          .cb = is_waiting ? on_wait_done : on_done};
+    grpc_client_call(ctl->client, &ctl->call);
+}
+
 static void next_address(struct ctl *ctl)
 {
     struct bytes address = BYTES_NONE;
@@ -141,13 +178,84 @@ static void next_address(struct ctl *ctl)
         return;
     }
     ctl->client = grpc_client_open(ctl->env, host, port);
-    ctl->call = (struct grpc_client_call){.path = ctl->path,
-                                          .request = ctl->request,
-                                          .timeout_us = ctl->timeout_us,
-                                          .owner = ctl,
-                                          .on_message = on_message,
-                                          .cb = on_done};
-    grpc_client_call(ctl->client, &ctl->call);
+    make_call(ctl);
+}
+
+/* ---- --wait ---- */
+
+static void on_wait_timer(struct timer *timer)
+{
+    struct ctl *ctl = container_of(timer, struct ctl, timer);
+    if (ctl->client != NULL) {
+        make_call(ctl);
+        return;
+    }
+    if (ctl->addresses_left.size == 0) {
+        ctl->addresses_left = bytes_from_text(ctl->admin);
+    }
+    next_address(ctl);
+}
+
+static void wait_begin(struct ctl *ctl)
+{
+    int64_t now_us = env_now_us(ctl->env);
+    ctl->wait = ctl_wait_find(ctl->command);
+    assert(ctl->wait != NULL);
+    ctl->question = arena_alloc(&ctl->arena, ctl->wait->request->sizeof_message);
+    assert(ctl->question != NULL);
+    protobuf_c_message_init(ctl->wait->request, ctl->question);
+    if (ctl->wait->ask != NULL) {
+        ctl->wait->ask(ctl->request, ctl->question);
+    }
+    (void)snprintf(ctl->path, sizeof(ctl->path), SERVICE "%s", ctl->wait->method);
+    ctl->heard_us = now_us;
+    ctl->end_us = ctl->has_timeout ? now_us + ctl->timeout_us : INT64_MAX;
+    timer_init(&ctl->timer, on_wait_timer);
+    make_call(ctl);
+}
+
+static void on_wait_message(struct grpc_client_call *call, struct bytes message)
+{
+    struct ctl *ctl = call->owner;
+    ProtobufCMessage *answer = protobuf_c_message_unpack(ctl->wait->response, NULL, message.size, message.data);
+    if (answer == NULL) {
+        return; /* taken for silence */
+    }
+    ctl->heard_us = env_now_us(ctl->env);
+    ctl->is_done = ctl->wait->is_done(ctl->request, answer, &ctl->progress);
+    if (!ctl->is_done && !ctl->is_json) {
+        ctl_progress_print(&ctl->progress, ctl->heard_us, stderr);
+    }
+    protobuf_c_message_free_unpacked(answer, NULL);
+}
+
+static void on_wait_client_closed(void *owner)
+{
+    struct ctl *ctl = owner;
+    ctl->client = NULL;
+    env_timer(ctl->env, &ctl->timer, WAIT_STEP_US);
+}
+
+static void on_wait_done(struct grpc_client_call *call)
+{
+    struct ctl *ctl = call->owner;
+    int64_t now_us = env_now_us(ctl->env);
+    if (ctl->is_done) {
+        if (!ctl->is_json) {
+            (void)printf("%s\n", ctl->wait->done);
+        }
+    } else if (now_us >= ctl->end_us || now_us - ctl->heard_us > WAIT_SILENCE_US) {
+        (void)fprintf(stderr, "balsactl: it was begun, goes on in the cluster, and is not done yet%s%s\n",
+                      call->status != GRPC_OK ? ": " : "", call->status != GRPC_OK ? call->text : "");
+        ctl->code = CTL_IN_DOUBT;
+    } else if (call->status == GRPC_OK) {
+        env_timer(ctl->env, &ctl->timer, WAIT_STEP_US);
+        return;
+    } else {
+        grpc_client_close(ctl->client, ctl, on_wait_client_closed);
+        return;
+    }
+    grpc_client_close(ctl->client, ctl, on_client_closed);
 }
 
 static void on_start(struct task *task)
@@ -165,7 +273,7 @@ static int run(struct ctl *ctl)
     }
     ctl->env = uv_env_env(ctl->uv);
     ctl->addresses_left = bytes_from_text(ctl->admin);
-    (void)snprintf(ctl->path, sizeof(ctl->path), "/balsa.admin.v1.Admin/%s", ctl->command->method);
+    (void)snprintf(ctl->path, sizeof(ctl->path), SERVICE "%s", ctl->command->method);
     task_init(&ctl->again, on_start);
     env_task(ctl->env, &ctl->again);
     uv_env_run(ctl->uv);
@@ -195,6 +303,7 @@ static bool take_global(struct ctl *ctl, const char *flag, const char *value, st
             (void)fail(msg, ERR_INVALID, "--timeout %s: expected seconds, at most a day", value);
         }
         ctl->timeout_us = seconds * 1000000;
+        ctl->has_timeout = true;
         return true;
     }
     return false;
@@ -208,6 +317,8 @@ static size_t take_globals(struct ctl *ctl, int argc, char **argv, char **words,
         bool is_last = i + 1 == argc;
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             *is_help = true;
+        } else if (strcmp(argv[i], "--wait") == 0) {
+            ctl->wants_wait = true;
         } else if (strncmp(argv[i], "--", 2) == 0 && !is_last && take_global(ctl, argv[i], argv[i + 1], msg)) {
             i++;
         } else {
@@ -251,6 +362,14 @@ int main(int argc, char **argv)
     if (is_help) {
         ctl_print_usage(ctl.command, stdout);
         return CTL_DONE;
+    }
+    if (ctl.wants_wait && ctl_wait_find(ctl.command) == NULL) {
+        return usage_error("--wait: this command is done when it is answered");
+    }
+    for (size_t i = used; ctl.wants_wait && i < count; i++) {
+        if (strcmp(words[i], "--dry-run") == 0) {
+            return usage_error("--wait: a dry run begins nothing");
+        }
     }
     arena_init(&ctl.arena, MIB(16));
     int code = CTL_USAGE;

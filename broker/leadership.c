@@ -36,7 +36,7 @@ static uint64_t choose(const struct shard *shard, const struct replica *replica,
 
 enum kafka_error leadership_hand_over(struct shard *shard, uint64_t group, uint64_t server)
 {
-    struct replica *replica = group != METADATA_GROUP ? replicas_find(shard->replicas, group) : NULL;
+    struct replica *replica = replicas_find(shard->replicas, group);
     struct replica_status status;
     if (replica == NULL || !replica_is_ready_leader(replica)) {
         return KAFKA_NOT_LEADER_OR_FOLLOWER;

@@ -3,6 +3,7 @@ import admin
 import balsa
 from balsa import check, finish, skip, wait_until
 from cluster import Cluster
+from test_ctl import ctl
 
 NODES = (1, 2, 3)
 
@@ -137,6 +138,40 @@ def moves(clients):
     check(admin.refusal(clients[1].ResumeBroker, node_id=9)[0] == "NOT_FOUND", "who is not there cannot be resumed")
 
 
+def quorum(clients):
+    told = clients[3].QuorumStatus()
+    check(told.voters == told.voters_answering == 3 and [m.node_id for m in told.members] == [1, 2, 3] and told.controller in NODES,
+          f"three brokers vote on the metadata: {told}")
+    check([m.node_id for m in told.members if m.is_leader] == [told.controller] and told.commit_index > 0, f"one of them leads: {told}")
+    to = told.controller % 3 + 1
+    answer = admin.patiently(clients[to % 3 + 1].QuorumTransfer, to=to)
+    check(getattr(answer, "from") == told.controller, f"whoever is asked finds the controller: {answer}")
+    moved = wait_until(lambda: all(clients[n].ClusterStatus().controller == to for n in NODES), 20)
+    check(moved, f"the controller is another one: {clients[1].QuorumStatus()}")
+    check(clients[1].QuorumStatus().term > told.term, "in a later term")
+    check(admin.refusal(clients[1].QuorumTransfer, to=9)[0] == "NOT_FOUND", "not to who is not there")
+    clients[2].CreateTopic(name="after-transfer", partitions=1)
+    clients[3].DeleteTopic(name="after-transfer")
+
+
+def waited(cluster, clients):
+    """balsactl --wait ends when the work does, not before."""
+    where = ",".join(cluster.where(number) for number in NODES)
+    told = clients[1].DescribeTopic(name="orders").partitions[0]
+    wide = list(told.replicas) + [n for n in NODES if n not in told.replicas]
+    code, out, err = ctl(where, "partition", "move", "orders", "0", ",".join(map(str, wide)), "--wait")
+    now = clients[1].DescribeTopic(name="orders").partitions[0]
+    check(code == 0 and "has moved" in out and list(now.replicas) == wide and not now.target, f"a move is waited for: {code} {out} {err} {now}")
+    code, out, err = ctl(where, "partition", "move", "orders", "0", ",".join(map(str, told.replicas)), "--wait", "--timeout", "60")
+    check(code == 0 and len(clients[1].DescribeTopic(name="orders").partitions[0].replicas) == 2, f"and back: {out} {err}")
+    code, _, err = ctl(where, "topic", "list", "--wait")
+    check(code == 2 and "--wait" in err, f"what is done at once is not waited for: {err}")
+    code, _, err = ctl(where, "partition", "move", "orders", "0", "1,2,3", "--wait", "--dry-run")
+    check(code == 2 and "dry run" in err, f"nor a dry run: {err}")
+    code, out, err = ctl(where, "quorum", "status")
+    check(code == 0 and "voters" in out and out.count("yes") >= 7, f"the quorum as a table: {out} {err}")
+
+
 def explained(cluster, clients):
     check(causes(clients[1]) == [], f"nothing is wrong with the cluster: {causes(clients[1])}")
     clients[1].AlterConfig(topic="orders", set=[{"name": "min.insync.replicas", "value": "3"}])
@@ -167,6 +202,8 @@ def main():
         replicas(cluster, clients)
         groups(cluster, clients)
         moves(clients)
+        quorum(clients)
+        waited(cluster, clients)
         explained(cluster, clients)
         for client in clients.values():
             client.close()

@@ -120,6 +120,8 @@ def retire_a_broker(operator):
     operator.must("scripts/cluster", "up", BROKERS)
     operator.must(BALSACTL, "partition", "move", "orders", "0", f"{BROKERS},1,2")
     wait_until(lambda: not operator.ctl("partition", "moves").get("moves", [1]), 60, 0.2)
+    text = operator.must(BALSACTL, "broker", "decommission", str(BROKERS), "--wait")
+    check("no replicas any more" in text, f"a decommission is waited for: {text}")
     command = [sys.executable, os.path.join(balsa.ROOT, "scripts/ops/remove-broker"), str(BROKERS)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=operator.environment) as process:
         said = []
@@ -127,7 +129,7 @@ def retire_a_broker(operator):
             said.append(line)
             if "stop it now" in line:
                 operator.must("scripts/cluster", "stop", BROKERS)
-    check(process.returncode == 0 and "1 replicas are to move" in said[0] and "forgotten" in said[-1], f"a broker that lives is retired: {said}")
+    check(process.returncode == 0 and "0 replicas are to move" in said[0] and "forgotten" in said[-1], f"a broker that lives is retired: {said}")
     os.unlink(operator.data(BROKERS) + ".properties")
 
 
