@@ -221,6 +221,7 @@ static void open_controller(struct shard *shard)
         .env = shard->env,
         .metadata = shard->metadata,
         .reader = shard->reader,
+        .offsets = shard->offsets,
         .defaults = options_topic_defaults(shard->options),
         .partitions_default = shard->options->num_partitions,
         .replication_factor_default = shard->options->default_replication_factor,

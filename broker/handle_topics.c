@@ -251,11 +251,21 @@ static void delete_free(struct delete_work *work)
     mem_free(work);
 }
 
+/* NULL: it is asked for by its id. */
+static const struct bytes *delete_name(const struct delete_work *work, size_t at)
+{
+    bool is_new = work->request->api_version >= 6;
+    const struct bytes *name = is_new ? &work->message.topics[at].name : &work->message.topic_names[at];
+    return name->data != NULL ? name : NULL;
+}
+
 static void delete_respond(struct delete_work *work)
 {
     for (size_t i = 0; i < work->delete.count; i++) {
         struct kafka_delete_topics_response_topic *out = &work->response.responses[work->places[i]];
-        out->error_code = (int16_t)work->delete.results[i].error;
+        enum kafka_error error = work->delete.results[i].error;
+        bool is_id_unknown = error == KAFKA_UNKNOWN_TOPIC_OR_PARTITION && delete_name(work, work->places[i]) == NULL;
+        out->error_code = (int16_t)(is_id_unknown ? KAFKA_UNKNOWN_TOPIC_ID : error);
         out->error_message = result_text(&work->delete.results[i]);
     }
     request_respond(work->request, &kafka_delete_topics_response_schema, &work->response);
@@ -278,10 +288,29 @@ static void delete_on_controlled(struct controller_delete *req)
     wish_decided(&container_of(req, struct delete_work, delete)->wish);
 }
 
+/* What the origin's snapshot did not have is looked for once more: this shard's is the controller's. */
+static void delete_find(struct delete_work *work, size_t i, struct store_reader *reader)
+{
+    const struct bytes *name = delete_name(work, work->places[i]);
+    struct uuid *id = &work->ids[i];
+    uint64_t group;
+    if (name != NULL && store_topic_id(reader, *name, id) != OK) {
+        *id = (struct uuid){0};
+    } else if (name == NULL) {
+        const struct uuid *asked = &work->message.topics[work->places[i]].topic_id;
+        *id = store_partition_group(reader, asked, 0, &group) == OK ? *asked : (struct uuid){0};
+    }
+}
+
 static void delete_decide(struct wish *wish, struct controller *controller)
 {
     struct delete_work *work = container_of(wish, struct delete_work, wish);
     if (controller != NULL) {
+        for (size_t i = 0; i < work->delete.count; i++) {
+            if (uuid_is_zero(&work->ids[i])) {
+                delete_find(work, i, wish->target->reader);
+            }
+        }
         controller_delete_topics(controller, &work->delete);
         return;
     }
@@ -291,37 +320,29 @@ static void delete_decide(struct wish *wish, struct controller *controller)
     wish_decided(wish);
 }
 
-/* What the controller has not been asked may be there, whatever this broker's own copy says. */
-static int16_t delete_unknown(const struct delete_work *work, enum kafka_error error)
-{
-    return (int16_t)(work->request->refusal != KAFKA_NONE ? work->request->refusal : error);
-}
-
-/* Fills the answer's name and id; false with its error when the topic is not there. */
-static bool delete_resolve(struct delete_work *work, size_t at, struct uuid *id)
+/* Fills the answer's name and id. All zero: no such topic is known here, which is for the controller to say. */
+static struct uuid delete_resolve(struct delete_work *work, size_t at)
 {
     struct shard *shard = work->request->shard;
     struct kafka_delete_topics_response_topic *out = &work->response.responses[at];
-    bool is_new = work->request->api_version >= 6;
-    struct bytes name = is_new ? work->message.topics[at].name : work->message.topic_names[at];
-    out->name = name;
-    if (name.data != NULL) {
-        enum err err = store_topic_id(shard->reader, name, id);
-        out->topic_id = err == OK ? *id : out->topic_id;
-        out->error_code = err == OK ? KAFKA_NONE : delete_unknown(work, KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
-        return err == OK;
+    const struct bytes *name = delete_name(work, at);
+    struct uuid id = {0};
+    if (name != NULL) {
+        out->name = *name;
+        id = store_topic_id(shard->reader, *name, &id) == OK ? id : (struct uuid){0};
+        out->topic_id = id;
+        return id;
     }
-    *id = work->message.topics[at].topic_id;
-    out->topic_id = *id;
-    bool is_known = store_topic_name(shard->reader, &work->request->arena, id, &out->name) == OK;
-    out->error_code = is_known ? KAFKA_NONE : delete_unknown(work, KAFKA_UNKNOWN_TOPIC_ID);
-    return is_known;
+    out->name = BYTES_NONE;
+    out->topic_id = work->message.topics[at].topic_id;
+    return store_topic_name(shard->reader, &work->request->arena, &out->topic_id, &out->name) == OK ? out->topic_id
+                                                                                                    : id;
 }
 
 static bool id_is_repeated(const struct delete_work *work, const struct uuid *id)
 {
     for (size_t i = 0; i < work->delete.count; i++) {
-        if (memcmp(&work->ids[i], id, sizeof(*id)) == 0) {
+        if (!uuid_is_zero(id) && memcmp(&work->ids[i], id, sizeof(*id)) == 0) {
             return true;
         }
     }
@@ -357,10 +378,7 @@ void handle_delete_topics(struct request *request)
     work->ids = mem_alloc((count + 1) * sizeof(*work->ids));
     work->places = mem_alloc((count + 1) * sizeof(*work->places));
     for (size_t i = 0; i < count; i++) {
-        struct uuid id;
-        if (!delete_resolve(work, i, &id)) {
-            continue;
-        }
+        struct uuid id = delete_resolve(work, i);
         if (id_is_repeated(work, &id)) {
             work->response.responses[i].error_code = KAFKA_INVALID_REQUEST;
             continue;

@@ -1,6 +1,7 @@
 /* Happy path: a wish is checked against the store as of this turn, placement decides, one record is proposed; apply
  * checks again and decides; the answer goes to the caller from the metadata machine's answers.
- * Refusals found before proposing are answered from a task at the end of the turn, so callbacks never fire inside. */
+ * Refusals found before proposing are answered from a task at the end of the turn, so callbacks never fire inside. Those
+ * that depend on what there is are confirmed by the log first, all of a turn by one record. */
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -82,8 +83,30 @@ struct item *controller_item(struct controller *controller, struct controller_re
     return item;
 }
 
+static void item_on_confirmed(struct offsets_commit *confirm)
+{
+    struct item *item = container_of(confirm, struct item, confirm);
+    if (confirm->error == KAFKA_NOT_COORDINATOR) {
+        controller_refuse(item->result, KAFKA_NOT_CONTROLLER, "This broker is not the controller any more.");
+    } else if (confirm->error != KAFKA_NONE) {
+        controller_refuse(item->result, KAFKA_REQUEST_TIMED_OUT, "The metadata's brokers did not agree in time.");
+    }
+    item_finish(item);
+}
+
+static bool is_about_existence(enum kafka_error error)
+{
+    return error == KAFKA_TOPIC_ALREADY_EXISTS || error == KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+}
+
 void controller_go(struct item *item, const Balsa__Record__Record *record)
 {
+    struct offsets *offsets = item->controller->params.offsets;
+    if (offsets != NULL && is_about_existence(item->result->error)) {
+        item->confirm.cb = item_on_confirmed;
+        offsets_commit(offsets, &item->confirm);
+        return;
+    }
     if (record == NULL || item->result->error != KAFKA_NONE) {
         env_task(item->controller->params.env, &item->task);
         return;
@@ -355,6 +378,11 @@ void controller_delete_topics(struct controller *controller, struct controller_d
         Balsa__Record__TopicDeleted deleted = BALSA__RECORD__TOPIC_DELETED__INIT;
         req->results[i] = (struct controller_result){.error = KAFKA_NONE, .id = req->ids[i]};
         struct item *item = controller_item(controller, &req->results[i], &req->pending, req, delete_finish);
+        if (uuid_is_zero(&req->ids[i])) {
+            controller_refuse(&req->results[i], KAFKA_UNKNOWN_TOPIC_OR_PARTITION, "This topic does not exist.");
+            controller_go(item, NULL);
+            continue;
+        }
         deleted.id = (ProtobufCBinaryData){sizeof(req->ids[i].bytes), req->results[i].id.bytes};
         deleted.term_floor = topic_term(controller, &req->ids[i]);
         record.kind_case = BALSA__RECORD__RECORD__KIND_TOPIC_DELETED;

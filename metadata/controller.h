@@ -1,10 +1,14 @@
 /* The controller: validates a wish against the store, decides (placement is a pure function), proposes, and answers
  * after the record was applied. It lives where the metadata leader lives.
  *
+ * "Exists already" and "unknown" are told once a majority has agreed that this broker still is the controller: one that
+ * was paused, or is cut off, does not know what its successor has made and deleted.
+ *
  * Runs on:  shard 0. Every function answers by its callback, never inside the call. */
 #pragma once
 
 #include "metadata/metadata.h"
+#include "metadata/offsets.h"
 #include "metadata/topic_config.h"
 
 struct controller;
@@ -13,6 +17,7 @@ struct controller_params {
     struct env *env;
     struct metadata *metadata;
     struct store_reader *reader;
+    struct offsets *offsets;             /* whose reads confirm refusals; NULL: they are not confirmed */
     struct topic_config_defaults defaults;
     int32_t partitions_default;          /* num.partitions */
     int16_t replication_factor_default;  /* default.replication.factor */
@@ -56,7 +61,7 @@ struct controller_create {               /* Caller's memory, inputs too, until c
 void controller_create_topics(struct controller *controller, struct controller_create *req);
 
 struct controller_delete {
-    const struct uuid *ids;              /* resolved by the caller */
+    const struct uuid *ids;              /* resolved by the caller; all zero: there is no such topic */
     size_t count;
     struct controller_result *results;   /* [count] */
     void (*cb)(struct controller_delete *req);

@@ -34,6 +34,7 @@ struct controller {
 struct item {
     struct metadata_propose propose;
     struct task task; /* answers a refusal */
+    struct offsets_commit confirm;
     struct controller *controller;
     struct controller_result *result;
     size_t *pending;
@@ -42,7 +43,7 @@ struct item {
 };
 struct item *controller_item(struct controller *controller, struct controller_result *result, size_t *pending,
                              void *request, void (*finish)(void *));
-/* Proposes `record`, or answers what is already decided (a refusal, or validate_only: NULL). */
+/* Proposes `record`, or answers what is already decided (a refusal, or validate_only: NULL), once confirmed. */
 void controller_go(struct item *item, const Balsa__Record__Record *record);
 __attribute__((format(printf, 3, 4))) void controller_refuse(struct controller_result *result, enum kafka_error error,
                                                              const char *format, ...);

@@ -208,6 +208,11 @@ int64_t clients_end_offset(const struct clients *clients, unsigned partition)
     return clients->readers[partition].high_watermark;
 }
 
+unsigned clients_unregistered(const struct clients *clients)
+{
+    return clients->operator!= NULL ? operator_unregistered(clients->operator) : 0;
+}
+
 void clients_describe(const struct clients *clients, char *text, size_t size)
 {
     size_t used = (size_t)snprintf(text, size, clients->has_topic ? "" : "the topic is not created;");

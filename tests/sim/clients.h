@@ -32,5 +32,6 @@ bool clients_are_settled(const struct clients *clients);
 void clients_read_all(struct clients *clients);
 bool clients_have_read_all(const struct clients *clients);
 int64_t clients_end_offset(const struct clients *clients, unsigned partition);
+unsigned clients_unregistered(const struct clients *clients); /* bit n: broker n + 1 was to be forgotten */
 /* What they wait for, in words. */
 void clients_describe(const struct clients *clients, char *text, size_t size);

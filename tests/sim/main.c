@@ -189,7 +189,8 @@ static bool have_read_all(const struct run *run)
 
 static bool is_whole_but(const struct run *run, char *why, size_t size)
 {
-    return observer_is_whole(run->observer, run->node_count < 3 ? 1 : 3, voters(run->node_count), why, size);
+    unsigned forgotten = clients_unregistered(run->clients);
+    return observer_is_whole(run->observer, run->node_count < 3 ? 1 : 3, voters(run->node_count), forgotten, why, size);
 }
 
 static bool is_whole(const struct run *run)

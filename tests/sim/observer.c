@@ -243,7 +243,10 @@ static unsigned node_of_server(uint64_t server_id)
     return (unsigned)(server_id >> 32) - 1; /* node ids are indexes + 1 */
 }
 
-/* One that was away when a drained broker was forgotten is told nothing any more: by design it waits to be stopped. */
+/* A drained broker is forgotten when it has no replicas and is silent, or stops. One that was only paused or cut off
+ * comes back as a member of no group: Raft sends entries to members alone, and nobody takes its votes, so there is
+ * nobody who could tell it. What it keeps, its copy of the metadata and replicas that were moved away or deleted since,
+ * is as it was then. Who was not to be forgotten has to be a member in the end (observer_is_whole). */
 static bool has_metadata(const struct observer *observer, unsigned node)
 {
     for (unsigned i = 0; i < observer->group_count; i++) {
@@ -294,9 +297,15 @@ static bool group_is_whole(const struct observer *observer, const struct group *
     return true;
 }
 
-bool observer_is_whole(const struct observer *observer, unsigned voters, unsigned metadata_voters, char *why,
-                       size_t size)
+bool observer_is_whole(const struct observer *observer, unsigned voters, unsigned metadata_voters, unsigned forgotten,
+                       char *why, size_t size)
 {
+    for (unsigned i = 0; i < observer->node_count; i++) {
+        if ((forgotten >> i & 1) == 0 && !has_metadata(observer, i)) {
+            (void)snprintf(why, size, "n%u is no member of the metadata's group", i + 1);
+            return false;
+        }
+    }
     for (unsigned i = 0; i < observer->group_count; i++) {
         const struct group *group = &observer->groups[i];
         if (!group_is_whole(observer, group, group->id == METADATA_GROUP ? metadata_voters : voters, why, size)) {

@@ -26,9 +26,10 @@ void observer_wiped(struct observer *observer, unsigned node); /* index: its dis
 void observer_check_metadata(struct observer *observer);
 
 /* Every group that is led has as many voters as it should, all of them here, alive, at the same applied index, and
- * nobody else; `why` says which has not. */
-bool observer_is_whole(const struct observer *observer, unsigned voters, unsigned metadata_voters, char *why,
-                       size_t size);
+ * nobody else, and every broker has the metadata, but for those that were to be forgotten (bit n: node n + 1); `why`
+ * says which has not. */
+bool observer_is_whole(const struct observer *observer, unsigned voters, unsigned metadata_voters, unsigned forgotten,
+                       char *why, size_t size);
 /* Whether the broker is one of the voters of the group, as its leader says. */
 bool observer_is_voter(const struct observer *observer, uint64_t group, unsigned node);
 

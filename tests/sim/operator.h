@@ -11,4 +11,5 @@ struct operator;
 struct operator* operator_open(struct clients *clients);
 /* Nothing new is begun; what was begun is brought to its end. */
 void operator_stop(struct operator* operator);
+unsigned operator_unregistered(const struct operator* operator); /* bit n: broker n + 1 was to be forgotten */
 bool operator_is_settled(const struct operator* operator);
