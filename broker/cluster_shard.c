@@ -133,8 +133,11 @@ static void take_alive(struct cluster_news *news)
     struct shard *shard = news->target;
     for (size_t i = 0; i < shard->alive_count; i++) {
         if (!has_node(news->nodes, news->count, shard->alive[i])) {
-            leaders_lose(shard->leaders, shard->alive[i]);
+            leaders_hide(shard->leaders, shard->alive[i], LEADERS_SILENT);
         }
+    }
+    for (size_t i = 0; i < news->count; i++) {
+        leaders_show(shard->leaders, news->nodes[i], LEADERS_SILENT);
     }
     mem_free(shard->alive);
     shard->alive = news->nodes;

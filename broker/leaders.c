@@ -1,6 +1,8 @@
 /* Happy path: a role message sets (group, broker, epoch); waits are checked once at the end of the turn, not at each
  * change, so that creating a topic of a thousand partitions costs one look at each. A wait remembers how far it got:
- * groups before `next` were led once, which is all that a creator wants to know. */
+ * groups before `next` were led once, which is all that a creator wants to know. A broker that has died is hidden, not
+ * forgotten: a client that is told of a dead leader knocks there, and asks again only at its next look at all its
+ * leaders (a second, in librdkafka); told of none, it asks again in a moment. */
 
 #include "broker/leaders.h"
 #include "base/assert.h"
@@ -8,10 +10,15 @@
 
 struct leaders {
     struct env *env;
-    struct map map; /* group -> struct leader */
+    struct map map;    /* group -> struct leader */
+    struct map hidden; /* broker -> struct hidden */
     struct list waits;
     struct task check; /* queued when something became led */
     bool is_stopping;
+};
+
+struct hidden {
+    unsigned reasons; /* never 0 */
 };
 
 static void leaders_on_check(struct task *task);
@@ -21,6 +28,7 @@ struct leaders *leaders_open(struct env *env)
     struct leaders *leaders = mem_alloc(sizeof(*leaders));
     leaders->env = env;
     map_init(&leaders->map);
+    map_init(&leaders->hidden);
     list_init(&leaders->waits);
     task_init(&leaders->check, leaders_on_check);
     return leaders;
@@ -31,12 +39,18 @@ void leaders_close(struct leaders *leaders)
     size_t cursor = 0;
     uint64_t group;
     struct leader *leader;
+    struct hidden *hidden;
     assert(list_is_empty(&leaders->waits));
     leaders->env->tasks->cancel(leaders->env->tasks, &leaders->check);
     while ((leader = map_next(&leaders->map, &cursor, &group)) != NULL) {
         mem_free(leader);
     }
     map_deinit(&leaders->map);
+    cursor = 0;
+    while ((hidden = map_next(&leaders->hidden, &cursor, &group)) != NULL) {
+        mem_free(hidden);
+    }
+    map_deinit(&leaders->hidden);
     mem_free(leaders);
 }
 
@@ -61,15 +75,26 @@ void leaders_set(struct leaders *leaders, uint64_t group, int32_t broker, int32_
     }
 }
 
-void leaders_lose(struct leaders *leaders, int32_t broker)
+void leaders_hide(struct leaders *leaders, int32_t broker, enum leaders_reason reason)
 {
-    size_t cursor = 0;
-    uint64_t group;
-    struct leader *leader;
-    while ((leader = map_next(&leaders->map, &cursor, &group)) != NULL) {
-        if (leader->broker == broker) {
-            leader->broker = -1;
-        }
+    struct hidden *hidden = map_get(&leaders->hidden, (uint64_t)broker);
+    if (hidden == NULL) {
+        hidden = mem_alloc(sizeof(*hidden));
+        map_put(&leaders->hidden, (uint64_t)broker, hidden);
+    }
+    hidden->reasons |= reason;
+}
+
+void leaders_show(struct leaders *leaders, int32_t broker, enum leaders_reason reason)
+{
+    struct hidden *hidden = map_get(&leaders->hidden, (uint64_t)broker);
+    if (hidden == NULL) {
+        return;
+    }
+    hidden->reasons &= ~(unsigned)reason;
+    if (hidden->reasons == 0) {
+        mem_free(map_remove(&leaders->hidden, (uint64_t)broker));
+        env_task(leaders->env, &leaders->check);
     }
 }
 
@@ -99,8 +124,12 @@ void leaders_remove(struct leaders *leaders, uint64_t group)
 
 struct leader leaders_get(const struct leaders *leaders, uint64_t group)
 {
-    const struct leader *leader = map_get(&leaders->map, group);
-    return leader != NULL ? *leader : (struct leader){.broker = -1, .epoch = -1};
+    const struct leader *found = map_get(&leaders->map, group);
+    struct leader leader = found != NULL ? *found : (struct leader){.broker = -1, .epoch = -1};
+    if (leader.broker >= 0 && map_get(&leaders->hidden, (uint64_t)leader.broker) != NULL) {
+        leader.broker = -1;
+    }
+    return leader;
 }
 
 static bool wait_is_complete(struct leaders *leaders, struct leaders_wait *wait)

@@ -19,8 +19,15 @@ void leaders_close(struct leaders *leaders);
 /* What broker `source` says. An older epoch is ignored; so is "nobody leads" at the epoch of a known leader, unless
  * that leader says so itself: it is only others' not knowing. */
 void leaders_set(struct leaders *leaders, uint64_t group, int32_t broker, int32_t epoch, int32_t source);
-/* The broker is not alive: nothing is led by it, as far as is known. What it led it leads again when it says so. */
-void leaders_lose(struct leaders *leaders, int32_t broker);
+/* Nobody is to be sent to the broker for now: what it led is led by nobody, as far as leaders_get() tells, until it is
+ * shown again (for all reasons) or another one leads. Nothing is forgotten, as who is only slow, or cut off from this
+ * broker for a moment, does not tell its leaderships again. */
+enum leaders_reason {
+    LEADERS_ENDED = 1,       /* its process closed this shard's link: most likely it is gone */
+    LEADERS_SILENT = 2,      /* it is not alive: nothing was heard of it for the session timeout */
+};
+void leaders_hide(struct leaders *leaders, int32_t broker, enum leaders_reason reason);
+void leaders_show(struct leaders *leaders, int32_t broker, enum leaders_reason reason);
 /* `broker` leads nothing of the groups for which `is_asked` but `groups`: its news of all that it leads. */
 void leaders_keep_only(struct leaders *leaders, int32_t broker, const uint64_t *groups, size_t count, void *context,
                        bool (*is_asked)(void *context, uint64_t group));

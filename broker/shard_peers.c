@@ -245,6 +245,7 @@ static void on_up(void *owner, const struct peer_identity *identity)
 {
     struct shard *shard = owner;
     replicas_peer_up(shard->replicas, identity->server_id);
+    leaders_show(shard->leaders, identity->node, LEADERS_ENDED);
     leader_news_peer_up(shard->leader_news, identity->node);
     if (shard->cluster != NULL) {
         cluster_peer_up(shard->cluster, identity);
@@ -256,6 +257,7 @@ static void on_down(void *owner, int32_t node, uint64_t server_id, bool is_reset
     struct shard *shard = owner;
     if (is_reset) {
         replicas_peer_down(shard->replicas, server_id);
+        leaders_hide(shard->leaders, node, LEADERS_ENDED);
     }
     if (shard->cluster != NULL) {
         cluster_peer_down(shard->cluster, node, server_id, is_reset);

@@ -59,19 +59,41 @@ START_TEST(story_ends_as_told)
 }
 END_TEST
 
-/* Goal: a dead broker leads nothing, and leads again when it turns out to live. */
+/* Goal: nobody is told of a dead broker as leader; it leads on when it turns out to live without having told anything,
+ * as one that was only slow does. Method: one reason after the other, each taken back. */
 START_TEST(dead_broker_leads_nothing)
 {
     static const struct story led = {"", {{2, 5, 2}}, 1, {2, 5}};
     struct turn_env env;
     struct leaders *leaders = open_with(&env, &led);
     leaders_set(leaders, GROUP + 1, 3, 4, 3);
-    leaders_lose(leaders, 2);
+    leaders_hide(leaders, 2, LEADERS_ENDED);
     ck_assert_int_eq(leaders_get(leaders, GROUP).broker, -1);
     ck_assert_int_eq(leaders_get(leaders, GROUP).epoch, 5);
     ck_assert_int_eq(leaders_get(leaders, GROUP + 1).broker, 3);
-    leaders_set(leaders, GROUP, 2, 5, 2);
+    leaders_hide(leaders, 2, LEADERS_SILENT);
+    leaders_show(leaders, 2, LEADERS_ENDED);
+    ck_assert_int_eq(leaders_get(leaders, GROUP).broker, -1);
+    leaders_show(leaders, 2, LEADERS_SILENT);
     ck_assert_int_eq(leaders_get(leaders, GROUP).broker, 2);
+    leaders_show(leaders, 2, LEADERS_SILENT);
+    leaders_close(leaders);
+    turn_env_deinit(&env);
+}
+END_TEST
+
+/* Goal: the successor of a dead broker is told of at once, and the dead one's return does not undo it. */
+START_TEST(successor_is_told_of)
+{
+    static const struct story led = {"", {{2, 5, 2}}, 1, {2, 5}};
+    struct turn_env env;
+    struct leaders *leaders = open_with(&env, &led);
+    leaders_hide(leaders, 2, LEADERS_ENDED);
+    leaders_set(leaders, GROUP, 3, 6, 3);
+    ck_assert_int_eq(leaders_get(leaders, GROUP).broker, 3);
+    leaders_show(leaders, 2, LEADERS_ENDED);
+    leaders_set(leaders, GROUP, 2, 5, 2);
+    ck_assert_int_eq(leaders_get(leaders, GROUP).broker, 3);
     leaders_close(leaders);
     turn_env_deinit(&env);
 }
@@ -111,6 +133,7 @@ static Suite *leaders_suite(void)
     TCase *tcase = tcase_create("news");
     tcase_add_loop_test(tcase, story_ends_as_told, 0, (int)array_count(stories));
     tcase_add_test(tcase, dead_broker_leads_nothing);
+    tcase_add_test(tcase, successor_is_told_of);
     tcase_add_test(tcase, whole_news_end_what_was_missed);
     suite_add_tcase(suite, tcase);
     return suite;
