@@ -328,6 +328,10 @@ void peers_adopt(struct peers *peers, int token, const struct peer_hello *hello)
     peer_conn_trust(in->conn);
     size_t size = peer_welcome_encode(peers->params.self, element);
     (void)peer_conn_put(in->conn, (struct bytes){element, size});
+    struct peer_link *link = peers_link(peers, hello->identity.node);
+    if (link != NULL) {
+        peer_link_wake(link); /* a broker that can be heard but not answered would take part in no election */
+    }
 }
 
 /* ---- Replies */

@@ -6,6 +6,7 @@
  *      |  50 ms .. 1 s  | +-----------refused, no answer for 5 s ------------+                   |
  *      |                +-------------- lost, nothing heard for 4 s -----------------------------+
  *
+ * RESTING ends early when the other side connects to us.
  * Up and down are told last in each step, as the owner may close the link inside.
  * A seed's link has no node until the welcome; if that node has a link already, the seed's ends without a word, and so
  * does one that has reached ourselves. */
@@ -227,6 +228,14 @@ void peer_link_move(struct peer_link *link, const char *host, uint16_t port)
         env_timer(link->peers->env, &link->retry, 0);
     } else if (link->is_connecting) {
         link->peers->env->net->connect_cancel(link->peers->env->net, &link->connect);
+    }
+}
+
+/* Whoever has just connected to us is there. The backoff stays, for one that reaches us and is never reached. */
+void peer_link_wake(struct peer_link *link)
+{
+    if (link->state == PEER_LINK_RESTING) {
+        env_timer(link->peers->env, &link->retry, 0);
     }
 }
 

@@ -92,6 +92,7 @@ struct peer_link *peer_link_open(struct peers *peers, int32_t node, const char *
 void peer_link_close(struct peer_link *link, enum err err);  /* removed from all lists; its calls end with err */
 void peer_link_restart(struct peer_link *link);
 void peer_link_move(struct peer_link *link, const char *host, uint16_t port);
+void peer_link_wake(struct peer_link *link);                 /* the other side is there: connects now if it rests */
 void peer_link_tick(struct peer_link *link);
 
 /* peer_call.c */

@@ -289,6 +289,21 @@ START_TEST(a_process_that_ends_is_noticed_at_once)
 }
 END_TEST
 
+/* Goal: a broker that is back, and connects, is connected to at once: while it is heard but not answered, votes are lost.
+ * Method: it is away until the backoff is at its longest. */
+START_TEST(who_connects_is_connected_to)
+{
+    peer_world_open(&world, (uint64_t)_i + 1, 2, 1);
+    peer_world_link_all(&world);
+    peer_node_kill(b);
+    peer_world_run(&world, 10000000 + _i * 130000);
+    peer_node_start(b);
+    peer_node_set(b, 0, a);
+    peer_world_until(&world, is_a_linked, NULL, 100000);
+    peer_world_close(&world);
+}
+END_TEST
+
 /* Goal: a cut network and a stopped process are noticed in some seconds, not as the end of a process, memory does not
  * grow meanwhile, and it all heals.
  * Method: either for a minute, while payload is sent all the time. */
@@ -521,6 +536,7 @@ static Suite *peers_suite(void)
     TCase *lost = tcase_create("lost");
     tcase_set_timeout(lost, 120);
     tcase_add_loop_test(lost, a_process_that_ends_is_noticed_at_once, 0, 10);
+    tcase_add_loop_test(lost, who_connects_is_connected_to, 0, 10);
     tcase_add_loop_test(lost, silence_is_not_the_end, 0, 4);
     tcase_add_loop_test(lost, seeds_find_each_other, 0, 20);
     suite_add_tcase(suite, lost);
