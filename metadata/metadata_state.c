@@ -194,8 +194,10 @@ static enum err stage_seal(struct replica_stage *base, struct errmsg *msg)
     return err == OK ? OK : fail(msg, err, "%s: %s", sealed, err_text(err));
 }
 
-static void stage_close(struct replica_stage *base)
+/* The metadata replica never goes while the process runs: what is left is swept at the next start. */
+static void stage_close(struct replica_stage *base, enum replica_stage_end end)
 {
+    (void)end;
     mem_free(container_of(base, struct metadata_stage, stage));
 }
 

@@ -67,7 +67,6 @@ struct catchup_target {
     unsigned finish_count;
     uint64_t position; /* in the file, or in the manifest */
     uint64_t round_bytes, last_round_bytes;
-    bool is_sealed;
     bool is_submitted; /* to Raft */
     struct catchup_progress progress;
     /* What is under way. */
@@ -110,17 +109,39 @@ static void drop_manifest(struct catchup_target *target)
     target->manifest = (struct replica_manifest){0};
 }
 
-/* The session is over; what is staged stays. */
+/* The member that this is for, if it is still the same; else the session ends. */
+static struct replica *replica_of(struct catchup_target *target)
+{
+    struct replica *replica = replicas_find(target->catchups->params.replicas, target->group);
+    return replica != NULL && replica == target->replica ? replica : NULL;
+}
+
+/* A member that is removed takes along what it had, but not what a job put there afterwards. */
+static enum replica_stage_end stage_end(struct catchup_target *target)
+{
+    struct replica *replica = replica_of(target);
+    struct replica_status status;
+    if (replica == NULL && !target->catchups->is_closing) {
+        return REPLICA_STAGE_DISCARDED;
+    }
+    if (target->is_submitted || replica == NULL) {
+        return REPLICA_STAGE_TAKEN;
+    }
+    replica_status(replica, &status);
+    bool has_log = target->begun.index > 0 && status.applied_index >= target->begun.index;
+    return has_log ? REPLICA_STAGE_DISCARDED : REPLICA_STAGE_KEPT;
+}
+
+/* The session is over; what is staged stays as long as it can be of use. */
 static void drop_session(struct catchup_target *target)
 {
     if (target->stage != NULL) {
-        target->stage->ops->close(target->stage);
+        target->stage->ops->close(target->stage, stage_end(target));
         target->stage = NULL;
     }
     drop_manifest(target);
     slice_release(&target->chunk);
     target->begun = (struct catchup_begun){0};
-    target->is_sealed = false;
     target->is_submitted = false;
     set_pulling(target, false);
     target->state = TARGET_WAITING;
@@ -164,13 +185,6 @@ static void target_fail(struct catchup_target *target, enum err err, const char 
     target->retry_us = env_now_us(env_of(target)) + target->retry_delay_us;
     target->retry_delay_us = 2 * target->retry_delay_us < RETRY_MAX_US ? 2 * target->retry_delay_us : RETRY_MAX_US;
     drop_session(target);
-}
-
-/* The member that this is for, if it is still the same; else the session ends. */
-static struct replica *replica_of(struct catchup_target *target)
-{
-    struct replica *replica = replicas_find(target->catchups->params.replicas, target->group);
-    return replica != NULL && replica == target->replica ? replica : NULL;
 }
 
 /* ---- Calls ---- */
@@ -474,6 +488,7 @@ static void target_install(struct catchup_target *target)
             target_finish(target); /* the log has come this far meanwhile */
             return;
         } else if (err != ERR_BUSY && err != ERR_INVALID) {
+            target->replica = err == ERR_CLOSED ? NULL : replica; /* stopped: it is on its way out */
             target_fail(target, err, "install");
             return;
         }

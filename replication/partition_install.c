@@ -113,8 +113,8 @@ struct replica_stage *partition_stage(struct replica_machine *machine)
             .is_fixed = state.segments[i].version > 0 || (!is_last && end_offset <= partition->durable_end_offset),
         };
     }
-    struct replica_stage *stage =
-        partition_stage_open(partition->env, partition->plain_dir, partition->dir, own, state.segment_count);
+    struct replica_stage *stage = partition_stage_open(partition->env, partition->group, partition->plain_dir,
+                                                       partition->dir, own, state.segment_count);
     mem_free(own);
     log_state_deinit(&state);
     return stage;

@@ -43,6 +43,7 @@ struct stage_file {
 struct partition_stage {
     struct replica_stage stage;
     struct env *env;
+    uint64_t group;
     char *plain;   /* the partition's generation 0 */
     char *dir;     /* the staging */
     char *own_dir; /* the partition's present one */
@@ -506,16 +507,38 @@ static enum err stage_seal(struct replica_stage *base, struct errmsg *msg)
     err = err == OK ? disk->sync_dir(disk, stage->dir) : err;
     err = err == OK ? log_remove(stage->env, sealed, msg) : err; /* an earlier attempt at the same index */
     err = err == OK ? disk->rename(disk, stage->dir, sealed) : err;
-    err = err == OK ? disk->sync_dir(disk, parent) : err;
     stage->is_sealed = err == OK;
+    err = err == OK ? disk->sync_dir(disk, parent) : err;
     mem_free(parent);
     mem_free(sealed);
     return err == OK ? OK : fail(msg, err, "staging %s: %s", stage->dir, err_text(err));
 }
 
-static void stage_close(struct replica_stage *base)
+/* ---- End ---- */
+
+static void discard(const struct partition_stage *stage, const char *dir)
+{
+    char *buried = partition_dir_bury(stage->env, dir, stage->group);
+    if (buried != NULL) {
+        partition_dir_remove(stage->env, buried);
+        mem_free(buried);
+    }
+}
+
+static void stage_close(struct replica_stage *base, enum replica_stage_end end)
 {
     struct partition_stage *stage = stage_of(base);
+    if (end == REPLICA_STAGE_DISCARDED) {
+        discard(stage, stage->dir);
+    }
+    if (end == REPLICA_STAGE_DISCARDED && stage->is_sealed) {
+        char *sealed = partition_dir_generation(stage->plain, stage->index);
+        discard(stage, sealed);
+        mem_free(sealed);
+    } else if (end == REPLICA_STAGE_KEPT && stage->is_sealed && unseal(stage) != OK) {
+        trace(WARN, PARTITION, "what was sealed stays beside the partition until the next sweep",
+              KV("group", (int64_t)stage->group), KV("index", (int64_t)stage->index));
+    }
     epochs_deinit(&stage->epochs);
     dynbuf_deinit(&stage->state);
     mem_free(stage->plain);
@@ -530,12 +553,13 @@ static const struct replica_stage_ops STAGE_OPS = {
     stage_begin, stage_resume, stage_write, stage_finish, stage_seal, stage_close,
 };
 
-struct replica_stage *partition_stage_open(struct env *env, const char *plain, const char *own_dir,
+struct replica_stage *partition_stage_open(struct env *env, uint64_t group, const char *plain, const char *own_dir,
                                            const struct stage_own *own, size_t own_count)
 {
     struct partition_stage *stage = mem_alloc(sizeof(*stage));
     stage->stage.ops = &STAGE_OPS;
     stage->env = env;
+    stage->group = group;
     stage->plain = mem_strdup(plain);
     stage->dir = partition_dir_staging(plain);
     stage->own_dir = mem_strdup(own_dir);

@@ -15,7 +15,7 @@ struct stage_own {                   /* A segment that the partition has itself.
     bool is_fixed;                   /* durable, in the durable checkpoint as it is, and takes no appends */
 };
 /* `plain`: the partition's directory of generation 0; `own_dir`: the present one. All is copied. */
-struct replica_stage *partition_stage_open(struct env *env, const char *plain, const char *own_dir,
+struct replica_stage *partition_stage_open(struct env *env, uint64_t group, const char *plain, const char *own_dir,
                                            const struct stage_own *own, size_t own_count);
 /* The state that was sealed in `dir`. ERR_NOT_FOUND, ERR_DAMAGED with text. */
 MUST_CHECK enum err partition_stage_read(struct env *env, const char *dir, uint64_t index, struct dynbuf *state,

@@ -3,8 +3,8 @@
  * together. Both are made by the machine and outlive it: they hold what they need.
  *
  * Order of a stage: begin, then for each file resume, write ..., finish, then seal; begin again at any time with a
- * newer manifest. What is staged outlives the stage and the process, for the next one to go on with. ops->install() of
- * the machine takes what was sealed last.
+ * newer manifest. What is staged outlives the stage and the process, for the next one to go on with, unless it is
+ * discarded. ops->install() of the machine takes what was sealed last.
  *
  * Runs on: the shard's thread, but for the calls marked (job), which run in work jobs, one at a time for each object.
  * */
@@ -42,6 +42,12 @@ struct replica_source {
     struct dynbuf state;
 };
 
+enum replica_stage_end {
+    REPLICA_STAGE_KEPT,              /* for the next stage; what was sealed is not to be taken any more */
+    REPLICA_STAGE_TAKEN,             /* what was sealed is the machine's, or may become it at the next start */
+    REPLICA_STAGE_DISCARDED,         /* the member is gone, or has the log: nothing stays */
+};
+
 struct replica_stage;
 struct replica_stage_ops {
     /* (job) Makes room for this state. What an earlier manifest left stays as far as this one says the same of it.
@@ -57,7 +63,8 @@ struct replica_stage_ops {
     enum err (*finish)(struct replica_stage *stage, size_t file, struct errmsg *msg);
     /* (job) All files are finished: makes everything durable under the name of the manifest's index. */
     enum err (*seal)(struct replica_stage *stage, struct errmsg *msg);
-    void (*close)(struct replica_stage *stage);
+    /* No job is under way. */
+    void (*close)(struct replica_stage *stage, enum replica_stage_end end);
 };
 struct replica_stage {
     const struct replica_stage_ops *ops;

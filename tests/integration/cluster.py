@@ -265,14 +265,24 @@ class Cluster:
 
     # ---- What they have on disk ----
 
-    def directory(self, number, topic, partition):
-        """Of a replica; None when there is none, or more than one (a staging, or an old one that still goes)."""
+    def directories_of(self, number, topic, partition):
+        """Of a replica: its own, a staging, one that still goes."""
         folder = os.path.join(self.nodes[number].data, "topics")
         found = []
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
             match = PARTITION.match(name)
             if match and match["topic"] == topic and int(match["number"]) == partition:
                 found.append(os.path.join(folder, name))
+        return found
+
+    def directories(self, topic, partition):
+        """Broker -> names of all that it has of a partition, for messages."""
+        found = {n: [os.path.basename(path) for path in self.directories_of(n, topic, partition)] for n in self.nodes}
+        return {number: names for number, names in found.items() if names}
+
+    def directory(self, number, topic, partition):
+        """Of a replica; None when there is none, or more than one."""
+        found = self.directories_of(number, topic, partition)
         return found[0] if len(found) == 1 else None
 
     def size(self, number, topic, partition):

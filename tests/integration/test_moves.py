@@ -34,8 +34,9 @@ def check_places(brokers, what, topic, wanted, timeout_s=30):
     goal = [sorted(replicas) for replicas in wanted]
     balsa.wait_until(lambda: on_disk(brokers, topic, len(wanted)) == goal, timeout_s, 0.1)
     found = on_disk(brokers, topic, len(wanted))
-    wrong = [(p, found[p], goal[p]) for p in range(len(wanted)) if found[p] != goal[p]]
-    balsa.check(not wrong, f"{what}: on disk as wished; not so: {wrong[:5]}")
+    wrong = [p for p in range(len(wanted)) if found[p] != goal[p]]
+    told = [f"{p}: wished on {goal[p]}, there are {brokers.directories(topic, p)}" for p in wrong[:5]]
+    balsa.check(not wrong, f"{what}: {len(wrong)} of {len(wanted)} are not on disk as wished; {'; '.join(told)}")
 
 
 def move_all(brokers, what, topic, wanted, through, load, timeout_s=120):

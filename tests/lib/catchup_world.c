@@ -531,6 +531,26 @@ void catchup_node_stop(struct catchup_world *world, unsigned number)
     node_gone(world, number);
 }
 
+static void on_removed(struct replica_remove *req, enum err err)
+{
+    ck_assert_int_eq(err, OK);
+    mem_free(req);
+}
+
+static void remove_replica(void *context)
+{
+    struct catchup_node *node = context;
+    struct replica_remove *req = mem_alloc(sizeof(*req));
+    *req = (struct replica_remove){.group = CATCHUP_GROUP, .cb = on_removed};
+    node->partition = NULL;
+    replicas_remove(node->replicas, req);
+}
+
+void catchup_node_remove(struct catchup_world *world, unsigned number)
+{
+    (void)sim_process_run(world->nodes[number].process, remove_replica, &world->nodes[number]);
+}
+
 /* ---- World */
 
 void catchup_world_open(struct catchup_world *world, uint64_t seed, unsigned voters)

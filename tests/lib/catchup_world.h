@@ -68,6 +68,7 @@ void catchup_world_trim(struct catchup_world *world, int64_t offset);
 /* Leader: proposes `number` as standby, or as voter. */
 void catchup_world_add(struct catchup_world *world, unsigned number, bool is_voter);
 void catchup_node_checkpoint(struct catchup_world *world, unsigned number);
+void catchup_node_remove(struct catchup_world *world, unsigned number); /* its replica; the others are not told */
 bool catchup_node_is_up(const struct catchup_node *node);
 struct replica_status catchup_node_status(struct catchup_world *world, unsigned number);
 /* All nodes that are up have applied the same, and have the same bytes. */

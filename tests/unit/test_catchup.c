@@ -19,13 +19,19 @@ static bool has_leader(struct catchup_world *w)
     return catchup_world_leader(w) >= 0;
 }
 
-static void open_world(uint64_t seed, unsigned voters)
+static void open_world_of(uint64_t seed, unsigned voters, uint64_t segment_size)
 {
     catchup_world_open(&world, seed, voters);
+    world.segment_size = segment_size;
     for (unsigned i = 0; i < CATCHUP_NODES; i++) {
         catchup_node_start(&world, i);
     }
     ck_assert(catchup_world_until(&world, has_leader, 20000));
+}
+
+static void open_world(uint64_t seed, unsigned voters)
+{
+    open_world_of(seed, voters, KIB(16));
 }
 
 static unsigned follower(void)
@@ -205,6 +211,46 @@ START_TEST(follower_dies_at_each_change)
             break;
         }
     }
+}
+END_TEST
+
+static void note_any(const char *path, uint64_t size, bool is_directory, void *context)
+{
+    char(*first)[256] = context;
+    (void)size;
+    (void)is_directory;
+    if ((*first)[0] == '\0') {
+        (void)snprintf(*first, sizeof(*first), "%s", path);
+    }
+}
+
+/* Goal: a member that is removed while it catches up leaves nothing behind, whatever job was at work then.
+ * Method: a joiner's replica is removed after each millisecond of its catch-up, until one has caught up; a moment later
+ * its disk has no directory of the group. */
+START_TEST(joiner_that_is_removed_leaves_nothing)
+{
+    bool is_filled = false;
+    unsigned reads = 0;
+    for (unsigned ms = 1 + (unsigned)_i; !is_filled; ms += 3) {
+        char first[256] = "";
+        open_world_of(1, 2, MIB(1));
+        catchup_world_fill(&world, 10, KIB(120));
+
+        catchup_world_add(&world, 2, false);
+        while (world.begins == 0) {
+            catchup_world_run(&world, 1);
+        }
+        catchup_world_run(&world, ms);
+        reads += world.reads;
+        is_filled = catchup_world_is_level(&world);
+        catchup_node_remove(&world, 2);
+        catchup_world_run(&world, 2000);
+        sim_disk_walk(world.nodes[2].disk, "/n3/topics", note_any, &first);
+        ck_assert_msg(first[0] == '\0', "after %u ms: %s", ms, first);
+        catchup_world_close(&world);
+        ck_assert_uint_lt(ms, 2000);
+    }
+    ck_assert_uint_gt(reads, 0);
 }
 END_TEST
 
@@ -421,6 +467,10 @@ static Suite *catchup_suite(void)
     tcase_add_test(tcase, digests_of_replicas_agree);
     tcase_add_test(tcase, scrub_finds_damage);
     suite_add_tcase(suite, tcase);
+    TCase *removal = tcase_create("removal");
+    tcase_set_timeout(removal, 240);
+    tcase_add_loop_test(removal, joiner_that_is_removed_leaves_nothing, 0, 3);
+    suite_add_tcase(suite, removal);
     return suite;
 }
 

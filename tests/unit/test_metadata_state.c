@@ -219,7 +219,7 @@ static void stage_seal(void *context)
     struct errmsg msg = {""};
     (void)context;
     ck_assert_msg(way.stage->ops->seal(way.stage, &msg) == OK, "%s", msg.text);
-    way.stage->ops->close(way.stage);
+    way.stage->ops->close(way.stage, REPLICA_STAGE_TAKEN);
 }
 
 static void install(void *context)
