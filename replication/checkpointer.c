@@ -271,8 +271,5 @@ static void checkpointer_on_done(struct work *work)
         metrics_add(replicas->params.env->metrics, METRIC_WAL_CHECKPOINTS, 1);
         wal_release(replicas->wal, checkpointer->release_lsn);
     }
-    replicas_round_done(replicas, is_ok);
-    if (checkpointer->is_wanted && is_ok) {
-        checkpointer_run(replicas);
-    }
+    replicas_round_done(replicas, is_ok); /* and the next round, when one is wanted: after removals that wait */
 }

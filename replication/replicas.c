@@ -376,6 +376,7 @@ enum err replicas_open(const struct replicas_params *params, struct replicas **o
     err = recovery_open(&recovery, &replicas->params, msg);
     err = err == OK ? open_logs(replicas, &recovery, msg) : err;
     err = err == OK ? open_groups(replicas, &recovery, msg) : err;
+    bool has_installed = recovery.installs > 0;
     recovery_close(&recovery);
     if (err != OK) {
         return err; /* the process ends: nothing of a half-opened shard is of use */
@@ -386,6 +387,10 @@ enum err replicas_open(const struct replicas_params *params, struct replicas **o
     } else if (wal_durable_lsn(replicas->wal) >= replicas->layout_lsn) {
         replicas->is_layout_checkpointed = true;
         checkpointer_run(replicas);
+    }
+    if (has_installed) {
+        replicas->is_checkpoint_due = true; /* until one is durable, both states are kept */
+        env_task(params->env, &replicas->flush);
     }
     *out = replicas;
     return OK;
@@ -537,10 +542,6 @@ static void replicas_on_flush(struct task *task)
     if (replicas->is_closing) {
         return;
     }
-    if (replicas->is_checkpoint_due) {
-        replicas->is_checkpoint_due = false;
-        checkpointer_run(replicas);
-    }
     if (!replicas->is_creating && !list_is_empty(&replicas->creates)) {
         replicas->is_creating = true;
         list_move_all(&replicas->creating, &replicas->creates);
@@ -548,7 +549,13 @@ static void replicas_on_flush(struct task *task)
         replicas->create_work.done = create_on_done;
         workers->submit(workers, &replicas->create_work);
     }
-    replicas_flush_removals(replicas);
+    replicas_flush_removals(replicas); /* ahead of the next round, which may be long: rounds may follow one another */
+    const struct checkpointer *checkpointer = &replicas->checkpointer;
+    bool is_next_wanted = checkpointer->is_wanted && !checkpointer->is_running && checkpointer->err == OK;
+    if (replicas->is_checkpoint_due || is_next_wanted) {
+        replicas->is_checkpoint_due = false;
+        checkpointer_run(replicas);
+    }
 }
 
 /* ---- Looking up ---- */

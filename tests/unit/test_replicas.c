@@ -287,6 +287,29 @@ static void remove_now(void *context)
     replicas_remove(world.replicas, req);
 }
 
+static void checkpoint_now(void *context)
+{
+    (void)context;
+    replicas_checkpoint(world.replicas);
+}
+
+/* Goal: a removal waits for one checkpoint round, not for all that follow. Method: whenever a round is under way the
+ * next one is asked for. */
+START_TEST(removal_comes_between_rounds)
+{
+    struct removal removal = {QUIET, false, 0};
+    world_open();
+    ck_assert(sim_process_run(world.process, checkpoint_now, NULL));
+    ck_assert(sim_process_run(world.process, remove_now, &removal));
+    for (unsigned i = 0; i < 50000 && replicas_is_here(world.replicas, QUIET); i++) {
+        ck_assert(sim_process_run(world.process, checkpoint_now, NULL));
+        (void)sim_world_run_until(world.sim, NULL, NULL, 1);
+    }
+    ck_assert(!replicas_is_here(world.replicas, QUIET));
+    world_close();
+}
+END_TEST
+
 static void create_again(void *context)
 {
     const struct removal *removal = context;
@@ -490,6 +513,7 @@ static Suite *replicas_suite(void)
     tcase_add_test(tcase, vote_outlives_its_frame);
     tcase_add_test(tcase, damage_is_not_forgotten);
     tcase_add_test(tcase, start_ends_for_a_reason_that_may_pass);
+    tcase_add_test(tcase, removal_comes_between_rounds);
     tcase_add_test(tcase, joiner_starts_with_nothing);
     tcase_add_test(tcase, joiner_remembers_its_term);
     tcase_add_test(tcase, joiner_keeps_its_first_entry);
