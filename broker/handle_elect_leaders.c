@@ -4,7 +4,11 @@
  * majority of its replicas is there, and not before.
  *
  *   handler -> partitions, by the broker that leads them -> here: leadership_call(); elsewhere: PEER_TRANSFER
- *                                                        -> poll the leaders -> answer */
+ *                                       ^                -> poll the leaders -> answer
+ *                                       +--- now and then, those not begun ---+
+ *
+ * Not begun: its leader still looks after its members, another transfer is under way, or somebody else leads by now.
+ * One that was begun is not asked for again: each attempt costs the partition's clients a pause. */
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -19,6 +23,7 @@
 #define ELECTION_PREFERRED 0
 #define ELECTION_UNCLEAN 1
 #define POLL_US (20 * 1000)
+#define AGAIN_US (500 * 1000)
 #define TIMEOUT_MAX_MS 60000
 
 struct elect_one {
@@ -30,6 +35,7 @@ struct elect_one {
     int32_t leader;    /* broker that is asked to hand over */
     enum kafka_error error;
     bool is_asked; /* to be handed over, as far as is known */
+    bool is_begun; /* by its leader */
 };
 
 struct elect_work;
@@ -52,6 +58,7 @@ struct elect_work {
     size_t pending; /* answers that are out */
     struct timer timer;
     int64_t deadline_us;
+    int64_t again_us;
 };
 
 /* ---- Answer ---- */
@@ -134,26 +141,33 @@ static void elect_respond(struct elect_work *work)
 
 /* ---- Waiting for the news ---- */
 
+static void elect_ask(struct elect_work *work);
+
 static void elect_on_timer(struct timer *timer)
 {
     struct elect_work *work = container_of(timer, struct elect_work, timer);
     struct shard *shard = work->request->shard;
     bool is_late = env_now_us(shard->env) >= work->deadline_us || leaders_is_stopping(shard->leaders);
     size_t missing = 0;
+    size_t not_begun = 0;
     for (size_t i = 0; i < work->count; i++) {
         struct elect_one *one = &work->items[i];
-        if (one->is_asked && leaders_get(shard->leaders, one->group).broker == one->preferred) {
+        one->leader = leaders_get(shard->leaders, one->group).broker;
+        if (one->is_asked && one->leader == one->preferred) {
             one->is_asked = false;
         } else if (one->is_asked && is_late) {
             one->is_asked = false;
             one->error = KAFKA_REQUEST_TIMED_OUT;
         }
         missing += one->is_asked;
+        not_begun += one->is_asked && !one->is_begun;
     }
-    if (missing > 0) {
-        env_timer(shard->env, &work->timer, POLL_US);
-    } else {
+    if (missing == 0) {
         elect_respond(work);
+    } else if (not_begun > 0 && env_now_us(shard->env) >= work->again_us) {
+        elect_ask(work);
+    } else {
+        env_timer(shard->env, &work->timer, POLL_US);
     }
 }
 
@@ -161,7 +175,9 @@ static void elect_on_timer(struct timer *timer)
 
 static void elect_result(struct elect_one *one, enum kafka_error error)
 {
-    one->is_asked = error == KAFKA_NONE || error == KAFKA_REBALANCE_IN_PROGRESS; /* on its way, by somebody's wish */
+    bool is_later = error == KAFKA_REBALANCE_IN_PROGRESS || error == KAFKA_NOT_LEADER_OR_FOLLOWER;
+    one->is_begun = error == KAFKA_NONE;
+    one->is_asked = one->is_begun || is_later;
     one->error = one->is_asked ? KAFKA_NONE : error;
 }
 
@@ -204,6 +220,12 @@ static void elect_on_reply(struct peer_call *peer)
     elect_step(work);
 }
 
+static bool is_to_ask(const struct elect_work *work, size_t at, const bool *is_sent)
+{
+    const struct elect_one *one = &work->items[at];
+    return one->is_asked && !one->is_begun && one->leader >= 0 && !is_sent[at];
+}
+
 /* Asks broker `node` for all of its partitions that are not being asked for yet. */
 static void ask_broker(struct elect_work *work, int32_t node, bool *is_sent)
 {
@@ -215,7 +237,7 @@ static void ask_broker(struct elect_work *work, int32_t node, bool *is_sent)
     call->work = work;
     call->places = mem_alloc((work->count + 1) * sizeof(*call->places));
     for (size_t i = 0; i < work->count && call->count < LEADERSHIP_COUNT_MAX; i++) {
-        if (work->items[i].is_asked && !is_sent[i] && work->items[i].leader == node) {
+        if (is_to_ask(work, i, is_sent) && work->items[i].leader == node) {
             is_sent[i] = true;
             groups[call->count] = work->items[i].group;
             targets[call->count] = work->items[i].server;
@@ -242,12 +264,14 @@ static void ask_broker(struct elect_work *work, int32_t node, bool *is_sent)
 
 static void ask_here(struct elect_work *work, bool *is_sent)
 {
-    work->here.items = mem_alloc((work->count + 1) * sizeof(*work->here.items));
+    mem_free(work->here.items); /* of the time before */
+    mem_free(work->here_places);
+    work->here = (struct leadership_call){.items = mem_alloc((work->count + 1) * sizeof(*work->here.items))};
     work->here_places = mem_alloc((work->count + 1) * sizeof(*work->here_places));
     work->here.cb = elect_here_done;
     for (size_t i = 0; i < work->count; i++) {
         const struct elect_one *one = &work->items[i];
-        if (one->is_asked && !is_sent[i] && one->leader == work->request->shard->options->node_id) {
+        if (is_to_ask(work, i, is_sent) && one->leader == work->request->shard->options->node_id) {
             is_sent[i] = true;
             work->here.items[work->here.count] = (struct leadership_item){.group = one->group, .server = one->server};
             work->here_places[work->here.count++] = i;
@@ -263,12 +287,13 @@ static void elect_ask(struct elect_work *work)
 {
     bool *is_sent = mem_alloc((work->count + 1) * sizeof(*is_sent));
     work->pending = 1; /* itself, until all are asked */
+    work->again_us = env_now_us(work->request->shard->env) + AGAIN_US;
     ask_here(work, is_sent);
     for (size_t i = 0; i < work->count; i++) {
         struct elect_one *one = &work->items[i];
-        if (one->is_asked && !is_sent[i] && work->request->shard->peers != NULL) {
+        if (is_to_ask(work, i, is_sent) && work->request->shard->peers != NULL) {
             ask_broker(work, one->leader, is_sent);
-        } else if (one->is_asked && !is_sent[i]) {
+        } else if (is_to_ask(work, i, is_sent)) {
             elect_result(one, KAFKA_PREFERRED_LEADER_NOT_AVAILABLE);
         }
     }

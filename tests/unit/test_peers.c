@@ -289,8 +289,8 @@ START_TEST(a_process_that_ends_is_noticed_at_once)
 }
 END_TEST
 
-/* Goal: a broker that is back, and connects, is connected to at once: while it is heard but not answered, votes are lost.
- * Method: it is away until the backoff is at its longest. */
+/* Goal: a broker that is back, and connects, is connected to at once: while it is heard but not answered, votes are
+ * lost. Method: it is away until the backoff is at its longest. */
 START_TEST(who_connects_is_connected_to)
 {
     peer_world_open(&world, (uint64_t)_i + 1, 2, 1);
