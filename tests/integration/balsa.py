@@ -53,12 +53,20 @@ def have(program):
     return shutil.which(program) is not None
 
 
+_ports = set()
+
+
 def free_port():
     """A port below those that the kernel gives to outgoing connections, and of this process's own five hundred, so that nobody takes it
-    while its broker is down."""
+    while its broker is down. None twice, while there are others."""
     first = 10000 + os.getpid() % 44 * 500
+    if len(_ports) > 400:
+        _ports.clear()
     while True:
         port = random.randrange(first, first + 500)
+        if port in _ports:
+            continue
+        _ports.add(port)
         with socket.socket() as probe:
             try:
                 probe.bind(("0.0.0.0", port))

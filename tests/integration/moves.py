@@ -1,11 +1,13 @@
 """Reassignments and elections, by hand: what clients of the admin APIs send, without any of their libraries."""
 import struct
+import time
 
 import balsa
 import wire
 
 ELECT_LEADERS, ALTER, LIST, UNREGISTER = 43, 45, 46, 64
 PREFERRED, UNCLEAN = 0, 1
+TIMED_OUT = 7
 NONE, UNKNOWN_TOPIC, INVALID_ASSIGNMENT, ELIGIBLE_NOT_AVAILABLE, NOT_NEEDED, NO_REASSIGNMENT = 0, 3, 39, 83, 84, 85
 
 
@@ -68,8 +70,19 @@ def ask(node, api, version, body, timeout_s=60):
     return reader
 
 
-def alter(node, wishes, timeout_ms=30000):
-    """{(topic, partition): brokers or None (cancel)} -> {(topic, partition): (error, text)}."""
+def alter(node, wishes, timeout_s=60):
+    """{(topic, partition): brokers or None (cancel)} -> {(topic, partition): (error, text)}. What was refused for the time being (the log
+    is over its budget while the disk does not keep up) is asked for again, as clients do."""
+    found = {}
+    end = time.monotonic() + timeout_s
+    while wishes:
+        found.update(alter_once(node, wishes))
+        wishes = {at: brokers for at, brokers in wishes.items() if found[at][0] == TIMED_OUT and time.monotonic() < end}
+        time.sleep(0.1 if wishes else 0)
+    return found
+
+
+def alter_once(node, wishes, timeout_ms=30000):
     topics = sorted({topic for topic, _ in wishes})
     body = struct.pack(">i", timeout_ms) + uvarint(len(topics) + 1)
     for topic in topics:

@@ -18,12 +18,27 @@ OTHERS_GAP_S = 0.5
 AWAY_S = 3
 
 
-def kill_and_restart(run, victim, gaps, others):
+def wait_named(cluster, lost, named):
+    """Asks the survivors until each of those partitions has another leader by the word of one; adds how long that took: the brokers'
+    part of a gap, the rest is the client's pauses and its way back."""
+    start = time.monotonic()
+    waiting = set(lost)
+    while waiting and time.monotonic() - start < AWAY_S:
+        metadata = cluster.metadata()
+        found = {p.number for p in metadata.topics.get(campaign.TOPIC, []) if p.leader >= 0} if metadata else set()
+        named += [time.monotonic() - start] * len(waiting & found)
+        waiting -= found
+        time.sleep(0.005)
+    named += [AWAY_S] * len(waiting)
+
+
+def kill_and_restart(run, victim, gaps, others, named):
     """One kill; adds the longest silence of each partition that the victim led, and of those that it did not lead."""
     leaders = run.leaders()
     killed = time.monotonic()
     run.cluster.kill(victim)
-    time.sleep(AWAY_S)
+    wait_named(run.cluster, [partition for partition, leader in leaders.items() if leader == victim], named)
+    time.sleep(max(0, killed + AWAY_S - time.monotonic()))
     run.wait_served()
     until = time.monotonic()
     for partition, leader in leaders.items():
@@ -41,11 +56,12 @@ def main():
     with cluster.Cluster(3, shards=2, settings=campaign.SETTINGS) as brokers, \
             campaign.campaign("failover", brokers, PARTITIONS, rate=RATE, sizes=(10, 100, 1000), window=200000) as run:
         run.read_gaps = []
-        gaps, others = [], []
+        gaps, others, named = [], [], []
         for _ in range(KILLS):
-            kill_and_restart(run, run.cluster.leader_of(campaign.TOPIC, rng.randrange(PARTITIONS)), gaps, others)
+            kill_and_restart(run, run.cluster.leader_of(campaign.TOPIC, rng.randrange(PARTITIONS)), gaps, others, named)
         print(f"  {KILLS} leaders killed: {len(gaps)} partitions without acknowledgement for {campaign.milliseconds(gaps)}; the {len(others)} others "
-              f"{campaign.milliseconds(others)}; longest time nothing was read {campaign.milliseconds(run.read_gaps)}", flush=True)
+              f"{campaign.milliseconds(others)}; another leader is named after {campaign.milliseconds(named)}; longest time nothing was read "
+              f"{campaign.milliseconds(run.read_gaps)}", flush=True)
         balsa.check(gaps, "a killed leader led something")
         gaps.sort()
         p99 = campaign.history.percentile(gaps, 0.99)
@@ -53,7 +69,7 @@ def main():
 
         led, others = [], []
         for _ in range(max(1, KILLS // 3)):
-            kill_and_restart(run, brokers.controller(), led, others)
+            kill_and_restart(run, brokers.controller(), led, others, [])
         print(f"  {max(1, KILLS // 3)} leaders of the metadata killed: partitions that others lead without acknowledgement for "
               f"{campaign.milliseconds(others)}", flush=True)
         balsa.check(max(others, default=0) <= campaign.SLACK * OTHERS_GAP_S,
