@@ -5,10 +5,11 @@
  *
  *   handler -> partitions, by the broker that leads them -> here: leadership_call(); elsewhere: PEER_TRANSFER
  *                                       ^                -> poll the leaders -> answer
- *                                       +--- now and then, those not begun ---+
+ *                                       +--- now and then, those not under way ---+
  *
- * Not begun: its leader still looks after its members, another transfer is under way, or somebody else leads by now.
- * One that was begun is not asked for again: each attempt costs the partition's clients a pause. */
+ * Not under way: its leader still looks after its members, another transfer is going on, or somebody else leads by now.
+ * One that was begun is over when the chosen broker has not taken over within an election timeout; as each attempt
+ * costs the partition's clients that pause, there are only a few. */
 
 #include "base/assert.h"
 #include "base/limits.h"
@@ -24,6 +25,7 @@
 #define ELECTION_UNCLEAN 1
 #define POLL_US (20 * 1000)
 #define AGAIN_US (500 * 1000)
+#define ATTEMPT_COUNT_MAX 3
 #define TIMEOUT_MAX_MS 60000
 
 struct elect_one {
@@ -34,8 +36,9 @@ struct elect_one {
     int32_t preferred; /* broker */
     int32_t leader;    /* broker that is asked to hand over */
     enum kafka_error error;
-    bool is_asked; /* to be handed over, as far as is known */
-    bool is_begun; /* by its leader */
+    bool is_asked;     /* to be handed over, as far as is known */
+    unsigned attempts; /* that its leader has begun; until when the last one may last */
+    int64_t until_us;
 };
 
 struct elect_work;
@@ -143,13 +146,19 @@ static void elect_respond(struct elect_work *work)
 
 static void elect_ask(struct elect_work *work);
 
+static bool is_to_ask(const struct elect_work *work, const struct elect_one *one)
+{
+    bool is_under_way = env_now_us(work->request->shard->env) < one->until_us;
+    return one->is_asked && one->leader >= 0 && !is_under_way && one->attempts < ATTEMPT_COUNT_MAX;
+}
+
 static void elect_on_timer(struct timer *timer)
 {
     struct elect_work *work = container_of(timer, struct elect_work, timer);
     struct shard *shard = work->request->shard;
     bool is_late = env_now_us(shard->env) >= work->deadline_us || leaders_is_stopping(shard->leaders);
     size_t missing = 0;
-    size_t not_begun = 0;
+    size_t not_under_way = 0;
     for (size_t i = 0; i < work->count; i++) {
         struct elect_one *one = &work->items[i];
         one->leader = leaders_get(shard->leaders, one->group).broker;
@@ -160,11 +169,11 @@ static void elect_on_timer(struct timer *timer)
             one->error = KAFKA_REQUEST_TIMED_OUT;
         }
         missing += one->is_asked;
-        not_begun += one->is_asked && !one->is_begun;
+        not_under_way += is_to_ask(work, one);
     }
     if (missing == 0) {
         elect_respond(work);
-    } else if (not_begun > 0 && env_now_us(shard->env) >= work->again_us) {
+    } else if (not_under_way > 0 && env_now_us(shard->env) >= work->again_us) {
         elect_ask(work);
     } else {
         env_timer(shard->env, &work->timer, POLL_US);
@@ -173,12 +182,17 @@ static void elect_on_timer(struct timer *timer)
 
 /* ---- Asking ---- */
 
-static void elect_result(struct elect_one *one, enum kafka_error error)
+static void elect_result(const struct elect_work *work, struct elect_one *one, enum kafka_error error)
 {
+    const struct shard *shard = work->request->shard;
+    bool is_begun = error == KAFKA_NONE;
     bool is_later = error == KAFKA_REBALANCE_IN_PROGRESS || error == KAFKA_NOT_LEADER_OR_FOLLOWER;
-    one->is_begun = error == KAFKA_NONE;
-    one->is_asked = one->is_begun || is_later;
+    one->is_asked = is_begun || is_later;
     one->error = one->is_asked ? KAFKA_NONE : error;
+    if (is_begun) {
+        one->attempts++;
+        one->until_us = env_now_us(shard->env) + 3 * (int64_t)shard->options->election_ms / 2 * 1000;
+    }
 }
 
 static void elect_step(struct elect_work *work)
@@ -193,7 +207,7 @@ static void elect_here_done(struct leadership_call *call)
 {
     struct elect_work *work = container_of(call, struct elect_work, here);
     for (size_t i = 0; i < call->count; i++) {
-        elect_result(&work->items[work->here_places[i]], call->items[i].error);
+        elect_result(work, &work->items[work->here_places[i]], call->items[i].error);
     }
     elect_step(work);
 }
@@ -209,7 +223,7 @@ static void elect_on_reply(struct peer_call *peer)
     bool is_valid = reply != NULL && reply->n_results == call->count;
     for (size_t i = 0; i < call->count; i++) {
         enum kafka_error error = is_valid ? (enum kafka_error)reply->results[i] : KAFKA_PREFERRED_LEADER_NOT_AVAILABLE;
-        elect_result(&work->items[call->places[i]], error);
+        elect_result(work, &work->items[call->places[i]], error);
     }
     if (reply != NULL) {
         balsa__peer__transfer_reply__free_unpacked(reply, NULL);
@@ -218,12 +232,6 @@ static void elect_on_reply(struct peer_call *peer)
     mem_free(call->places);
     mem_free(call);
     elect_step(work);
-}
-
-static bool is_to_ask(const struct elect_work *work, size_t at, const bool *is_sent)
-{
-    const struct elect_one *one = &work->items[at];
-    return one->is_asked && !one->is_begun && one->leader >= 0 && !is_sent[at];
 }
 
 /* Asks broker `node` for all of its partitions that are not being asked for yet. */
@@ -237,7 +245,7 @@ static void ask_broker(struct elect_work *work, int32_t node, bool *is_sent)
     call->work = work;
     call->places = mem_alloc((work->count + 1) * sizeof(*call->places));
     for (size_t i = 0; i < work->count && call->count < LEADERSHIP_COUNT_MAX; i++) {
-        if (is_to_ask(work, i, is_sent) && work->items[i].leader == node) {
+        if (!is_sent[i] && work->items[i].leader == node && is_to_ask(work, &work->items[i])) {
             is_sent[i] = true;
             groups[call->count] = work->items[i].group;
             targets[call->count] = work->items[i].server;
@@ -271,7 +279,7 @@ static void ask_here(struct elect_work *work, bool *is_sent)
     work->here.cb = elect_here_done;
     for (size_t i = 0; i < work->count; i++) {
         const struct elect_one *one = &work->items[i];
-        if (is_to_ask(work, i, is_sent) && one->leader == work->request->shard->options->node_id) {
+        if (!is_sent[i] && is_to_ask(work, one) && one->leader == work->request->shard->options->node_id) {
             is_sent[i] = true;
             work->here.items[work->here.count] = (struct leadership_item){.group = one->group, .server = one->server};
             work->here_places[work->here.count++] = i;
@@ -291,10 +299,10 @@ static void elect_ask(struct elect_work *work)
     ask_here(work, is_sent);
     for (size_t i = 0; i < work->count; i++) {
         struct elect_one *one = &work->items[i];
-        if (is_to_ask(work, i, is_sent) && work->request->shard->peers != NULL) {
+        if (!is_sent[i] && is_to_ask(work, one) && work->request->shard->peers != NULL) {
             ask_broker(work, one->leader, is_sent);
-        } else if (is_to_ask(work, i, is_sent)) {
-            elect_result(one, KAFKA_PREFERRED_LEADER_NOT_AVAILABLE);
+        } else if (!is_sent[i] && is_to_ask(work, one)) {
+            elect_result(work, one, KAFKA_PREFERRED_LEADER_NOT_AVAILABLE);
         }
     }
     mem_free(is_sent);
