@@ -23,6 +23,8 @@
     X(PRODUCE_BYTES, produce_bytes_total, COUNTER, "Bytes of record batches acknowledged")                             \
     X(PRODUCE_ERRORS, produce_errors_total, COUNTER, "Partition parts of produce requests answered with an error")     \
     X(PRODUCE_US, produce_seconds, HISTOGRAM, "Produce: request read to response queued")                              \
+    X(COMMIT_US, commit_seconds, HISTOGRAM, "Records: proposed by their leader to committed, and durable here")        \
+    X(APPLY_US, apply_seconds, HISTOGRAM, "One committed entry of a partition applied to it, on every replica")        \
     X(PRODUCE_DUPLICATES, produce_duplicates_total, COUNTER, "Batches recognised as duplicates")                       \
     X(FETCH_REQUESTS, fetch_requests_total, COUNTER, "Fetch requests")                                                 \
     X(FETCH_BYTES, fetch_bytes_total, COUNTER, "Bytes of record batches sent to consumers")                            \
@@ -40,6 +42,9 @@
     X(CONNECTIONS_REFUSED, connections_refused_total, COUNTER, "Connections closed at accept: over a limit")           \
     X(CONNECTIONS_KILLED, connections_killed_total, COUNTER, "Connections closed for bad framing or slowness")         \
     X(REQUESTS_REFUSED, requests_refused_total, COUNTER, "Requests that could not be decoded or are not served")       \
+    X(REQUESTS_SLOW, requests_slow_total, COUNTER, "Requests slower than balsa.slow.request.ms; some have a log line") \
+    X(GRPC_REFUSED, grpc_calls_refused_total, COUNTER,                                                                 \
+      "Calls to the admin service refused before a method saw them, or out of time")                                   \
     X(READ_PAUSES, read_pauses_total, COUNTER, "Times that a connection stopped being read: over budget")              \
     X(MEMORY_REQUESTS, request_memory_bytes, GAUGE, "Bytes held by requests and responses in flight")                  \
     X(TAIL_BYTES, raft_tail_bytes, GAUGE, "Bytes of log entries held in memory")                                       \

@@ -189,6 +189,7 @@ static void cancel(struct grpc_call_state *state)
 /* The transport ends the call. */
 static void refuse(struct grpc_call_state *state, enum grpc_status status, const char *text)
 {
+    metrics_add(state->grpc->env->metrics, METRIC_GRPC_REFUSED, 1);
     if (!state->is_begun && !state->is_finished) {
         state->is_finished = true;
         arena_deinit(&state->call.arena);

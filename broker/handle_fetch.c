@@ -362,5 +362,6 @@ void handle_fetch(struct request *request)
         mem_free(work);
         return;
     }
+    request->patience_us = work->message.max_wait_ms > 0 ? (int64_t)work->message.max_wait_ms * 1000 : 0;
     start(work, session);
 }

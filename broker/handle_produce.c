@@ -175,12 +175,24 @@ static bool build_answer(const struct produce_work *work, struct arena *arena, s
     return response->responses != NULL && add_endpoints(&hints, arena, response);
 }
 
+/* Its stages are those of the batch that was the last to get through each. */
+static void note_times(struct request *request, const struct partition_produce *produce)
+{
+    if (produce->proposed_us > request->proposed_us) {
+        request->proposed_us = produce->proposed_us;
+    }
+    if (produce->proposed_us > 0 && produce->ended_us > request->committed_us) {
+        request->committed_us = produce->ended_us;
+    }
+}
+
 static size_t count_results(const struct produce_work *work)
 {
     struct metrics *metrics = work->request->shard->metrics;
     size_t errors = 0;
     for (size_t i = 0; i < work->count; i++) {
         const struct partition_produce *produce = &work->items[i].produce;
+        note_times(work->request, produce);
         if (produce->error != KAFKA_NONE) {
             errors++;
         } else if (produce->is_duplicate) {

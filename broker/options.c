@@ -344,6 +344,7 @@ static void finish_numbers(struct options *options)
     options->request_memory_max = number(options, "queued.max.request.bytes");
     options->connections_max_idle_ms = number(options, "connections.max.idle.ms");
     options->connections_max = (int32_t)number(options, "max.connections");
+    options->slow_request_us = number(options, "balsa.slow.request.ms") * 1000;
     options->fetch_size_max = (int32_t)number(options, "fetch.max.bytes");
     options->fetch_session_slots = (int32_t)number(options, "max.incremental.fetch.session.cache.slots");
     const char *selector = options_text(options, "replica.selector.class", NULL);

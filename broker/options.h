@@ -52,6 +52,7 @@ struct options {
     int64_t request_memory_max;
     int64_t connections_max_idle_ms;
     int32_t connections_max;             /* max.connections */
+    int64_t slow_request_us;             /* balsa.slow.request.ms; 0: none is slow */
     int32_t fetch_size_max;              /* fetch.max.bytes */
     int32_t fetch_session_slots;         /* max.incremental.fetch.session.cache.slots, of all shards */
     bool is_rack_aware;                  /* replica.selector.class: consumers may read from followers in their rack */

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/conn_internal.h"
+#include "broker/slow_log.h"
 
 /* One batch of the default message.max.bytes: the first is sent whole. */
 #define RESERVE_SIZE_MIN (MIB(1) + KIB(64))
@@ -103,6 +104,9 @@ bool request_outlives_peer(const struct request *request)
 
 void request_free(struct request *request)
 {
+    if (request->is_answered) {
+        slow_log_look(&request->shard->slow_log, request);
+    }
     budget_give(request_budget(request), request->charge);
     if (request->is_answered && !request->is_silent) {
         outbuf_deinit(&request->response);
@@ -114,6 +118,7 @@ void request_free(struct request *request)
 
 bool request_decode(struct request *request, const struct schema *schema, void *message)
 {
+    request->started_us = env_now_us(request->shard->env);
     enum err err = codec_decode(schema, request->api_version, &request->body, &request->arena, message);
     if (err == OK) {
         charge(request, request->arena.used);
@@ -133,6 +138,7 @@ static void request_end(struct request *request)
     assert(request->is_dispatched);
     assert(!request->is_answered);
     request->is_answered = true;
+    request->answered_us = env_now_us(request->shard->env);
     arena_deinit(&request->arena);
     if (conn == NULL) {
         env_task(request->shard->env, &request->run->task);
@@ -269,6 +275,7 @@ void request_let_go(struct request *request)
     assert(request->is_dispatched);
     assert(!request->is_answered);
     size_t size_max = request->arena.size_max;
+    request->is_held = true;
     arena_deinit(&request->arena);
     arena_init(&request->arena, size_max);
     shared_release(request->frame);

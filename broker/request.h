@@ -32,6 +32,10 @@ struct request {
     struct reader body;
     struct arena arena;
     int64_t received_us;
+    int64_t started_us;              /* decoded by its handler; 0: not yet, or it went to the controller as it was */
+    int64_t proposed_us, committed_us; /* Produce: the last of its batches; 0: none */
+    int64_t answered_us;
+    int64_t patience_us;             /* set by the handler: what its client asks to be kept waiting */
     /* Set when the controller could not be asked: the handler runs here after all, decides nothing, and answers all
      * that the controller would have decided with this: NOT_CONTROLLER (nothing was done), or REQUEST_TIMED_OUT (in
      * doubt). */
@@ -46,6 +50,7 @@ struct request {
     bool is_dispatched;
     bool is_answered;
     bool is_silent;                  /* answered by nothing */
+    bool is_held;                    /* waits for others, by its nature: request_let_go() */
     bool is_undone;                  /* detached: the controller is elsewhere, nothing was done */
     size_t charge;                   /* bytes of the budget held */
 };

@@ -8,6 +8,7 @@
 #include "base/mailbox.h"
 #include "broker/leaders.h"
 #include "broker/options.h"
+#include "broker/slow_log.h"
 #include "metadata/controller.h"
 #include "replication/partition.h"
 #include "replication/peers.h"
@@ -69,6 +70,7 @@ struct shard {
     struct admin *admin;
     struct offsets *offsets;            /* on their way into the metadata */
     struct offsets_expiry *offsets_expiry;
+    struct slow_log slow_log;
     /* Produce is refused with a retriable error while the disk is below its reserve. */
     bool is_space_low;
     /* private to shard.c */

@@ -77,6 +77,7 @@ struct partition_produce {           /* Caller's memory until cb. */
     int64_t log_start_offset;        /* out */
     bool is_duplicate;               /* out */
     int32_t record_count;            /* out */
+    int64_t proposed_us, ended_us;   /* out: when, by the monotonic clock; 0: it was never proposed */
     struct list link;                /* private: queued or answered */
     struct partition_proposal *proposal; /* private: the entry it went into */
     unsigned ordinal;                /* private: its place there */

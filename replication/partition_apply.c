@@ -145,6 +145,9 @@ static enum err apply_command(struct partition *partition, const struct entry *e
         }
     }
     struct partition_proposal *proposal = partition_proposal_take(partition, entry);
+    if (proposal != NULL && command->type == PARTITION_COMMAND_BATCHES) {
+        metrics_observe(partition->env->metrics, METRIC_COMMIT_US, env_now_us(partition->env) - proposal->proposed_us);
+    }
     if (command->append_ms > partition->append_ms) {
         partition->append_ms = command->append_ms; /* another leader's clock may be behind */
     }
@@ -173,11 +176,13 @@ void partition_apply(struct replica_machine *machine, const struct entry *entry)
     }
     struct partition_command_reader reader;
     struct partition_command command;
+    int64_t start_us = env_now_us(partition->env);
     enum err err = partition_command_open(&reader, entry, &command);
     if (err == OK) {
         err = apply_command(partition, entry, &reader, &command);
     }
     partition_command_deinit(&reader);
+    metrics_observe(partition->env->metrics, METRIC_APPLY_US, env_now_us(partition->env) - start_us);
     if (err != OK) {
         trace(ERROR, PARTITION, "entry cannot be applied", KV("group", (int64_t)partition->group),
               KV("index", (int64_t)entry->index), KV("error", err_text(err)));

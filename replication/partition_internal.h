@@ -23,6 +23,7 @@ enum partition_produce_state { PRODUCE_NEW, PRODUCE_QUEUED, PRODUCE_PROPOSED, PR
 struct partition_proposal {          /* One entry that this leader submitted, and who waits for it. */
     struct list link;
     struct entry *entry;             /* has its index and term once it has a place in the log */
+    int64_t proposed_us;
     struct partition_trim *trim;     /* NULL: none waits */
     bool is_retention;
     unsigned count;

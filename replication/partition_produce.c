@@ -27,6 +27,7 @@ void partition_produce_end(struct partition *partition, struct partition_produce
 {
     assert(req->state != PRODUCE_ANSWERED);
     req->state = PRODUCE_ANSWERED;
+    req->ended_us = env_now_us(partition->env);
     req->proposal = NULL;
     req->error = error;
     req->log_start_offset = partition_start_offset(partition);
@@ -273,6 +274,7 @@ static enum err submit(struct partition *partition, struct entry *entry, unsigne
         return err;
     }
     *proposal = proposal_new(entry_acquire(entry), count);
+    (*proposal)->proposed_us = env_now_us(partition->env);
     list_push(&partition->proposals, &(*proposal)->link);
     return OK;
 }
@@ -305,6 +307,7 @@ void partition_flush(struct partition *partition)
             queue_remove(partition, req);
             req->state = PRODUCE_PROPOSED;
             req->proposal = proposal;
+            req->proposed_us = proposal->proposed_us;
             req->ordinal = i;
             proposal->requests[i] = req;
         }

@@ -5,8 +5,10 @@ test_admin_grpc.py.
 """
 import json
 import os
+import re
 import subprocess
 import sys
+import urllib.request
 
 import admin
 import balsa
@@ -77,9 +79,13 @@ def main():
     ready, missing = prepare.commands(prepare.GRPC_MAKERS, prepare.GRPC_MAKERS)
     for name, why in missing.items():
         skip(name, why)
-    with balsa.Broker(settings=admin.settings(), shards=2) as broker:
+    http = f"127.0.0.1:{balsa.free_port()}"
+    with balsa.Broker(settings={**admin.settings(), "balsa.http.listener": http}, shards=2) as broker:
         for name, command in ready.items():
             (grpcurl(command, admin.address(broker)) if name == "grpcurl" else library(name, command, admin.address(broker)))
+        with urllib.request.urlopen(f"http://{http}/metrics", timeout=30) as page:
+            refused = re.search(r"^balsa_grpc_calls_refused_total (\d+)$", page.read().decode(), re.M)
+        check(not ready or (refused and int(refused.group(1)) > 0), "refused calls are counted")
         check(broker.stop() == 0, "the broker stops")
     finish()
 

@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import subprocess
+import time
 
 import balsa
 import cluster
@@ -71,6 +72,8 @@ def one_broker():
         balsa.check(code == 200 and headers["Content-Type"].startswith("text/plain; version=0.0.4"), f"the page: {code} {headers}")
         balsa.check(value(port, "balsa_produce_records_total") == 100, "records are counted")
         balsa.check(0 < value(port, "balsa_wal_sync_seconds_sum") < 1000, "times are seconds")
+        for name in ("balsa_commit_seconds", "balsa_apply_seconds"):
+            balsa.check(value(port, name + "_count") >= 1 and 0 < value(port, name + "_sum") < 1000, f"{name} is observed")
         prometheus_accepts(text)
         documented(text)
         code, text, _ = get(port, "/metrics", "HEAD")
@@ -125,6 +128,38 @@ def three_brokers():
         balsa.check(brokers[3].stop() == 0, "a clean stop")
 
 
+def slow_requests():
+    """Followers that stand still make a produce slow, and the leader's log says where the time went; what a consumer asked to wait is not slow."""
+    ports = {n: balsa.free_port() for n in (1, 2, 3)}
+    brokers = cluster.Cluster(3, settings={"balsa.slow.request.ms": 500})
+    for number, node in brokers.nodes.items():
+        node.env = {"BALSA_HTTP_LISTENER": f"127.0.0.1:{ports[number]}"}
+    with brokers:
+        brokers.create("orders", 1, 3)
+        leader = brokers.leader_of("orders", 0)
+        others = [number for number in ports if number != leader]
+        with subprocess.Popen(["kcat", "-C", "-b", brokers[leader].address, "-t", "orders", "-p", "0", "-X", "fetch.wait.max.ms=1500", "-c", "1"],
+                              stdout=subprocess.DEVNULL) as consumer, \
+                subprocess.Popen(["kcat", "-P", "-b", brokers[leader].address, "-t", "orders", "-p", "0", "-X", "client.id=teller"],
+                                 stdin=subprocess.PIPE) as producer:
+            time.sleep(4)  # the consumer has waited two times
+            for number in others:
+                brokers.pause(number)
+            producer.stdin.write(b"one\n")
+            producer.stdin.close()
+            time.sleep(1.2)
+            for number in others:
+                brokers.resume(number)
+            balsa.check(producer.wait(60) == 0 and consumer.wait(60) == 0, "the record goes through")
+        told = balsa.wait_until(lambda: re.findall(r'event="slow request" api=Produce client=teller us=(\d+) .*', brokers[leader].log_tail(200)), 20, 0.1)
+        balsa.check(told and int(told[0]) > 500000, f"a slow produce has a line: {brokers[leader].log_tail()}")
+        stages = re.findall(r"queued_us=(\d+) propose_us=(\d+) commit_us=(\d+) answer_us=(\d+) send_us=(\d+)", brokers[leader].log_tail(200))
+        balsa.check(stages and max(map(int, stages[0])) == int(stages[0][2]), f"it was the commit: {stages}")
+        polls = re.findall(r"api=Fetch client=\S+ us=(\d+) .* wanted_us=(\d+)", brokers[leader].log_tail(200))
+        balsa.check(all(int(took) - int(wanted) > 500000 for took, wanted in polls), f"long polls are not slow: {polls}")
+        balsa.check(value(ports[leader], "balsa_requests_slow_total") >= 1, "slow requests are counted")
+
+
 def main():
     if not balsa.have("kcat"):
         balsa.skip("http", "kcat is not installed")
@@ -132,6 +167,7 @@ def main():
     one_broker()
     address_taken()
     three_brokers()
+    slow_requests()
     balsa.finish()
 
 
