@@ -17,6 +17,7 @@
 #include "proto/kafka_api.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #define FINDING_COUNT_MAX 64
 #define FAR_BEHIND 1000 /* entries: less is a moment's */
@@ -34,6 +35,12 @@ struct explain {
     bool is_draining[CLUSTER_BROKER_COUNT_MAX];
     size_t node_count;
     uint64_t leaderless, moving;
+    struct {
+        int32_t node;
+        const char *name;
+        bool is_open; /* its broker takes new replicas */
+    } racks[CLUSTER_BROKER_COUNT_MAX];
+    size_t rack_count;
 };
 
 static void find(struct explain *explain, const char *code, const char *mend, const char *format, ...)
@@ -172,6 +179,57 @@ static void find_insync(struct explain *explain)
     }
 }
 
+/* Racks of brokers that have one; SIZE_MAX: none. */
+static size_t rack_of(const struct explain *explain, int32_t node)
+{
+    for (size_t i = 0; i < explain->rack_count; i++) {
+        if (explain->racks[i].node == node) {
+            return i;
+        }
+    }
+    return SIZE_MAX;
+}
+
+static bool is_rack_among(const struct explain *explain, const size_t *seen, size_t count, size_t rack)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(explain->racks[seen[i]].name, explain->racks[rack].name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Placement spreads replicas over racks; a move by hand, or racks that were named later, may have put them together. */
+static void find_racks(struct explain *explain)
+{
+    const struct store_partition *partition = &explain->partition;
+    size_t used[CLUSTER_BROKER_COUNT_MAX];
+    size_t there[CLUSTER_BROKER_COUNT_MAX];
+    size_t used_count = 0;
+    size_t there_count = 0;
+    for (size_t i = 0; i < partition->replica_count; i++) {
+        size_t rack = rack_of(explain, partition->replicas[i]);
+        if (rack == SIZE_MAX || partition->target_count > 0) {
+            return; /* nobody knows, or it is about to change */
+        }
+        if (used_count < array_count(used) && !is_rack_among(explain, used, used_count, rack)) {
+            used[used_count++] = rack;
+        }
+    }
+    for (size_t i = 0; i < explain->rack_count; i++) {
+        if (explain->racks[i].is_open && !is_rack_among(explain, there, there_count, i)) {
+            there[there_count++] = i;
+        }
+    }
+    size_t wanted = partition->replica_count < there_count ? partition->replica_count : there_count;
+    if (used_count < wanted) {
+        find(explain, "RACKS_SHARED", "move it to brokers of different racks",
+             "its %zu replicas are in %zu racks, and there are brokers in %zu: the loss of one rack takes several",
+             partition->replica_count, used_count, there_count);
+    }
+}
+
 static void find_move(struct explain *explain)
 {
     const struct store_partition *partition = &explain->partition;
@@ -198,6 +256,7 @@ static void find_partition(struct admin_round *round)
         find_replica(explain, explain->nodes[i], leader);
     }
     find_insync(explain);
+    find_racks(explain);
     find_move(explain);
     explain_answer(explain);
 }
@@ -228,9 +287,26 @@ static void start_round(struct explain *explain, uint64_t group, void (*done)(st
     admin_round_go(&explain->round);
 }
 
+static bool on_rack(void *context, const struct store_broker *broker)
+{
+    struct explain *explain = context;
+    if (broker->rack.size > 0 && explain->rack_count < CLUSTER_BROKER_COUNT_MAX) {
+        bool is_open = !broker->is_draining && cluster_is_alive(admin_of(explain->call)->shard, broker->id);
+        explain->racks[explain->rack_count].node = broker->id;
+        explain->racks[explain->rack_count].name = admin_text(explain->call, broker->rack);
+        explain->racks[explain->rack_count++].is_open = is_open;
+    }
+    return true;
+}
+
 static void explain_partition(struct explain *explain, const Balsa__Admin__V1__ExplainRequest *request)
 {
     if (!admin_partition(explain->call, request->topic, request->partition, &explain->topic, &explain->partition)) {
+        return;
+    }
+    struct store_reader *reader = admin_of(explain->call)->shard->reader;
+    if (store_brokers_each(reader, &explain->call->arena, explain, on_rack) != OK) {
+        admin_too_large(explain->call);
         return;
     }
     explain->index = request->partition;
