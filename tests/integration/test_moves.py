@@ -19,8 +19,13 @@ SHARDS = int(os.environ.get("SHARDS", "2"))
 SEED = int(os.environ.get("SEED", "1"))
 
 
+def known(brokers, topic, of=1):
+    """Its partitions by the word of that broker, which may take more than the two seconds that a question waits when all is busy."""
+    return balsa.wait_until(lambda: brokers.metadata(of), 30, 0.1).topics[topic]
+
+
 def assignment(brokers, topic, of=1):
-    return [p.replicas for p in brokers.metadata(of).topics[topic]]
+    return [p.replicas for p in known(brokers, topic, of)]
 
 
 def on_disk(brokers, topic, count):
@@ -75,7 +80,7 @@ def elections(brokers, topic, count):
     for number in brokers.nodes:
         found = moves.elect(brokers[number], {topic: list(range(count))})
         balsa.check(all(code in (moves.NONE, moves.NOT_NEEDED) for code in found.values()), f"broker {number}: preferred leaders: {found}")
-        leaders = [p.leader for p in brokers.metadata(number).topics[topic]]
+        leaders = [p.leader for p in known(brokers, topic, number)]
         balsa.check(leaders == [r[0] for r in assignment(brokers, topic)], f"broker {number}: the first replicas lead: {leaders}")
         balsa.check(moves.elect(brokers[number], None) == {}, f"broker {number}: nothing is left to do")
     found = moves.elect(brokers[1], {topic: [0], "no-such-topic": [0]}, moves.UNCLEAN)
@@ -111,8 +116,8 @@ def drain(rng):
         brokers.wait_led(topic)
         brokers.start(3)
         preferred = [replicas[0] for replicas in assignment(brokers, topic)]
-        is_back = balsa.wait_until(lambda: [p.leader for p in brokers.metadata(1).topics[topic]] == preferred, 60, 0.2)
-        balsa.check(is_back, f"leadership is back where it is preferred: {[p.leader for p in brokers.metadata(1).topics[topic]]}, {preferred}")
+        is_back = balsa.wait_until(lambda: [p.leader for p in known(brokers, topic)] == preferred, 60, 0.2)
+        balsa.check(is_back, f"leadership is back where it is preferred: {[p.leader for p in known(brokers, topic)]}, {preferred}")
         load.finish()
         history.verify("drained", load, history.read_all(brokers.addresses, topic, PARTITIONS))
         brokers.check_replicas("drained", topic)
