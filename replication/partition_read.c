@@ -1,8 +1,8 @@
 /* What readers ask of a partition: offsets, lookups by time, ends of epochs.
  *
  * Happy path: a ready leader answers from its log up to the end, which is the high watermark, as only committed data is
- *             ever in it. A new leader is not ready before it has applied all that was committed before its term, so no
- *             answer ever goes back.
+ *             ever in it. A new leader is not ready before it has applied all that was committed before its term, and
+ *             an old one that may have a successor tells nothing (replica_is_leading), so no answer ever goes back.
  * Failure:    not the leader, or not ready: a code that clients retry. Damage that a lookup finds: partition_damaged().
  */
 #include "replication/partition_internal.h"
@@ -15,7 +15,10 @@ static enum kafka_error read_error(const struct partition *partition)
     if (!partition->is_leader || partition->is_closing) {
         return KAFKA_NOT_LEADER_OR_FOLLOWER;
     }
-    return partition->is_ready ? KAFKA_NONE : KAFKA_OFFSET_NOT_AVAILABLE;
+    if (!partition->is_ready) {
+        return KAFKA_OFFSET_NOT_AVAILABLE;
+    }
+    return replica_is_leading(partition->machine.replica) ? KAFKA_NONE : KAFKA_NOT_LEADER_OR_FOLLOWER;
 }
 
 static void fill_offsets(const struct partition *partition, struct partition_offsets *offsets)

@@ -235,7 +235,30 @@ uint64_t replica_match_index(const struct replica *replica, uint64_t server)
     return raft_core_match(replica->core, server);
 }
 
+bool replica_is_leading(const struct replica *replica)
+{
+    const struct replica_shard *shard = replica->shard;
+    uint64_t membership_index;
+    return is_ready(replica) &&
+           (raft_core_is_alone(replica->core) ||
+            lease_is_held(&replica->lease, raft_core_term(replica->core),
+                          raft_core_membership(replica->core, &membership_index), shard->params.server_id,
+                          shard_now_ms(shard), shard->params.election_ms));
+}
+
 /* ---- Messages in ------------------------------------------------------------------------------------------------ */
+
+/* A follower has answered: it elects nobody else for a while. */
+static void note_answer(struct replica *replica, const struct replica_message *message)
+{
+    struct replica_shard *shard = replica->shard;
+    uint64_t now_ms = shard_now_ms(shard);
+    shard_note_running(shard, now_ms);
+    if (message->term == raft_core_term(replica->core) && raft_core_role(replica->core) == REPLICA_LEADER &&
+        now_ms >= shard->woken_ms + LEASE_SETTLE_MS) {
+        lease_heard(&replica->lease, message->term, message->peer, now_ms);
+    }
+}
 
 void replica_receive(struct replica *replica, const struct replica_message *message)
 {
@@ -246,6 +269,9 @@ void replica_receive(struct replica *replica, const struct replica_message *mess
     if (copy.kind == REPLICA_APPEND && copy.term >= raft_core_term(replica->core) &&
         copy.append.commit_index > replica->heard_index) {
         replica->heard_index = copy.append.commit_index;
+    }
+    if (copy.kind == REPLICA_APPEND_RESULT) {
+        note_answer(replica, &copy);
     }
     if (copy.kind == REPLICA_APPEND && unapplied_size(replica) > GROUP_TAIL_SIZE_MAX) {
         copy.append.entry_count = 0; /* a heartbeat; the entries come again when there is room */

@@ -82,6 +82,9 @@ MUST_CHECK enum err replica_submit(struct replica *replica, struct entry *entry)
 void replica_status(const struct replica *replica, struct replica_status *status);
 uint64_t replica_group(const struct replica *replica);
 bool replica_is_ready_leader(const struct replica *replica);
+/* The same, and none has taken its place meanwhile, as far as can be known without asking a majority (lease.h): what a
+ * reader is told does not go back. Writers need not ask. */
+bool replica_is_leading(const struct replica *replica);
 uint64_t replica_term(const struct replica *replica);
 
 /* ---- Membership and leadership: leader only, at most one change at a time ---- */

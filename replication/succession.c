@@ -192,7 +192,9 @@ void replica_shard_peer_down(struct replica_shard *shard, uint64_t server)
     }
     down_add(&shard->succession, server);
     for (struct list *link = shard->replicas.next; link != &shard->replicas && shard->is_started; link = link->next) {
-        count += join_line(container_of(link, struct replica, shard_link), server, now_ms);
+        struct replica *replica = container_of(link, struct replica, shard_link);
+        count += join_line(replica, server, now_ms);
+        lease_forget(&replica->lease, server);
     }
     if (count > 0) {
         trace(INFO, REPLICA, "links of a leader are down", KV("server", (int64_t)server), KV("groups", count));

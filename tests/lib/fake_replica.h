@@ -25,6 +25,7 @@ struct replica {
     unsigned applied;
     struct fault busy;             /* submits that are refused with ERR_BUSY */
     bool is_unready;               /* submits are refused with ERR_NOT_READY */
+    bool is_doubtful;              /* leads, but may have a successor */
     unsigned submits;
     uint64_t matches[FAKE_SERVER_COUNT]; /* by server id */
     unsigned damages;
@@ -132,6 +133,11 @@ void replica_tell_commit(struct replica *replica)
 void replica_status(const struct replica *replica, struct replica_status *status)
 {
     *status = replica->status;
+}
+
+bool replica_is_leading(const struct replica *replica)
+{
+    return replica->status.role == REPLICA_LEADER && replica->status.is_ready && !replica->is_doubtful;
 }
 
 uint64_t replica_match_index(const struct replica *replica, uint64_t server)

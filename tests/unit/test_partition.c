@@ -88,10 +88,12 @@ START_TEST(only_a_ready_leader_answers)
         {REPLICA_FOLLOWER, false, KAFKA_NOT_LEADER_OR_FOLLOWER},
         {REPLICA_CANDIDATE, false, KAFKA_NOT_LEADER_OR_FOLLOWER},
         {REPLICA_LEADER, false, KAFKA_OFFSET_NOT_AVAILABLE},
+        {REPLICA_LEADER, true, KAFKA_NOT_LEADER_OR_FOLLOWER}, /* it may have a successor */
         {REPLICA_LEADER, true, KAFKA_NONE},
     };
     for (size_t i = 0; i < array_count(rows); i++) {
         fake_replica_role(replica, rows[i].role, 8, rows[i].is_ready);
+        replica->is_doubtful = rows[i].is_ready && rows[i].error != KAFKA_NONE;
         struct partition_offsets offsets;
         ck_assert_int_eq(partition_offsets(partition, &offsets), rows[i].error);
         int64_t offset = 0;
