@@ -11,7 +11,7 @@ import cluster
 import loopfs
 
 CUTS = campaign.number("CUTS", 3)
-SIZE = 2 << 30
+SIZE = 2 + CUTS // 5 << 30
 BROKERS = 3
 
 
