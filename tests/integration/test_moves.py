@@ -182,7 +182,8 @@ def main():
         brokers.start(4)
         brokers.wait_ready()
         load.wait_acked(3000)
-        balsa.check(balsa.wait_until(lambda: on_disk(brokers, topic, PARTITIONS) == [sorted(r) for r in wanted], 60, 0.2),
+        refill_s = 60 + PARTITIONS // 2  # some megabytes each, a few at a time
+        balsa.check(balsa.wait_until(lambda: on_disk(brokers, topic, PARTITIONS) == [sorted(r) for r in wanted], refill_s, 0.2),
                     "a broker with an emptied disk has its replicas again")
         load.finish()
         count = history.verify("moves", load, history.read_all(brokers.addresses, topic, PARTITIONS))
