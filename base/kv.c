@@ -32,8 +32,9 @@ struct kv {
     MDB_dbi dbi;
     dev_t device; /* with `inode`: the directory, to find it opened twice */
     ino_t inode;
-    uint32_t txn_count; /* atomic */
-    struct list link;   /* in `stores` */
+    uint32_t txn_count;      /* atomic */
+    struct list link;        /* in `stores` */
+    uint64_t allocated_size; /* of the file; 0: not looked at */
 };
 
 struct kv_txn {
@@ -231,6 +232,27 @@ err_after_alloc:
     return err;
 }
 
+/* Space behind the last page is taken in advance: a commit must not fail because the disk is full, as the metadata has
+ * to go on then. Where the file system cannot do that, or has no space left, nothing is different. */
+static void keep_headroom(struct kv *kv)
+{
+    MDB_envinfo info;
+    MDB_stat stat_of_env;
+    int fd;
+    if (mdb_env_info(kv->env, &info) != 0 || mdb_env_stat(kv->env, &stat_of_env) != 0 ||
+        mdb_env_get_fd(kv->env, &fd) != 0) {
+        return;
+    }
+    uint64_t end = (uint64_t)(info.me_last_pgno + 1) * stat_of_env.ms_psize;
+    if (end + STORE_HEADROOM_SIZE / 2 <= __atomic_load_n(&kv->allocated_size, __ATOMIC_RELAXED)) {
+        return;
+    }
+    /* tidy: fallocate: as sync_file() */
+    if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)end, STORE_HEADROOM_SIZE) == 0) {
+        __atomic_store_n(&kv->allocated_size, end + STORE_HEADROOM_SIZE, __ATOMIC_RELAXED);
+    }
+}
+
 void kv_close(struct kv *kv)
 {
     assert(__atomic_load_n(&kv->txn_count, __ATOMIC_ACQUIRE) == 0);
@@ -310,6 +332,8 @@ enum err kv_commit(struct kv_txn *txn, struct errmsg *msg)
         int code = mdb_txn_commit(txn->txn);
         if (code != 0) {
             err = fail(msg, translate(code), "commit to store: %s", mdb_strerror(code));
+        } else {
+            keep_headroom(txn->kv);
         }
     }
     txn_free(txn);

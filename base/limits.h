@@ -129,6 +129,12 @@
 #define SEGMENT_BUFFER_TAKES KIB(16)        /* larger ones are written at once: copying would cost more than the call */
 #define SEGMENT_BUFFERS_SIZE_MAX MIB(16)    /* gathered bytes of a shard; beyond, the longest waiting are written */
 #define SEGMENT_BUFFER_US 250000            /* and none waits longer: what lies in the files is what tools see */
+#define SEGMENT_RETRY_US 100000             /* between attempts to write them while the disk is full */
+#define SPACE_CHECK_US 1000000              /* between looks at the free space of the disk */
+#define SPACE_CHECK_SCARCE_US 100000        /* and below four times the reserve */
+#define SPACE_ALLOWANCE_SHARE 16            /* of the reserve: records that followers take on a full disk, so that */
+#define SPACE_ALLOWANCE_SIZE_MAX MIB(16)    /* trims behind them get through; of all shards */
+#define STORE_HEADROOM_SIZE MIB(16)         /* of each store, taken in advance: some 100,000 offsets more */
 #define COMPACTION_KEY_COUNT_MAX 50331648   /* whatever a leader asks for: 2.3 GiB at most */
 #define COMPACTION_ORDER_COUNT_MAX 256      /* not carried out yet; a replica further behind is filled anew */
 #define COMPACTION_STEP_SIZE MIB(4)         /* input of one work job, so that others get their turn */

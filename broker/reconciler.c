@@ -1,6 +1,7 @@
 /* Happy path: a topic's partitions are read from this turn's snapshot; a group of ours that is not open is created, one
  * that is open gets the topic's present configs. Creations and removals answer through replicas' callbacks; the
- * requests are freed there. A creation that fails (disk full, say) is tried again by the next pass over everything.
+ * requests are freed there. A creation that fails is tried again by the next pass over everything, and so is one that
+ * waits because the disk is below its reserve.
  * Races: a group is removed only when the store, read after the removal was committed, does not know it (group ids are
  *        never used again), or does not have this broker in any list of the partition, which it says only when the
  *        Raft group has no such member any more (metadata/apply_moves.c). While a creation or removal is in work
@@ -181,6 +182,10 @@ static void reconcile_partition(struct reconciler *reconciler, struct arena *are
         }
     } else if (is_ours && !is_damaged && map_get(&reconciler->creating, group) == NULL &&
                map_get(&reconciler->removing, group) == NULL) {
+        if (shard->is_space_low) {
+            env_timer(shard->env, &reconciler->retry, RETRY_US);
+            return;
+        }
         create(reconciler, topic, index, &stored);
     }
 }

@@ -25,6 +25,7 @@
 #include "broker/reconciler.h"
 #include "broker/shard_catchups.h"
 #include "broker/shard_peers.h"
+#include "broker/space.h"
 #include "broker/topic_defaults.h"
 #include "metadata/offsets.h"
 #include "replication/cleaner.h"
@@ -32,7 +33,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SPACE_CHECK_US (1000 * 1000)
 #define DRAIN_GRACE_MS 2000
 #define HAND_OVER_TIMEOUT_MS 5000
 
@@ -190,21 +190,6 @@ static void shard_damaged(void *owner, uint64_t group)
 
 /* ---- Timers ---- */
 
-static void shard_on_space_timer(struct timer *timer)
-{
-    struct shard *shard = container_of(timer, struct shard, space_timer);
-    uint64_t free_size;
-    if (shard->env->disk->free_space(shard->env->disk, shard->options->log_dirs, &free_size) == OK) {
-        bool is_low = free_size < (uint64_t)shard->options->disk_reserve;
-        if (is_low != shard->is_space_low) {
-            trace(WARN, SHARD, is_low ? "disk below its reserve, produce is refused" : "disk above its reserve again",
-                  KV("free_bytes", (int64_t)free_size));
-        }
-        shard->is_space_low = is_low;
-    }
-    env_timer(shard->env, &shard->space_timer, SPACE_CHECK_US);
-}
-
 static void retention_of_group(void *context, uint64_t group, struct replica_machine *machine)
 {
     (void)context;
@@ -297,11 +282,11 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     shard->options = broker->options;
     shard->env = env;
     shard->metrics = env->metrics;
-    timer_init(&shard->space_timer, shard_on_space_timer);
     timer_init(&shard->retention_timer, shard_on_retention_timer);
 
     shard->mailbox = mailbox_open(shard->env);
     shard->files = log_files_open(shard->env, LOG_FILES_COUNT_MAX / broker->shard_count);
+    shard->space = space_open(shard);
     shard->reader = store_reader_open(broker->store, shard->env);
     shard->leaders = leaders_open(shard->env);
     shard->leader_news = leader_news_open(shard);
@@ -331,7 +316,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     shard->admin = number == 0 ? admin_open(shard) : NULL;
     shard->fetch_sessions =
         fetch_sessions_open(fetch_session_slots(shard), FETCH_SESSIONS_SIZE_MAX / shard_count(shard), shard->env->rng);
-    env_timer(shard->env, &shard->space_timer, 0);
+    space_start(shard->space);
     env_timer(shard->env, &shard->retention_timer, shard->options->retention_check_interval_ms * 1000);
     return OK;
 }
@@ -425,7 +410,7 @@ static void shard_finish(void *owner)
     mover_close(shard->mover);
     balancer_close(shard->balancer);
     producer_ids_close(shard->producer_ids);
-    env_timer_cancel(shard->env, &shard->space_timer);
+    space_close(shard->space);
     env_timer_cancel(shard->env, &shard->retention_timer);
     if (shard->forward != NULL) {
         forward_close(shard->forward);

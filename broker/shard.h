@@ -33,6 +33,7 @@ struct reconciler;
 struct cleaner;
 struct scrub;
 struct shard_peers;
+struct space;
 
 struct shard {
     unsigned number;
@@ -73,8 +74,8 @@ struct shard {
     struct slow_log slow_log;
     /* Produce is refused with a retriable error while the disk is below its reserve. */
     bool is_space_low;
+    struct space *space;
     /* private to shard.c */
-    struct timer space_timer;
     struct timer retention_timer;
     bool is_stopping;
     struct shard_peers *links;          /* private to shard_peers.c */

@@ -410,6 +410,11 @@ static void on_read(struct catchup_target *target)
         target_fail(target, ERR_CORRUPT, "read");
         return;
     }
+    if (replicas_are_full(target->catchups->params.replicas)) {
+        slice_release(&target->chunk);
+        target_fail(target, ERR_NO_SPACE, "stage");
+        return;
+    }
     target->round_bytes += target->request.size;
     metrics_add(env_of(target)->metrics, METRIC_CATCHUP_TAKEN_BYTES, target->request.size);
     target_submit(target, TARGET_WRITING);
@@ -594,7 +599,7 @@ static void target_start(struct catchup_target *target)
     struct replica_machine *machine = replicas_machine(catchups->params.replicas, target->group);
     target->replica = replicas_find(catchups->params.replicas, target->group);
     if (machine == NULL || target->replica == NULL || machine->ops->stage == NULL ||
-        catchups->pulling_count >= CATCHUP_SESSION_COUNT_MAX) {
+        catchups->pulling_count >= CATCHUP_SESSION_COUNT_MAX || replicas_are_full(catchups->params.replicas)) {
         return;
     }
     target->stage = machine->ops->stage(machine);

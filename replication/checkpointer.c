@@ -109,6 +109,10 @@ static uint64_t round_consider(struct replicas *replicas, struct group *group)
         replica_mark(group->replica, &mark);
         replicas->checkpointer.copied_lsn = wal_end_lsn(replicas->wal);
     }
+    if (group->machine->ops->settle != NULL && !group->machine->ops->settle(group->machine)) {
+        replicas->checkpointer.is_partial = true;
+        return 0; /* the log keeps all: nobody knows what this group needed at its last checkpoint */
+    }
     /* R11: no checkpoint at index 1, the bootstrap entry comes from the local store. Term and vote are kept all the
      * same: the log forgets their frames, too. */
     bool is_applied_same = mark.index < 2 || mark.index == group->saved_index;
@@ -140,6 +144,7 @@ void checkpointer_run(struct replicas *replicas)
     }
     checkpointer->is_running = true;
     checkpointer->is_wanted = false;
+    checkpointer->is_partial = false;
     checkpointer->err = OK;
     checkpointer->release_lsn = wal_end_lsn(replicas->wal);
     for (struct list *link = replicas->groups.next; link != &replicas->groups; link = link->next) {
@@ -271,5 +276,6 @@ static void checkpointer_on_done(struct work *work)
         metrics_add(replicas->params.env->metrics, METRIC_WAL_CHECKPOINTS, 1);
         wal_release(replicas->wal, checkpointer->release_lsn);
     }
-    replicas_round_done(replicas, is_ok); /* and the next round, when one is wanted: after removals that wait */
+    /* And the next round, when one is wanted: after removals that wait. */
+    replicas_round_done(replicas, is_ok && !checkpointer->is_partial);
 }

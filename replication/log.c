@@ -140,7 +140,7 @@ static struct segment *log_roll(struct log *log, int64_t append_ms)
     struct segment *last = segment_last(log);
     if (last != NULL) {
         assert(last->size > 0);
-        segment_flush(&log->place, last);
+        (void)segment_flush(&log->place, last);
         segment_finish(&log->place, last);
     }
     struct segment *segment;
@@ -196,6 +196,22 @@ void log_append(struct log *log, int64_t append_ms, const struct log_batch *batc
         batches += taken;
         count -= taken;
     }
+}
+
+bool log_is_held(const struct log *log)
+{
+    return log_files_are_held(log->place.files);
+}
+
+bool log_flush(struct log *log)
+{
+    for (size_t i = log->segment_count; i > 0; i--) {
+        struct segment *segment = log->segments[i - 1];
+        if (segment->buffer != NULL && !segment_flush(&log->place, segment)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---- Trimming ---- */

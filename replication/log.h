@@ -6,9 +6,9 @@
  * synced the files. Indexes are hints: each use is verified against the batch found, a bad index is rebuilt.
  *
  * Runs on:  the shard's thread; the sync job of a checkpoint runs in a work job on file handles it is given.
- * Failure:  a failed append -> process_stop, except ERR_NO_SPACE, which the caller prevents by a reserve and which here
- *           also ends the process. Damage found below the checkpoint (missing or short file at open, failed CRC at
- *           read) -> ERR_DAMAGED with text that names file and position; nothing from there is served.
+ * Failure:  a failed append -> process_stop, except that of bytes for which there is no space: they are held in memory
+ *           until there is (log_is_held). Damage found below the checkpoint (missing or short file at open, failed CRC
+ *           at read) -> ERR_DAMAGED with text that names file and position; nothing from there is served.
  * Memory:   closed segments cost one small struct; file handles are opened on demand, bounded per shard (log_files). */
 #pragma once
 
@@ -20,6 +20,9 @@ struct log_files; /* shard-wide cache of open files, least recently used closed 
 
 struct log_files *log_files_open(struct env *env, unsigned count_max);
 void log_files_close(struct log_files *files);
+/* Whom to tell when a write finds the disk full; inside whatever call led to it. NULL, as at first: nobody. */
+void log_files_on_full(struct log_files *files, void *owner, void (*cb)(void *owner));
+bool log_files_are_held(const struct log_files *files); /* log_is_held() of any log */
 
 struct log_config {                /* may be changed at any time: log_set_config(); takes effect at the next append */
     uint64_t segment_size_max;     /* segment.bytes */
@@ -72,6 +75,11 @@ struct log_batch {                 /* One record batch to append. */
 };
 /* Appends, rolling segments as configured. `append_ms` is the entry's time, the same on every replica. */
 void log_append(struct log *log, int64_t append_ms, const struct log_batch *batches, size_t count);
+/* Bytes that were appended to this or another log of the shard wait in memory for space on the disk. They are tried
+ * again all the time; whoever can wait with appends does, so that they do not become more. */
+bool log_is_held(const struct log *log);
+/* All that was appended goes to the files, not synced. False: bytes are held. */
+bool log_flush(struct log *log);
 
 /* Moves the start to `offset` (no-op below the current start; at most the end): segments wholly below it are left out
  * of the log at once. Their files go in the background, after the next capture is done: until then a checkpoint may
@@ -90,7 +98,7 @@ struct log_read {                  /* Caller's memory until cb. */
 /* From the page cache, at once. ERR_WOULD_BLOCK: not cached, call log_read_async(). Every batch served has had its
  * CRC, its place and its leader epoch checked: ERR_DAMAGED instead of wrong bytes. A slice ends at the end of a
  * segment at the latest.
- * ERR_IO: a file could not be opened (descriptors); nothing is known to be damaged. */
+ * ERR_IO: a file could not be opened (descriptors); nothing is known to be damaged. ERR_BUSY: held, see log_flush(). */
 MUST_CHECK enum err log_read_now(struct log *log, struct log_read *req);
 /* The same off the loop; always answers by cb, never inside. log_close() cancels (ERR_CANCELED). */
 void log_read_async(struct log *log, struct log_read *req);
@@ -130,16 +138,18 @@ void log_dirt(const struct log *log, int64_t now_ms, int64_t first_dirty, int64_
               struct log_dirt *dirt);
 
 /* For a catch-up: the state as it is now, all of it in the files (not synced), which do not go, trimmed or not, before
- * log_unpin(). That may come after the log is closed; a log that is removed takes its files all the same. */
-void log_pin(struct log *log, struct log_state *state);
+ * log_unpin(). That may come after the log is closed; a log that is removed takes its files all the same.
+ * ERR_NO_SPACE: not all of it is in the files (log_flush); nothing is pinned. */
+MUST_CHECK enum err log_pin(struct log *log, struct log_state *state);
 void log_unpin(struct log *log);
 /* Files wait for a capture to go. */
 bool log_has_trimmed(const struct log *log);
 /* As log_open() checks it: bytes of other brokers and of disks. */
 bool log_state_is_valid(const struct log_state *state);
 
-/* Checkpoint. capture: copies the state and takes the dirty file handles (pinned); on the shard's thread. sync:
- * fdatasync of each and the directory if names changed; in a work job. done, on the shard's thread: unpins. `is_ok`:
+/* Checkpoint, when log_flush() is true. capture: copies the state and takes the dirty file handles (pinned); on the
+ * shard's thread. sync: fdatasync of each and the directory if names changed; in a work job. done, on the shard's
+ * thread: unpins. `is_ok`:
  * the checkpoint with `state` is durable, so what was trimmed before may be unlinked; false makes the files dirty
  * again. */
 struct log_capture;

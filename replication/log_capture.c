@@ -50,6 +50,8 @@ static void capture_state(const struct log *log, struct log_state *state)
 struct log_capture *log_capture(struct log *log, struct log_state *state)
 {
     assert(!log->is_closed);
+    bool is_written = log_flush(log);
+    assert(is_written);
     struct log_capture *capture = mem_alloc(sizeof(*capture));
     capture->log = log;
     log_acquire(log);
@@ -62,7 +64,6 @@ struct log_capture *log_capture(struct log *log, struct log_state *state)
     }
     for (size_t i = 0; i < log->segment_count; i++) {
         struct segment *segment = log->segments[i];
-        segment_flush(&log->place, segment);
         segment_flush_indexes(&log->place, segment);
         if (segment->is_dirty) {
             /* The pin for being dirty becomes the capture's. */
@@ -169,15 +170,16 @@ void log_capture_done(struct log_capture *capture, bool is_ok)
 
 /* ---- Catch-up ---- */
 
-void log_pin(struct log *log, struct log_state *state)
+enum err log_pin(struct log *log, struct log_state *state)
 {
     assert(!log->is_closed);
-    if (log->segment_count > 0) {
-        segment_flush(&log->place, log->segments[log->segment_count - 1]);
+    if (!log_flush(log)) {
+        return ERR_NO_SPACE;
     }
     capture_state(log, state);
     log_acquire(log);
     log->pin_count++;
+    return OK;
 }
 
 bool log_has_trimmed(const struct log *log)

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "replication/segment.h"
 
 enum {
@@ -22,6 +23,9 @@ struct log_files {
     struct list buffers; /* segment_buffer.link */
     size_t buffered_size;
     struct timer flush; /* set while there are buffers */
+    bool is_held;       /* some of them found no space */
+    void *full_owner;
+    void (*full_cb)(void *owner);
 };
 
 static void files_on_flush(struct timer *timer);
@@ -36,6 +40,30 @@ struct log_files *log_files_open(struct env *env, unsigned count_max)
     list_init(&files->buffers);
     timer_init(&files->flush, files_on_flush);
     return files;
+}
+
+void log_files_on_full(struct log_files *files, void *owner, void (*cb)(void *owner))
+{
+    files->full_owner = owner;
+    files->full_cb = cb;
+}
+
+void log_files_hold(struct log_files *files)
+{
+    env_timer(files->env, &files->flush, SEGMENT_RETRY_US);
+    if (files->is_held) {
+        return;
+    }
+    files->is_held = true;
+    trace(WARN, LOG, "disk full, what is committed waits in memory");
+    if (files->full_cb != NULL) {
+        files->full_cb(files->full_owner);
+    }
+}
+
+bool log_files_are_held(const struct log_files *files)
+{
+    return files->is_held;
 }
 
 static void log_file_close(struct log_files *files, struct log_file *file)
@@ -150,10 +178,11 @@ unsigned log_files_count(const struct log_files *files)
 /* ---- Appends gathered in memory ---- */
 
 struct segment_buffer *log_files_buffer_new(struct log_files *files, struct segment_place *place,
-                                            struct segment *segment)
+                                            struct segment *segment, int64_t base_offset, size_t capacity)
 {
-    struct segment_buffer *buffer = mem_alloc_raw(sizeof(*buffer) + SEGMENT_BUFFER_SIZE);
-    *buffer = (struct segment_buffer){.place = place, .segment = segment};
+    struct segment_buffer *buffer = mem_alloc_raw(sizeof(*buffer) + capacity);
+    *buffer =
+        (struct segment_buffer){.place = place, .segment = segment, .base_offset = base_offset, .capacity = capacity};
     list_init(&buffer->link);
     if (list_is_empty(&files->buffers)) {
         env_timer(files->env, &files->flush, SEGMENT_BUFFER_US);
@@ -162,19 +191,19 @@ struct segment_buffer *log_files_buffer_new(struct log_files *files, struct segm
     return buffer;
 }
 
-/* Writing a buffer frees it, and so takes it off the list. */
-static void write_first(struct log_files *files)
+/* Writing a buffer frees it, and so takes it off the list. False: there is no space. */
+static bool write_first(struct log_files *files)
 {
     struct segment_buffer *first = container_of(files->buffers.next, struct segment_buffer, link);
-    segment_flush(first->place, first->segment);
+    return segment_flush(first->place, first->segment);
 }
 
 void log_files_buffer_grown(struct log_files *files, struct segment_buffer *buffer, size_t size)
 {
     buffer->size += size;
     files->buffered_size += size;
-    while (files->buffered_size > SEGMENT_BUFFERS_SIZE_MAX && files->buffers.next != &buffer->link) {
-        write_first(files);
+    while (files->buffered_size > SEGMENT_BUFFERS_SIZE_MAX && files->buffers.next != &buffer->link &&
+           write_first(files)) {
     }
 }
 
@@ -186,13 +215,16 @@ void log_files_buffer_free(struct log_files *files, struct segment_buffer *buffe
     mem_free(buffer);
     if (list_is_empty(&files->buffers)) {
         env_timer_cancel(files->env, &files->flush);
+        if (files->is_held) {
+            trace(WARN, LOG, "disk no longer full, all that is applied is in its files");
+        }
+        files->is_held = false;
     }
 }
 
 static void files_on_flush(struct timer *timer)
 {
     struct log_files *files = container_of(timer, struct log_files, flush);
-    while (!list_is_empty(&files->buffers)) {
-        write_first(files);
+    while (!list_is_empty(&files->buffers) && write_first(files)) {
     }
 }

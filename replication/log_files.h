@@ -40,11 +40,19 @@ struct segment_buffer {
     struct list link;             /* on the shard's list of buffers with bytes, the longest waiting first */
     struct segment_place *place;
     struct segment *segment;
-    size_t size;
-    uint8_t data[];               /* SEGMENT_BUFFER_SIZE */
+    int64_t base_offset;          /* of the first batch in it */
+    size_t size, capacity;
+    uint8_t data[];
 };
 struct segment_buffer *log_files_buffer_new(struct log_files *files, struct segment_place *place,
-                                            struct segment *segment);
+                                            struct segment *segment, int64_t base_offset, size_t capacity);
 /* `size` bytes were put in; may write other segments' buffers, never this one. */
 void log_files_buffer_grown(struct log_files *files, struct segment_buffer *buffer, size_t size);
 void log_files_buffer_free(struct log_files *files, struct segment_buffer *buffer);
+
+/* ---- A full disk ----
+ *
+ * Bytes that find no space are held: they stay in the segment's buffer, which is as large as it takes for that, and all
+ * buffers are tried again every SEGMENT_RETRY_US. Until they are written nothing more should be appended to any log of
+ * the shard (log_is_held): then what is in memory is bounded by one entry and what was gathered before. */
+void log_files_hold(struct log_files *files); /* after ERR_NO_SPACE, and with the bytes in a buffer */

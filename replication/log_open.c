@@ -283,7 +283,7 @@ void log_close(struct log *log)
     log->is_closed = true;
     log_reads_cancel(log);
     if (log->segment_count > 0) {
-        segment_flush(&log->place, log->segments[log->segment_count - 1]);
+        (void)segment_flush(&log->place, log->segments[log->segment_count - 1]); /* the write-ahead log has it */
     }
     segments_close(log);
     mem_free(log->trimmed);

@@ -78,6 +78,10 @@ static enum err read_prepare(struct log *log, const struct log_read *req, struct
         read->position = read->is_exact ? log->hints[slot].position : 0;
     }
     enum err err = segment_view_init(view, &log->place, segment, log_segment_end(log, index), !read->is_exact, msg);
+    if (err == OK && req->offset >= view->end_offset) {
+        segment_view_deinit(view, log->place.files);
+        err = ERR_BUSY;
+    }
     *is_ready = err == OK;
     return err;
 }

@@ -146,7 +146,7 @@ static void rebuild_done(struct work *work)
 void log_rebuild(struct log *log, size_t index)
 {
     struct segment *segment = log->segments[index];
-    if (!segment->is_index_poor || log->is_rebuilding || segment->size < REBUILD_SIZE_MIN) {
+    if (!segment->is_index_poor || log->is_rebuilding || segment->size < REBUILD_SIZE_MIN || log_is_held(log)) {
         return;
     }
     struct rebuild *rebuild = mem_alloc(sizeof(*rebuild));

@@ -164,12 +164,24 @@ static enum err view_search(struct time_search *search, struct segment_view *vie
     return err;
 }
 
+/* Of a whole segment: what is held in memory (log_flush) cannot be searched. */
+static enum err view_init(struct segment_view *view, struct log *log, size_t index, struct errmsg *msg)
+{
+    int64_t end_offset = log_segment_end(log, index);
+    enum err err = segment_view_init(view, &log->place, log->segments[index], end_offset, true, msg);
+    if (err == OK && view->end_offset < end_offset) {
+        segment_view_deinit(view, log->place.files);
+        err = fail(msg, ERR_BUSY, "the disk is full, offset %lld is not in a file yet", (long long)view->end_offset);
+    }
+    return err;
+}
+
 static enum err segment_search(struct time_search *search, size_t index, struct errmsg *msg)
 {
     struct log *log = search->log;
     struct segment *segment = log->segments[index];
     struct segment_view view;
-    enum err err = segment_view_init(&view, &log->place, segment, log_segment_end(log, index), true, msg);
+    enum err err = view_init(&view, log, index, msg);
     if (err != OK) {
         return err;
     }
@@ -241,7 +253,7 @@ static enum err first_segment_max(struct log *log, size_t first, int64_t *max_ti
     }
     assert(log->start_offset < log_segment_end(log, first));
     struct segment_view view;
-    enum err err = segment_view_init(&view, &log->place, segment, log_segment_end(log, first), true, msg);
+    enum err err = view_init(&view, log, first, msg);
     if (err != OK) {
         return err;
     }

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/shared.h"
 #include "base/trace.h"
+#include "replication/partition_command.h"
 #include "replication/partition_dirs.h"
 #include "replication/partition_internal.h"
 #include "replication/partition_state.h"
@@ -131,6 +132,19 @@ struct partition_capture {
     uint64_t generation;
     int64_t end_offset;
 };
+
+/* What makes the log longer waits while bytes of this or another log of the shard find no space; trims and orders to
+ * compact go on, as they lead to space. */
+static bool machine_has_room(struct replica_machine *machine, const struct entry *entry)
+{
+    const struct partition *partition = container_of(machine, struct partition, machine);
+    return partition->is_damaged || !log_is_held(partition->log) || !partition_command_is_batches(entry);
+}
+
+static bool machine_settle(struct replica_machine *machine)
+{
+    return log_flush(container_of(machine, struct partition, machine)->log);
+}
 
 static void *machine_capture(struct replica_machine *machine, struct dynbuf *buf)
 {
@@ -276,6 +290,8 @@ static void partition_on_retry(struct timer *timer)
 
 static const struct replica_machine_ops MACHINE_OPS = {
     .apply = partition_apply,
+    .has_room = machine_has_room,
+    .settle = machine_settle,
     .applied = partition_applied,
     .matched = partition_insync_matched,
     .role_changed = machine_role_changed,
@@ -329,6 +345,7 @@ static struct partition *partition_new(struct env *env, uint64_t group, const st
     struct partition *partition = mem_alloc(sizeof(*partition));
     partition->env = env;
     partition->machine.ops = &MACHINE_OPS;
+    partition->machine.takes_space = true;
     partition->group = group;
     partition->topic = mem_alloc(name->topic.size + 1);
     memcpy(partition->topic, name->topic.data, name->topic.size);

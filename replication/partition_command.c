@@ -78,6 +78,15 @@ enum err partition_command_open(struct partition_command_reader *reader, const s
     return OK;
 }
 
+bool partition_command_is_batches(const struct entry *entry)
+{
+    struct partition_command_reader reader;
+    struct partition_command command;
+    enum err err = partition_command_open(&reader, entry, &command);
+    partition_command_deinit(&reader);
+    return err != OK || command.type == PARTITION_COMMAND_BATCHES;
+}
+
 void partition_command_compact_encode(const struct compaction_order *order, int64_t append_ms,
                                       uint8_t data[PARTITION_COMMAND_COMPACT_SIZE])
 {

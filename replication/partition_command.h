@@ -44,6 +44,8 @@ struct partition_command_reader {
 /* Reads the header. deinit in any case. ERR_UNSUPPORTED: a type or version of another release; ERR_CORRUPT. */
 MUST_CHECK enum err partition_command_open(struct partition_command_reader *reader, const struct entry *entry,
                                            struct partition_command *command);
+/* Whether the entry makes the log longer; of another release: yes. */
+bool partition_command_is_batches(const struct entry *entry);
 /* A whole command of type 3: `order` says what to do; its index, start and time are the entry's affair. */
 void partition_command_compact_encode(const struct compaction_order *order, int64_t append_ms,
                                       uint8_t data[PARTITION_COMMAND_COMPACT_SIZE]);

@@ -129,7 +129,9 @@ struct compaction *partition_compaction_begin(struct partition *partition, const
         return NULL;
     }
     struct log_state state;
-    log_pin(partition->log, &state);
+    if (log_pin(partition->log, &state) != OK) {
+        return NULL;
+    }
     struct compaction *compaction = compaction_open(partition->env, partition->log, &partition->compactions.orders[0],
                                                     partition->compactions.end_offset, &state, reserve_path, reserve);
     log_state_deinit(&state);

@@ -99,7 +99,9 @@ struct replica_stage *partition_stage(struct replica_machine *machine)
         return NULL;
     }
     struct log_state state;
-    log_pin(partition->log, &state);
+    if (log_pin(partition->log, &state) != OK) {
+        return NULL;
+    }
     log_unpin(partition->log); /* what has gone when it is looked for is pulled */
     struct stage_own *own = mem_alloc((state.segment_count + 1) * sizeof(*own));
     for (size_t i = 0; i < state.segment_count; i++) {

@@ -75,8 +75,13 @@ struct replica_source *partition_source(struct replica_machine *machine)
     if (partition->log == NULL || partition->is_damaged || partition->is_closing) {
         return NULL;
     }
+    struct log_state log_state;
+    if (log_pin(partition->log, &log_state) != OK) {
+        return NULL;
+    }
     struct partition_source *source = mem_alloc(sizeof(*source));
     struct partition_state state = {
+        .log = log_state,
         .append_ms = partition->append_ms,
         .epochs = &partition->epochs,
         .producers = &partition->producers,
@@ -86,7 +91,6 @@ struct replica_source *partition_source(struct replica_machine *machine)
     source->disk = partition->env->disk;
     source->log = partition->log;
     source->dir = mem_strdup(log_dir(partition->log));
-    log_pin(partition->log, &state.log);
     dynbuf_init(&source->source.state, CATCHUP_STATE_SIZE_MAX);
     partition_state_encode(&state, &source->source.state);
     if (state.log.segment_count > 0) {

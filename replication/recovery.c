@@ -167,6 +167,10 @@ static void apply_first(struct recovery *recovery, struct recovery_group *group,
 {
     for (size_t i = 0; i < count; i++) {
         struct entry *entry = group->tail[i].entry;
+        if (!replica_machine_has_room(group->machine, entry)) {
+            count = i; /* it stays in the tail, and is applied when there is room and a leader that says so again */
+            break;
+        }
         if (entry->kind == ENTRY_COMMAND) {
             group->machine->ops->apply(group->machine, entry);
             recovery->applied++;

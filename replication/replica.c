@@ -260,6 +260,24 @@ static void note_answer(struct replica *replica, const struct replica_message *m
     }
 }
 
+/* The disk is full, and these entries are not among the few that it still has room for. */
+static bool is_without_space(struct replica *replica, const struct replica_message *message)
+{
+    struct replica_shard *shard = replica->shard;
+    if (!shard->is_full || !replica->machine->takes_space) {
+        return false;
+    }
+    size_t size = 0;
+    for (unsigned i = 0; i < message->append.entry_count; i++) {
+        size += message->append.entries[i]->size;
+    }
+    if (size > shard->full_allowance) {
+        return true;
+    }
+    shard->full_allowance -= size;
+    return false;
+}
+
 void replica_receive(struct replica *replica, const struct replica_message *message)
 {
     struct replica_message copy = *message;
@@ -273,7 +291,8 @@ void replica_receive(struct replica *replica, const struct replica_message *mess
     if (copy.kind == REPLICA_APPEND_RESULT) {
         note_answer(replica, &copy);
     }
-    if (copy.kind == REPLICA_APPEND && unapplied_size(replica) > GROUP_TAIL_SIZE_MAX) {
+    if (copy.kind == REPLICA_APPEND &&
+        (unapplied_size(replica) > GROUP_TAIL_SIZE_MAX || is_without_space(replica, &copy))) {
         copy.append.entry_count = 0; /* a heartbeat; the entries come again when there is room */
     }
     struct raft_core_event event = {.kind = RAFT_CORE_RECEIVE, .message = &copy};
@@ -359,6 +378,13 @@ static void release_applied(struct replica *replica)
     }
 }
 
+/* A log that was cut off at index 1 could not go on (R11): what comes then is applied, room or not. */
+bool replica_machine_has_room(struct replica_machine *machine, const struct entry *entry)
+{
+    return machine->ops->has_room == NULL || entry->kind != ENTRY_COMMAND || entry->index <= 2 ||
+           machine->ops->has_room(machine, entry);
+}
+
 /* R16. Returns whether anything was applied. */
 static bool apply_committed(struct replica *replica)
 {
@@ -366,6 +392,10 @@ static bool apply_committed(struct replica *replica)
     uint64_t before = replica->applied_index;
     while (replica->applied_index < bound && replica->damage == NULL) {
         const struct entry *entry = tail_at(&replica->tail, replica->applied_index + 1)->entry;
+        if (!replica_machine_has_room(replica->machine, entry)) {
+            replica->shard->has_held = true;
+            break;
+        }
         if (entry->kind == ENTRY_COMMAND) {
             replica->machine->ops->apply(replica->machine, entry);
             if (canary_is(CANARY_APPLY_TWICE) && replica->marked_index == before) {

@@ -39,6 +39,9 @@ struct replica_machine_ops {
     /* Applies a committed ENTRY_COMMAND, in index order, each exactly once per process life (again after a restart for
      * indexes above the checkpoint). */
     void (*apply)(struct replica_machine *machine, const struct entry *entry);
+    /* False: the entry would need space that the disk does not have. It stays committed and not applied, as do those
+     * behind it, and is asked for again by replica_shard_set_full(). NULL: it always has. */
+    bool (*has_room)(struct replica_machine *machine, const struct entry *entry);
     /* Everything committed so far in this turn has been applied: answer waiters, wake readers. */
     void (*applied)(struct replica_machine *machine);
     /* Members other than this one, the leader, may hold more of the log durably than before (replica_match_index):
@@ -47,6 +50,8 @@ struct replica_machine_ops {
     /* Role, term or readiness changed. No longer leader: all proposals that are not applied yet are in doubt; their
      * waiters are answered "not leader". Entries of the old term may still be applied later. */
     void (*role_changed)(struct replica_machine *machine, const struct replica_status *status);
+    /* What was applied is in files, as a capture needs it. False: not now, there is no space. NULL: always. */
+    bool (*settle)(struct replica_machine *machine);
     /* Checkpoint in three steps, as in log.h. capture: puts the machine's state at this moment into `state` and returns
      * a job handle (may be NULL if nothing must be synced); sync: in a work job; done: back on the shard's thread. */
     void *(*capture)(struct replica_machine *machine, struct dynbuf *state);
@@ -69,9 +74,13 @@ struct replica_machine {
     void *owner;                           /* of `closed`: replicas */
     bool wants_matches;                    /* set by the machine */
     bool wants_checkpoint;                 /* set by the machine: its state changed though nothing was applied */
+    bool takes_space;                      /* set by the machine: replica_shard_set_full() is for it */
     bool is_removed;                       /* set by replicas before close: the group is forgotten for good, so the
                                               machine's files go as well */
 };
+
+/* ops->has_room, where it is asked. */
+bool replica_machine_has_room(struct replica_machine *machine, const struct entry *entry);
 
 /* Proposes one command. Leader only. On success the entry (one reference taken over) will be applied or, if leadership
  * is lost first, reported through role_changed; proposals of one turn go to Raft in one step. `term` is what a leader

@@ -24,6 +24,9 @@ struct replica_shard {
     uint64_t durable_lsn;
     size_t tail_size;                  /* bytes of entries in memory, all replicas */
     size_t replica_count;
+    bool is_full;                      /* the disk: followers take little more */
+    bool has_held;                     /* some replica has committed entries that there was no room for */
+    size_t full_allowance;             /* bytes of entries that they still take */
     struct list dirty;                 /* replicas with something to do at the end of the turn */
     struct list waiting;               /* replicas that have appended something that is not durable */
     struct task flush;

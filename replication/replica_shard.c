@@ -47,6 +47,26 @@ void replica_shard_close(struct replica_shard *shard)
     mem_free(shard);
 }
 
+void replica_shard_set_full(struct replica_shard *shard, bool is_full, size_t allowance)
+{
+    if (is_full && !shard->is_full) {
+        shard->full_allowance = allowance;
+    }
+    shard->is_full = is_full;
+    if (!shard->has_held) {
+        return;
+    }
+    shard->has_held = false;
+    for (struct list *link = shard->replicas.next; link != &shard->replicas; link = link->next) {
+        shard_mark_dirty(container_of(link, struct replica, shard_link));
+    }
+}
+
+bool replica_shard_is_full(const struct replica_shard *shard)
+{
+    return shard->is_full;
+}
+
 size_t replica_shard_tail_size(const struct replica_shard *shard)
 {
     return shard->tail_size;

@@ -57,6 +57,11 @@ struct replica_shard_params {
 };
 
 struct replica_shard;
+/* The disk is full: followers whose machines take space take `allowance` bytes of entries more, all together, so that
+ * what frees space (trims) still gets through; then only heartbeats, until it is not full any more. Machines that had
+ * no room are asked again by each call. */
+void replica_shard_set_full(struct replica_shard *shard, bool is_full, size_t allowance);
+bool replica_shard_is_full(const struct replica_shard *shard);
 struct replica_shard *replica_shard_open(const struct replica_shard_params *params);
 void replica_shard_close(struct replica_shard *shard);           /* all replicas are closed */
 /* Elections and heartbeats run from now on; before, nothing is due. */

@@ -607,6 +607,16 @@ void replicas_checkpoint(struct replicas *replicas)
     checkpointer_run(replicas);
 }
 
+void replicas_set_full(struct replicas *replicas, bool is_full, size_t allowance)
+{
+    replica_shard_set_full(replicas->shard, is_full, allowance);
+}
+
+bool replicas_are_full(const struct replicas *replicas)
+{
+    return replica_shard_is_full(replicas->shard);
+}
+
 size_t replicas_tail_size(const struct replicas *replicas)
 {
     return replica_shard_tail_size(replicas->shard);

@@ -114,4 +114,6 @@ bool replicas_is_here(const struct replicas *replicas, uint64_t group); /* known
 bool replicas_is_damaged(const struct replicas *replicas, uint64_t group);
 unsigned replicas_damaged_count(const struct replicas *replicas);
 void replicas_checkpoint(struct replicas *replicas); /* soon, in the background */
+void replicas_set_full(struct replicas *replicas, bool is_full, size_t allowance); /* replica_shard_set_full() */
+bool replicas_are_full(const struct replicas *replicas);
 size_t replicas_tail_size(const struct replicas *replicas);

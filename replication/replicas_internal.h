@@ -32,6 +32,7 @@ struct checkpointer {                /* one round at a time */
     uint64_t copied_lsn;             /* durable up to here, copies let the WAL forget more: time for a round; 0: none */
     bool is_running;
     bool is_wanted;                  /* another round when this one is done */
+    bool is_partial;                 /* a group could not be captured: its bytes wait for space */
     enum err err;
     struct errmsg msg;
 };

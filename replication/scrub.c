@@ -168,7 +168,9 @@ static bool scrub_step(struct scrub *scrub)
     if (partition == NULL) {
         return false;
     }
-    log_pin(partition_log(partition), &state);
+    if (log_pin(partition_log(partition), &state) != OK) {
+        return false;
+    }
     bool is_found = find_segment(scrub, &state);
     log_state_deinit(&state);
     if (!is_found) {
@@ -278,7 +280,9 @@ static void digest_on_run(struct work *work)
 static void digest_on_done(struct work *work)
 {
     struct digest *digest = container_of(work, struct digest, work);
-    log_unpin(digest->log);
+    if (digest->log != NULL) {
+        log_unpin(digest->log);
+    }
     log_state_deinit(&digest->state);
     mem_free(digest->dir);
     digest->cb(digest, digest->err);
@@ -289,15 +293,18 @@ void digest_start(struct env *env, struct digest *digest)
     assert(partition_log(digest->partition) != NULL);
     digest->env = env;
     digest->log = partition_log(digest->partition);
-    log_pin(digest->log, &digest->state);
-    digest->dir = mem_strdup(log_dir(digest->log));
+    digest->err = log_pin(digest->log, &digest->state);
+    if (digest->err != OK) {
+        digest->log = NULL;
+        digest->state = (struct log_state){0};
+    }
+    digest->dir = mem_strdup(log_dir(partition_log(digest->partition)));
     if (digest->end_offset < 0 || digest->end_offset > digest->state.end_offset) {
         digest->end_offset = digest->state.end_offset;
     }
     digest->start_offset = digest->state.start_offset;
     digest->size = 0;
     digest->crc = 0;
-    digest->err = OK;
     digest->work = (struct work){.run = digest_on_run, .done = digest_on_done};
     env->workers->submit(env->workers, &digest->work);
 }

@@ -31,5 +31,5 @@ struct digest {                      /* Caller's memory until cb. */
     enum err err;
 };
 /* Reads all of it, in one job: replicas with the same records have the same digest, whatever their segments are.
- * ERR_IO, ERR_DAMAGED. The partition may close meanwhile. */
+ * ERR_IO, ERR_DAMAGED; ERR_NO_SPACE: not all is in the files (log_flush). The partition may close meanwhile. */
 void digest_start(struct env *env, struct digest *digest);

@@ -108,6 +108,10 @@ enum err segment_create(struct segment_place *place, int64_t base_offset, int64_
     segment_path(place->dir, segment_id(created), SEGMENT_LOG, path);
     struct log_file **slot = &created->files[SEGMENT_LOG];
     enum err err = log_files_acquire(place->files, slot, path, DISK_CREATE, msg);
+    if (err == ERR_NO_SPACE) {
+        *segment = created; /* the first write makes it, or finds no space either */
+        return OK;
+    }
     if (err != OK) {
         goto err_after_new;
     }
@@ -359,48 +363,89 @@ static void batch_head_encode(uint8_t head[BATCH_HEAD_SIZE], const struct log_ba
     be32_put(head + 12, (uint32_t)batch->leader_epoch);
 }
 
-static void segment_make_dirty(struct segment_place *place, struct segment *segment)
+/* ERR_NO_SPACE: the file could not be created. */
+static enum err segment_make_dirty(struct segment_place *place, struct segment *segment)
 {
     if (segment->is_dirty) {
-        return;
+        return OK;
     }
     char path[SEGMENT_PATH_SIZE];
     struct errmsg msg;
     segment_path(place->dir, segment_id(segment), SEGMENT_LOG, path);
-    if (log_files_acquire(place->files, &segment->files[SEGMENT_LOG], path, 0, &msg) != OK) {
+    unsigned flags = segment_written_size(segment) == 0 ? DISK_CREATE : 0;
+    enum err err = log_files_acquire(place->files, &segment->files[SEGMENT_LOG], path, flags, &msg);
+    if (err != OK && err != ERR_NO_SPACE) {
         process_stop("append to the log: %s", msg.text);
     }
-    segment->is_dirty = true;
+    segment->is_dirty = err == OK;
+    return err;
 }
 
-/* What lies in the buffer, then `iov`, by one write. iov[0] is free for the buffer. */
-static void segment_write(struct segment_place *place, struct segment *segment, struct iovec *iov, int count)
+/* What lies in the buffer, then `iov`, by one write. iov[0] is free for the buffer. False: there is no space, all is as
+ * it was: what has reached the file is written again. */
+static bool segment_write(struct segment_place *place, struct segment *segment, struct iovec *iov, int count)
 {
     struct disk *disk = place->env->disk;
     struct segment_buffer *buffer = segment->buffer;
-    uint32_t position = segment->size - (buffer != NULL ? (uint32_t)buffer->size : 0);
     iov[0] =
         (struct iovec){.iov_base = buffer != NULL ? buffer->data : NULL, .iov_len = buffer != NULL ? buffer->size : 0};
     bool has_bytes = buffer != NULL;
-    enum err err = disk->pwritev(disk, segment->files[SEGMENT_LOG]->file, position, has_bytes ? iov : iov + 1,
-                                 has_bytes ? count : count - 1);
+    const struct iovec *from = has_bytes ? iov : iov + 1;
+    count = has_bytes ? count : count - 1;
+    enum err err = segment_make_dirty(place, segment);
+    if (err == OK) {
+        int file = segment->files[SEGMENT_LOG]->file;
+        err = disk->pwritev(disk, file, segment_written_size(segment), from, count);
+    }
+    if (err == ERR_NO_SPACE) {
+        return false;
+    }
     if (err != OK) {
         char path[SEGMENT_PATH_SIZE];
         segment_path(place->dir, segment_id(segment), SEGMENT_LOG, path);
-        process_stop("append to %s at position %" PRIu32 ": %s", path, position, err_text(err));
+        process_stop("append to %s at position %" PRIu32 ": %s", path, segment_written_size(segment), err_text(err));
     }
     if (buffer != NULL) {
         segment->buffer = NULL;
         log_files_buffer_free(place->files, buffer);
     }
+    return true;
 }
 
-void segment_flush(struct segment_place *place, struct segment *segment)
+bool segment_flush(struct segment_place *place, struct segment *segment)
 {
     struct iovec iov[1];
-    if (segment->buffer != NULL) {
-        segment_write(place, segment, iov, 1);
+    bool is_written = segment->buffer == NULL || segment_write(place, segment, iov, 1);
+    if (!is_written) {
+        log_files_hold(place->files);
     }
+    return is_written;
+}
+
+/* All of `iov`, where the buffer's bytes come first, into a buffer that is as large. */
+static void segment_hold(struct segment_place *place, struct segment *segment, int64_t base_offset,
+                         const struct iovec *iov, int count)
+{
+    size_t size = 0;
+    for (int i = 0; i < count; i++) {
+        size += iov[i].iov_len;
+    }
+    struct segment_buffer *old = segment->buffer;
+    struct segment_buffer *buffer =
+        log_files_buffer_new(place->files, place, segment, old != NULL ? old->base_offset : base_offset, size);
+    size_t at = 0;
+    for (int i = 0; i < count; i++) {
+        if (iov[i].iov_len > 0) {
+            memcpy(buffer->data + at, iov[i].iov_base, iov[i].iov_len);
+        }
+        at += iov[i].iov_len;
+    }
+    segment->buffer = buffer;
+    if (old != NULL) {
+        log_files_buffer_free(place->files, old);
+    }
+    log_files_hold(place->files);
+    log_files_buffer_grown(place->files, buffer, size);
 }
 
 static void segment_append_to_file(struct segment_place *place, struct segment *segment,
@@ -415,14 +460,17 @@ static void segment_append_to_file(struct segment_place *place, struct segment *
         iov[1 + 2 * i] = (struct iovec){.iov_base = heads[i], .iov_len = BATCH_HEAD_SIZE};
         iov[2 + 2 * i] = (struct iovec){.iov_base = rest, .iov_len = batch->bytes.size - BATCH_HEAD_SIZE};
     }
-    segment_write(place, segment, iov, (int)(1 + 2 * count));
+    if (!segment_write(place, segment, iov, (int)(1 + 2 * count))) {
+        segment_hold(place, segment, batches[0].base_offset, iov, (int)(1 + 2 * count));
+    }
 }
 
 static void segment_append_to_buffer(struct segment_place *place, struct segment *segment,
                                      const struct log_batch *batches, size_t count, size_t size)
 {
     if (segment->buffer == NULL) {
-        segment->buffer = log_files_buffer_new(place->files, place, segment);
+        segment->buffer =
+            log_files_buffer_new(place->files, place, segment, batches[0].base_offset, SEGMENT_BUFFER_SIZE);
     }
     struct segment_buffer *buffer = segment->buffer;
     uint8_t *at = buffer->data + buffer->size;
@@ -446,8 +494,7 @@ void segment_append(struct segment_place *place, struct segment *segment, uint32
         assert(batches[i].last_offset_delta >= 0);
         size += batches[i].bytes.size;
     }
-    segment_make_dirty(place, segment);
-    size_t room = SEGMENT_BUFFER_SIZE - (segment->buffer != NULL ? segment->buffer->size : 0);
+    size_t room = segment->buffer != NULL ? segment->buffer->capacity - segment->buffer->size : SEGMENT_BUFFER_SIZE;
     if (size <= SEGMENT_BUFFER_TAKES && size <= room) {
         segment_append_to_buffer(place, segment, batches, count, size);
     } else {

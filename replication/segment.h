@@ -4,8 +4,8 @@
  * demand.
  *
  * Runs on:  the shard's thread.
- * Failure:  a failed write of the .log file ends the process; a failed write of an index drops its entries, which are
- *           hints.
+ * Failure:  a failed write of the .log file ends the process, but for a full disk: then the bytes are held in memory
+ *           (log_files.h). A failed write of an index drops its entries, which are hints.
  * Formats:  replication/README.md, "Segments and indexes". */
 #pragma once
 
@@ -56,7 +56,7 @@ void segment_path(const char *dir, struct segment_id id, enum segment_kind kind,
 /* Whether `name` is a segment's file, and which. */
 bool segment_name_parse(const char *name, struct segment_id *id, enum segment_kind *kind);
 
-/* A new, empty segment with its .log file. */
+/* A new, empty segment with its .log file; on a full disk the first write that finds space makes the file. */
 MUST_CHECK enum err segment_create(struct segment_place *place, int64_t base_offset, int64_t append_ms,
                                    struct segment **segment, struct errmsg *msg);
 static inline struct segment_id segment_id(const struct segment *segment)
@@ -77,8 +77,13 @@ bool segment_takes(const struct segment *segment, size_t gathered_size, const st
 #define SEGMENT_APPEND_COUNT_MAX 128
 void segment_append(struct segment_place *place, struct segment *segment, uint32_t index_interval,
                     const struct log_batch *batches, size_t count);
-/* What is in the buffer goes to the file. Before anything reads or syncs it. */
-void segment_flush(struct segment_place *place, struct segment *segment);
+/* What is in the buffer goes to the file. Before anything reads or syncs it. False: the disk is full, the bytes are
+ * held. */
+bool segment_flush(struct segment_place *place, struct segment *segment);
+static inline uint32_t segment_written_size(const struct segment *segment)
+{
+    return segment->size - (segment->buffer != NULL ? (uint32_t)segment->buffer->size : 0);
+}
 /* No more appends come: the time index gets its last entry. */
 void segment_finish(struct segment_place *place, struct segment *segment);
 /* Writes pending index entries to their files. */

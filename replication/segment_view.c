@@ -38,7 +38,11 @@ static enum err view_open(struct segment_view *view, struct segment_place *place
 enum err segment_view_init(struct segment_view *view, struct segment_place *place, struct segment *segment,
                            int64_t end_offset, bool is_indexed, struct errmsg *msg)
 {
-    segment_flush(place, segment); /* the files are read */
+    /* The files are read. What is held in memory because the disk is full is not there yet. */
+    bool is_whole = segment_flush(place, segment);
+    if (!is_whole && segment_written_size(segment) == 0) {
+        return fail(msg, ERR_BUSY, "the disk is full, offset %" PRId64 " is not in a file yet", segment->base_offset);
+    }
     if (is_indexed) {
         segment_flush_indexes(place, segment);
     }
@@ -47,8 +51,8 @@ enum err segment_view_init(struct segment_view *view, struct segment_place *plac
         .dir = place->dir,
         .base_offset = segment->base_offset,
         .version = segment->version,
-        .end_offset = end_offset,
-        .size = segment->size,
+        .end_offset = is_whole ? end_offset : segment->buffer->base_offset,
+        .size = segment_written_size(segment),
         .index_count = segment->index_count,
         .time_index_count = segment->time_index_count,
         .time_index_crc = segment->time_index_crc,

@@ -164,7 +164,7 @@ static void take_state(void *context)
     struct digest *digest = context;
     struct log_state state;
     struct log *log = partition_log(digest->node->partition);
-    log_pin(log, &state);
+    ck_assert_int_eq(log_pin(log, &state), OK);
     log_unpin(log);
     digest->state = state;
     digest->state.segments = malloc((state.segment_count + 1) * sizeof(*state.segments));

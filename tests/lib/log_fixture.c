@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
@@ -29,6 +30,9 @@ static enum err fixture_open(struct disk *disk, const char *path, unsigned flags
         fixture_of_disk(disk)->open_failures--;
         return fail(msg, ERR_IO, "open %s: too many open files", path);
     }
+    if (fixture_of_disk(disk)->is_full && (flags & DISK_CREATE) != 0 && access(path, F_OK) != 0) {
+        return fail(msg, ERR_NO_SPACE, "open %s: the disk is full", path);
+    }
     return inner(disk)->open(inner(disk), path, flags, file, msg);
 }
 
@@ -51,6 +55,9 @@ static enum err fixture_pwritev(struct disk *disk, int file, uint64_t position, 
 {
     if (fixture_of_disk(disk)->write_failure != OK) {
         return fixture_of_disk(disk)->write_failure;
+    }
+    if (fixture_of_disk(disk)->is_full) {
+        return ERR_NO_SPACE;
     }
     return inner(disk)->pwritev(inner(disk), file, position, iov, count);
 }

@@ -15,7 +15,6 @@ enum {
     COLD_PER_MILLION = 60000
 };
 
-#define CAPACITY_DEFAULT GIB(1024)
 #define STUCK_JOB_US INT64_C(3600000000) /* a job cannot wait for ever: its end comes an hour later */
 
 static struct list all_disks = {&all_disks, &all_disks};
@@ -27,7 +26,7 @@ struct sim_disk *sim_disk_open(struct sim_world *world, const char *mount)
     disk->world = world;
     disk->mount = sim_strdup(mount);
     disk->mount_size = strlen(mount);
-    disk->capacity = CAPACITY_DEFAULT;
+    disk->capacity = SIM_DISK_SIZE;
     disk->cold_per_million = COLD_PER_MILLION;
     sim_random_init(&disk->random, sim_random_next(&world->random));
     sim_names_init(&disk->names);

@@ -16,7 +16,8 @@
 /* mount: "/name"; all paths start with it */
 struct sim_disk *sim_disk_open(struct sim_world *world, const char *mount);
 void sim_disk_close(struct sim_disk *disk);
-/* What cannot be allocated fails with ERR_NO_SPACE. The default is 1 TiB. */
+/* What cannot be allocated fails with ERR_NO_SPACE. */
+#define SIM_DISK_SIZE (UINT64_C(1) << 40) /* the default */
 void sim_disk_set_capacity(struct sim_disk *disk, uint64_t size);
 uint64_t sim_disk_used(const struct sim_disk *disk);
 

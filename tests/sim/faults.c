@@ -16,7 +16,8 @@ enum {
     LENGTH_US_MAX = 12000000,
     RECORDS_MAX = 256,
     SKIPS_MAX = 64,
-    WIPE_REST_US = 20000000 /* after a lost disk nothing else happens for so long */
+    WIPE_REST_US = 20000000, /* after a lost disk nothing else happens for so long */
+    NEW_US = 5000000,        /* a broker has made its write-ahead logs by then */
 };
 
 struct faults {
@@ -159,6 +160,17 @@ static void slow_disk(struct faults *faults, unsigned node)
     sim_disk_fault_add(faults->params.nodes[node].disk, fault);
 }
 
+/* Somewhere between what refuses produce and nothing at all. A start has to do with that, too. */
+static void fill_disk(struct faults *faults, struct node *node)
+{
+    uint64_t left = below(faults, 2) == 0 ? 0 : (uint64_t)below(faults, NODE_DISK_RESERVE);
+    sim_disk_set_capacity(node->disk, sim_disk_used(node->disk) + left);
+    if (below(faults, 3) == 0) {
+        node_kill(node);
+        node_start(node);
+    }
+}
+
 /* What happens to one broker. */
 static void begin(struct faults *faults, enum fault_kind kind, unsigned index)
 {
@@ -190,6 +202,9 @@ static void begin(struct faults *faults, enum fault_kind kind, unsigned index)
         break;
     case FAULT_SLOW_DISK:
         slow_disk(faults, index);
+        break;
+    case FAULT_FULL:
+        fill_disk(faults, node);
         break;
     case FAULT_CLOCK:
         if (node_is_running(node)) {
@@ -240,6 +255,8 @@ static void end(struct faults *faults, unsigned index)
         sim_net_heal(faults->params.world, node->name, faults->params.nodes[faults->target[index]].name);
     } else if (kind == FAULT_SLOW_DISK) {
         sim_disk_fault_remove(node->disk, &faults->slow[index]);
+    } else if (kind == FAULT_FULL) {
+        sim_disk_set_capacity(node->disk, SIM_DISK_SIZE);
     }
     if (node->process != NULL && kind == FAULT_STOP && node_is_running(node)) {
         faults->end_us[index] = sim_world_now_us(faults->params.world) + 500000; /* is still stopping */
@@ -272,6 +289,13 @@ static bool is_quiet(const struct faults *faults)
     return true;
 }
 
+/* It may have a write-ahead log to make, which takes space. */
+static bool is_new(const struct faults *faults, unsigned index)
+{
+    const struct node *node = &faults->params.nodes[index];
+    return !node_is_running(node) || sim_world_now_us(faults->params.world) - node->started_us < NEW_US;
+}
+
 static void begin_some(struct faults *faults)
 {
     int64_t now_us = sim_world_now_us(faults->params.world);
@@ -290,7 +314,8 @@ static void begin_some(struct faults *faults)
         index = (unsigned)faults->bad_disk; /* a majority of disks stays whole */
     }
     if (faults->end_us[index] > 0 || ((is_for_all || is_disk) && !is_quiet(faults)) ||
-        (is_damage && faults->params.node_count < 3) || (is_disk && faults->wiped > 0)) {
+        (is_damage && faults->params.node_count < 3) || (is_disk && faults->wiped > 0) ||
+        (kind == FAULT_FULL && is_new(faults, index))) {
         return;
     }
     unsigned number = faults->count++;

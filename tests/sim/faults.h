@@ -26,6 +26,7 @@ struct faults_params {
     X(RESET, "reset")             /* all connections of a broker break */                                 \
     X(SLOW_NET, "slow-net")       /* up to 200 ms on the way */                                           \
     X(SLOW_DISK, "slow-disk")     /* syncs of one broker take up to 300 ms */                             \
+    X(FULL, "full")               /* one disk has little space left or none; maybe a kill -9 and a start then */ \
     X(CLOCK, "clock")             /* its wall clock jumps by up to a minute */                            \
     X(STOP, "stop")               /* a stop in order, and a start, maybe with another number of shards */ \
     X(FLIP, "flip")               /* bits of one disk flip */                                             \

@@ -93,6 +93,8 @@ static void configure(struct options *options, const struct node *node)
     set(options, "balsa.wal.max.bytes", "134217728");
     set(options, "balsa.checkpoint.interval.ms", "2000");
     set(options, "log.segment.bytes", "1048576");
+    (void)snprintf(text, sizeof(text), "%d", NODE_DISK_RESERVE);
+    set(options, "balsa.disk.reserve.bytes", text);
     set(options, "log.cleaner.backoff.ms", "1500");
     if (options_finish(options, &msg) != OK) {
         process_stop("%s", msg.text);
@@ -145,6 +147,7 @@ static void begin_life(struct node *node)
     sim_process_set_drift(node->process, (int32_t)sim_world_below(node->world, 2 * DRIFT_PPM_MAX + 1) - DRIFT_PPM_MAX);
     node->closed_shards = 0;
     node->lives++;
+    node->started_us = sim_world_now_us(node->world);
     node->is_paused = false;
     (void)sim_process_run(node->process, inside_start, node);
 }

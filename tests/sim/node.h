@@ -11,7 +11,8 @@
 enum {
     NODES_MAX = 5,
     NODE_KAFKA_PORT = 9092,
-    NODE_PEER_PORT = 19092
+    NODE_PEER_PORT = 19092,
+    NODE_DISK_RESERVE = 16 << 20, /* balsa.disk.reserve.bytes */
 };
 
 struct node_life; /* in the process's memory */
@@ -27,6 +28,7 @@ struct node {
     char mount[8];
     struct node_life *life;
     unsigned lives; /* so far */
+    int64_t started_us;
     unsigned closed_shards;
     bool is_paused;
     bool is_dropped;  /* this life found its logs damaged and gave up its identity: another one follows */

@@ -305,7 +305,7 @@ START_TEST(failed_appends_stop_the_process)
         }
         struct log_config config = {.segment_size_max = 1 << 20, .segment_ms = INT64_MAX, .index_interval = 4096};
         struct log *log = log_fixture_open(&fixture, &config, NULL);
-        fixture.write_failure = ERR_NO_SPACE;
+        fixture.write_failure = ERR_IO;
         struct model_batch_spec spec = {.count = 2, .value_size = 10, .base_timestamp = 1000};
         log_model_append(&model, log, &spec, 1, 1000, &seed);
         log_close(log); /* small appends are written together */
@@ -315,6 +315,102 @@ START_TEST(failed_appends_stop_the_process)
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     ck_assert(WIFEXITED(status));
     ck_assert_int_eq(WEXITSTATUS(status), 70);
+}
+END_TEST
+
+static unsigned full_count;
+
+static void on_full(void *owner)
+{
+    ck_assert_ptr_eq(owner, &fixture);
+    full_count++;
+}
+
+/* Small ones, which wait in the buffer for others, and large ones, which do not; three to a segment. */
+static void append_mixed(struct log *log, unsigned count)
+{
+    static const size_t sizes[] = {10, 20000, 3000, 10, 10, 40000};
+    for (unsigned i = 0; i < count; i++) {
+        struct model_batch_spec spec = {.count = 1 + (int32_t)i % 3, .value_size = sizes[i % 6], .base_timestamp = i};
+        log_model_append(&model, log, &spec, 1, 1000 + (int64_t)i, &seed);
+    }
+}
+
+/* Each offset is served as it must be, or, from `end` on, maybe ERR_BUSY. */
+static void check_reads_below(struct log *log, int64_t end)
+{
+    for (int64_t offset = 0; offset < model.end_offset; offset++) {
+        struct log_read req = {.offset = offset, .size_max = 400, .is_first_whole = true};
+        enum err err = log_read_now(log, &req);
+        ck_assert_msg(err == OK || (err == ERR_BUSY && offset >= end), "offset %d: %s", (int)offset, err_name(err));
+        if (err == OK) {
+            const struct model_batch *batch = &model.batches[log_model_find(&model, offset)];
+            ck_assert_mem_eq(req.slice.bytes.data, batch->bytes.data, batch->bytes.size);
+            slice_release(&req.slice);
+        }
+    }
+}
+
+/* Goal: what finds no space is neither lost nor in the way: what is in files is served, nothing else is captured,
+ * and all of it reaches the files, and a log that is opened again, once there is space. Method: a disk that is full
+ * after each count of appends, while more come. */
+START_TEST(full_disk_holds_what_is_appended)
+{
+    struct log_config config = {.segment_size_max = 50000, .segment_ms = INT64_MAX, .index_interval = 4096};
+    struct log *log = log_fixture_open(&fixture, &config, NULL);
+    struct log_state state;
+    int64_t offset;
+    int64_t timestamp;
+    struct errmsg msg;
+    full_count = 0;
+    log_files_on_full(fixture.files, &fixture, on_full);
+    append_mixed(log, (unsigned)_i);
+    ck_assert(log_flush(log));
+    int64_t end = log_end_offset(log);
+
+    fixture.is_full = true;
+    append_mixed(log, 7);
+    ck_assert(!log_flush(log));
+    ck_assert(log_is_held(log));
+    ck_assert_uint_eq(full_count, 1);
+    ck_assert_int_eq(log_end_offset(log), model.end_offset);
+    ck_assert_int_eq(log_pin(log, &state), ERR_NO_SPACE);
+    ck_assert_int_eq(log_find_time(log, 5, &offset, &timestamp, &msg), _i > 5 ? OK : ERR_BUSY);
+    check_reads_below(log, end);
+
+    fixture.is_full = false;
+    ck_assert(log_flush(log));
+    ck_assert(!log_is_held(log));
+    log_model_check(&fixture, &model, log);
+    log_fixture_capture(log, &state, true);
+    log_close(log);
+    log = log_fixture_open(&fixture, &config, &state);
+    log_model_check(&fixture, &model, log);
+    log_close(log);
+    log_state_deinit(&state);
+    log_files_on_full(fixture.files, NULL, NULL);
+}
+END_TEST
+
+/* Goal: a process that ends while bytes are held goes on from its checkpoint. Method: as above, closed while full. */
+START_TEST(held_bytes_come_again_from_the_write_ahead_log)
+{
+    struct log_config config = {.segment_size_max = 50000, .segment_ms = INT64_MAX, .index_interval = 4096};
+    struct log *log = log_fixture_open(&fixture, &config, NULL);
+    struct log_state state;
+    append_mixed(log, (unsigned)_i);
+    ck_assert(log_flush(log));
+    log_fixture_capture(log, &state, true);
+    fixture.is_full = true;
+    append_mixed(log, 7);
+    log_close(log);
+    log = log_fixture_open(&fixture, &config, &state);
+    log_model_replay(&model, log); /* still full */
+    fixture.is_full = false;
+    ck_assert(log_flush(log));
+    log_model_check(&fixture, &model, log);
+    log_close(log);
+    log_state_deinit(&state);
 }
 END_TEST
 
@@ -332,6 +428,11 @@ static Suite *segment_suite(void)
     tcase_add_test(damage, half_cached_reads_are_whole_or_would_block);
     tcase_add_test(damage, failed_appends_stop_the_process);
     suite_add_tcase(suite, damage);
+    TCase *full = tcase_create("full disk");
+    tcase_add_checked_fixture(full, setup, teardown);
+    tcase_add_loop_test(full, full_disk_holds_what_is_appended, 0, 13);
+    tcase_add_loop_test(full, held_bytes_come_again_from_the_write_ahead_log, 0, 13);
+    suite_add_tcase(suite, full);
     return suite;
 }
 
