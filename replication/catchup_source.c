@@ -338,6 +338,15 @@ static void source_on_run(struct work *work)
     }
 }
 
+/* Its own bytes are bad: the replica is out of service, like one that a reader found to be so. */
+static void source_damaged(const struct catchup_source *source)
+{
+    struct replica *replica = replicas_find(source->catchups->params.replicas, source->group);
+    if (replica != NULL) {
+        replica_damaged(replica, source->msg.text);
+    }
+}
+
 static void source_on_done(struct work *work)
 {
     struct catchup_source *source = container_of(work, struct catchup_source, work);
@@ -357,6 +366,9 @@ static void source_on_done(struct work *work)
               KV("bytes", (int64_t)source->progress.total_bytes));
     } else if (err == OK) {
         source->progress.done_bytes += source->call.size;
+    }
+    if (err == ERR_DAMAGED && !is_ending) {
+        source_damaged(source);
     }
     bool is_gone = is_ending || err == ERR_NOT_FOUND;
     source_answer(source, is_gone ? CATCHUP_GONE : err == OK ? CATCHUP_OK : CATCHUP_DAMAGED);

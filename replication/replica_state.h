@@ -30,7 +30,8 @@ struct replica_source;
 struct replica_source_ops {
     /* (job) Once, before the rest: files and state are complete afterwards. */
     enum err (*prepare)(struct replica_source *source, struct errmsg *msg);
-    /* (job) Exactly `size` bytes. ERR_NOT_FOUND: the file is gone, with its machine. */
+    /* (job) Exactly `size` bytes. ERR_NOT_FOUND: the file is gone, with its machine. ERR_DAMAGED: the bytes here are
+     * wrong; the replica goes out of service. */
     enum err (*read)(struct replica_source *source, const struct replica_file *file, uint64_t position, void *data,
                      size_t size, struct errmsg *msg);
     void (*close)(struct replica_source *source);
