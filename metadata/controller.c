@@ -1,7 +1,7 @@
 /* Happy path: a wish is checked against the store as of this turn, placement decides, one record is proposed; apply
  * checks again and decides; the answer goes to the caller from the metadata machine's answers.
- * Refusals found before proposing are answered from a task at the end of the turn, so callbacks never fire inside. Those
- * that depend on what there is are confirmed by the log first, all of a turn by one record. */
+ * Refusals: answered from a task at the end of the turn, so callbacks never fire inside; what depends on the state is
+ * confirmed by the log first, all of a turn by one record. */
 
 #include "base/assert.h"
 #include "base/limits.h"

@@ -62,6 +62,39 @@ void entry_release(struct entry *entry)
     mem_free(entry);
 }
 
+static bool is_of(const struct entry *entry, const struct shared *block)
+{
+    return block != NULL && entry->slice_count == 1 && entry->slices[0].block == block;
+}
+
+void entries_unpin(struct entry *const *entries, unsigned count)
+{
+    struct shared *block = NULL;
+    size_t size = 0;
+    for (unsigned i = 0; i < count; i++) {
+        block = block == NULL && entries[i]->slice_count == 1 ? entries[i]->slices[0].block : block;
+        size += is_of(entries[i], block) ? entries[i]->size : 0;
+    }
+    if (size == 0 || size >= block->size / 4) {
+        return;
+    }
+    struct shared *copy = shared_new(size);
+    size_t at = 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct entry *entry = entries[i];
+        if (is_of(entry, block)) {
+            memcpy(copy->data + at, entry->slices[0].bytes.data, entry->size);
+            struct slice slice = {.block = shared_acquire(copy), .bytes = {copy->data + at, entry->size}};
+            at += entry->size;
+            /* The block goes with its last slice: what is compared from here on is an address, no more. */
+            slice_release(&entry->slices[0]);
+            entry->slices[0] = slice;
+        }
+    }
+    assert(at == size);
+    shared_release(copy);
+}
+
 struct bytes entry_payload(const struct entry *entry, struct shared **scratch)
 {
     if (entry->slice_count == 0) {

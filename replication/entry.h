@@ -28,5 +28,9 @@ struct entry *entry_new(enum entry_kind kind, uint64_t index, uint64_t term, con
 struct entry *entry_new_copy(enum entry_kind kind, uint64_t index, uint64_t term, struct bytes payload);
 struct entry *entry_acquire(struct entry *entry);
 void entry_release(struct entry *entry);
+/* Entries that a message brought and the log keeps. Those of one slice that would keep a block in memory which is more
+ * than four times what they have of it are given a copy: a message that repeats a thousand entries to bring one more
+ * must not be kept for that one. Before anybody else reads them. */
+void entries_unpin(struct entry *const *entries, unsigned count);
 /* The payload as one piece: the only slice itself, else gathered into `scratch` (grown as needed). */
 struct bytes entry_payload(const struct entry *entry, struct shared **scratch);

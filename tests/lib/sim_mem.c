@@ -17,6 +17,7 @@ enum {
 struct sim_heap {
     struct list blocks;
     size_t count;
+    size_t size;
 };
 
 struct block {
@@ -60,6 +61,11 @@ size_t sim_heap_close(struct sim_heap *heap)
     }
     free(heap);
     return count;
+}
+
+size_t sim_heap_size(const struct sim_heap *heap)
+{
+    return heap->size;
 }
 
 size_t sim_heap_block_count(const struct sim_heap *heap)
@@ -109,6 +115,7 @@ static void *block_new(size_t alignment, size_t size, bool is_zeroed)
     if (current != NULL) {
         list_push(&current->blocks, &block->link);
         current->count++;
+        current->size += size;
     }
     return memory;
 }
@@ -159,6 +166,7 @@ void mem_free(void *memory)
     struct block *block = block_of(memory);
     if (block->heap != NULL) {
         block->heap->count--;
+        block->heap->size -= block->size;
     }
     list_remove(&block->link);
     free(block_start(block));

@@ -14,6 +14,7 @@ struct sim_heap;
 struct sim_heap *sim_heap_open(void);
 /* Frees the heap and what is still allocated from it, and returns how many blocks that were. */
 size_t sim_heap_close(struct sim_heap *heap);
+size_t sim_heap_size(const struct sim_heap *heap); /* bytes of all blocks, as they were asked for */
 size_t sim_heap_block_count(const struct sim_heap *heap);
 /* Makes `heap` (or none: NULL) the one that is allocated from; returns the one before. */
 struct sim_heap *sim_heap_enter(struct sim_heap *heap);

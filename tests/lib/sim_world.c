@@ -375,6 +375,11 @@ const char *sim_process_end_text(const struct sim_process *process)
     return process->end_text;
 }
 
+size_t sim_process_memory(const struct sim_process *process)
+{
+    return sim_heap_size(process->heap);
+}
+
 void sim_process_pause(struct sim_process *process)
 {
     process->is_paused = true;

@@ -69,6 +69,7 @@ void sim_process_kill(struct sim_process *process);
 void sim_process_close(struct sim_process *process);
 enum sim_process_end sim_process_end(const struct sim_process *process);
 const char *sim_process_end_text(const struct sim_process *process);
+size_t sim_process_memory(const struct sim_process *process); /* bytes it has allocated */
 /* SIGSTOP and SIGCONT: its events wait. */
 void sim_process_pause(struct sim_process *process);
 void sim_process_resume(struct sim_process *process);

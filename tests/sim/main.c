@@ -56,6 +56,7 @@ struct run {
 };
 
 static struct totals {
+    size_t memory_most;
     uint64_t seeds, faults, damages, dropped, acked, commits, generations, virtual_us;
 } totals;
 
@@ -296,6 +297,8 @@ static bool run_one(struct run *run)
     totals.faults += faults_count(run->faults);
     totals.damages += faults_damage_count(run->faults);
     totals.acked += history_acked_count(run->history);
+    totals.memory_most = observer_memory_most(run->observer) > totals.memory_most ? observer_memory_most(run->observer)
+                                                                                  : totals.memory_most;
     totals.commits += group_commit_count(run->groups);
     totals.generations += group_generation_count(run->groups);
     totals.virtual_us += (uint64_t)sim_world_now_us(run->world);
@@ -332,6 +335,7 @@ static void tell_totals(double seconds)
                  (unsigned long long)totals.acked);
     (void)printf("%llu generations, %llu offsets committed, ", (unsigned long long)totals.generations,
                  (unsigned long long)totals.commits);
+    (void)printf("at most %zu KiB a broker, ", totals.memory_most >> 10);
     (void)printf("%.0f virtual seconds; %.1f seeds a minute, %.0f virtual seconds a second\n",
                  (double)totals.virtual_us / 1e6, (double)totals.seeds * 60 / seconds,
                  (double)totals.virtual_us / 1e6 / seconds);

@@ -87,6 +87,10 @@ static void configure(struct options *options, const struct node *node)
     set_seeds(options, node);
     (void)snprintf(text, sizeof(text), "%u", node->shard_count);
     set(options, "balsa.shards", text);
+    (void)snprintf(text, sizeof(text), "%d", NODE_REQUEST_SIZE_MAX);
+    set(options, "socket.request.max.bytes", text);
+    (void)snprintf(text, sizeof(text), "%lld", (long long)node->request_memory_max);
+    set(options, "queued.max.request.bytes", text);
     set(options, "default.replication.factor", "3");
     set(options, "auto.create.topics.enable", "false");
     set(options, "balsa.wal.file.bytes", "33554432");
@@ -145,6 +149,7 @@ static void begin_life(struct node *node)
     assert(node->process == NULL);
     node->process = sim_process_open(node->world, node->disk, node->name);
     sim_process_set_drift(node->process, (int32_t)sim_world_below(node->world, 2 * DRIFT_PPM_MAX + 1) - DRIFT_PPM_MAX);
+    node->request_memory_max = (int64_t)NODE_REQUEST_SIZE_MAX << (sim_world_below(node->world, 2) == 0 ? 0 : 5);
     node->closed_shards = 0;
     node->lives++;
     node->started_us = sim_world_now_us(node->world);

@@ -13,6 +13,7 @@ enum {
     NODE_KAFKA_PORT = 9092,
     NODE_PEER_PORT = 19092,
     NODE_DISK_RESERVE = 16 << 20, /* balsa.disk.reserve.bytes */
+    NODE_REQUEST_SIZE_MAX = 2 << 20 /* socket.request.max.bytes */
 };
 
 struct node_life; /* in the process's memory */
@@ -24,6 +25,7 @@ struct node {
     unsigned number;             /* node.id: 1.. */
     unsigned seed_count;         /* the first nodes of the cluster are its seeds */
     unsigned shard_count;        /* of the next life */
+    int64_t request_memory_max; /* of this life: queued.max.request.bytes, 2 or 64 MiB */
     char name[8];
     char mount[8];
     struct node_life *life;

@@ -41,6 +41,7 @@ struct observer {
     size_t event_count, event_capacity;
     int64_t now_us;
     unsigned node; /* being looked at */
+    size_t memory_most;
 };
 
 struct observer *observer_open(struct node *nodes, unsigned node_count, struct history *history)
@@ -73,6 +74,11 @@ static void remember(struct observer *observer, unsigned node, uint64_t group, u
         assert(observer->events != NULL);
     }
     observer->events[observer->event_count++] = (struct observed){observer->now_us, node, group, term, value};
+}
+
+size_t observer_memory_most(const struct observer *observer)
+{
+    return observer->memory_most;
 }
 
 static struct group *group_find(struct observer *observer, uint64_t id)
@@ -213,6 +219,7 @@ static void look_into(struct observer *observer, unsigned node)
     if (observer->lives[node] != at->lives) {
         begin_life(observer, node);
     }
+    check_memory(observer->history, at, &observer->memory_most);
     observer->node = node;
     const struct broker *broker = node_broker(at);
     for (unsigned i = 0; i < broker->shard_count; i++) {

@@ -4,6 +4,7 @@
  *   term-back      a broker's term of a group fell, though its disk was not lost
  *   commit-back    a broker's commit index of a group fell within one life
  *   start-differs  replicas at the same applied index have another log start or end offset (state machine safety)
+ *   memory         a broker holds more than its budgets allow (check_memory.c)
  *   metadata-differs  two brokers have other metadata at the same applied index; only looked at when asked to
  * Remembers roles, faults and acknowledgements over time for a picture (timeline.h). */
 #pragma once
@@ -30,6 +31,10 @@ void observer_check_metadata(struct observer *observer);
  * says which has not. */
 bool observer_is_whole(const struct observer *observer, unsigned voters, unsigned metadata_voters, unsigned forgotten,
                        char *why, size_t size);
+size_t observer_memory_most(const struct observer *observer); /* bytes that one broker had at most */
+/* ---- check_memory.c. The broker runs. */
+void check_memory(struct history *history, const struct node *node, size_t *most);
+
 /* Whether the broker is one of the voters of the group, as its leader says. */
 bool observer_is_voter(const struct observer *observer, uint64_t group, unsigned node);
 

@@ -77,6 +77,60 @@ START_TEST(copy_is_independent_of_its_source)
 }
 END_TEST
 
+/* Goal: what is kept of a large block does not keep all of it, unless it is much of it. Method: the last of ten entries
+ * of a block, the last two, the last three; the block's count tells who holds it. */
+START_TEST(few_entries_do_not_pin_a_large_block)
+{
+    enum {
+        COUNT = 10,
+        SIZE = 100
+    };
+    for (unsigned kept = 1; kept <= 3; kept++) {
+        struct shared *block = shared_new((size_t)COUNT * SIZE);
+        struct entry *entries[COUNT];
+        struct shared *scratch = NULL;
+        for (unsigned i = 0; i < COUNT; i++) {
+            memset(block->data + (size_t)i * SIZE, 'a' + (int)i, SIZE);
+            struct slice slice = {.block = shared_acquire(block), .bytes = {block->data + (size_t)i * SIZE, SIZE}};
+            entries[i] = entry_new(ENTRY_COMMAND, 1 + i, 1, &slice, 1);
+        }
+        entries_unpin(entries + COUNT - kept, kept);
+        ck_assert_uint_eq(block->references, kept < 3 ? 1 + COUNT - kept : 1 + COUNT);
+        for (unsigned i = 0; i < COUNT; i++) {
+            struct bytes payload = entry_payload(entries[i], &scratch);
+            ck_assert_uint_eq(payload.size, SIZE);
+            for (size_t n = 0; n < SIZE; n++) {
+                ck_assert_uint_eq(payload.data[n], 'a' + i);
+            }
+            entry_release(entries[i]);
+        }
+        ck_assert_uint_eq(block->references, 1);
+        shared_release(block);
+    }
+}
+END_TEST
+
+/* Goal: entries without payload, of several slices or of other blocks are left as they are. */
+START_TEST(other_entries_are_not_copied)
+{
+    struct shared *block = shared_new(1000);
+    struct slice pair[2] = {{shared_acquire(block), {block->data, 1}}, {shared_acquire(block), {block->data, 1}}};
+    struct slice one = slice_from_text("abc");
+    struct shared *whole = shared_acquire(one.block);
+    struct entry *entries[] = {entry_new(ENTRY_BARRIER, 1, 1, NULL, 0), entry_new(ENTRY_COMMAND, 2, 1, pair, 2),
+                               entry_new(ENTRY_COMMAND, 3, 1, &one, 1)};
+    entries_unpin(entries, 3);
+    entries_unpin(entries, 0);
+    ck_assert_uint_eq(block->references, 3);
+    ck_assert_uint_eq(whole->references, 2);
+    for (unsigned i = 0; i < 3; i++) {
+        entry_release(entries[i]);
+    }
+    shared_release(whole);
+    shared_release(block);
+}
+END_TEST
+
 static Suite *entry_suite(void)
 {
     Suite *suite = suite_create("entry");
@@ -84,6 +138,8 @@ static Suite *entry_suite(void)
     tcase_add_test(tcase, slices_live_as_long_as_the_entry);
     tcase_add_test(tcase, payload_joins_slices_and_copies_only_several);
     tcase_add_test(tcase, copy_is_independent_of_its_source);
+    tcase_add_test(tcase, few_entries_do_not_pin_a_large_block);
+    tcase_add_test(tcase, other_entries_are_not_copied);
     suite_add_tcase(suite, tcase);
     return suite;
 }
