@@ -192,7 +192,7 @@ static void job_start(struct wal_files *files, enum wal_job_kind kind)
         .source = kind == WAL_JOB_MAKE ? 0 : files_first(files)->sequence,
         .sequence = files_last(files)->sequence + 1,
         .generation = env_random(files->env),
-        .size = kind == WAL_JOB_MAKE ? size_to_make(files) : files->file_size,
+        .size = kind == WAL_JOB_MAKE ? size_to_make(files) : files_first(files)->size,
         .fd = -1,
     };
     files->env->workers->submit(files->env->workers, &files->job.work);
@@ -208,7 +208,8 @@ void wal_files_tick(struct wal_files *files, uint64_t kept_lsn)
         return;
     }
     if (can_free) {
-        bool is_fit = files_first(files)->size == files->file_size && !files->is_source_broken;
+        /* A small one is better than none where a full one finds no space. */
+        bool is_fit = (files_first(files)->size == files->file_size || files->is_failing) && !files->is_source_broken;
         job_start(files, is_fit && files->ready_count < files->ready_max ? WAL_JOB_RECYCLE : WAL_JOB_REMOVE);
         return;
     }
