@@ -55,6 +55,9 @@ def restart_with_trouble(cluster, client):
     check(checkpoints, "there are checkpoints")
     produce(cluster, "single", 1000)
     wait_until(lambda: False, 2)  # several checkpoints
+    # Where it was before it moved, it goes when the leader has agreed: not any more once that one is damaged.
+    alone = wait_until(lambda: not any(cluster.directories_of(number, "single", 0) for number in cluster.nodes if number != 4), 60, 0.1)
+    check(alone, "a moved replica is gone from where it was")
     for number in cluster.nodes:
         cluster.stop(number)
     for path in glob.glob(os.path.join(cluster[4].data, "topics", "single-0.*", "*.log")):
