@@ -3,20 +3,14 @@
 
 #include "base/limits.h"
 #include "metadata/tables.h"
-#include "tests/lib/fake_replica.h"
-#include "tests/lib/turn_env.h"
+#include "tests/lib/controller_fixture.h"
 
 enum {
     BROKER_COUNT_MAX = 8
 };
 
 static struct {
-    char *dir;
-    struct turn_env turn;
-    struct store *store;
-    struct store_reader *reader;
-    struct metadata *metadata;
-    struct replica *replica;
+    struct controller_fixture base;
     struct controller *controller;
     bool is_dead[BROKER_COUNT_MAX];
     unsigned answers;
@@ -36,69 +30,19 @@ static void on_changed(void *owner, const struct metadata_change *changes, size_
     }
 }
 
-static void on_role(void *owner, const struct replica_status *status)
-{
-    (void)owner;
-    (void)status;
-}
-
-static void on_closed(struct replica_machine *machine)
-{
-    (void)machine;
-}
-
-static uint64_t group_term(void *owner, uint64_t group)
-{
-    (void)owner;
-    (void)group;
-    return 7;
-}
-
 static bool is_alive(void *owner, int32_t node)
 {
     (void)owner;
     return !f.is_dead[node];
 }
 
-/* Beside the store there is nothing that a former life could have left. */
-static enum err list_nothing(struct disk *disk, const char *path, disk_list_cb cb, void *context)
-{
-    (void)disk;
-    (void)path;
-    (void)cb;
-    (void)context;
-    return OK;
-}
-static struct disk empty_disk = {.list = list_nothing};
-
-static const char *default_of(void *context, const char *key)
-{
-    (void)context;
-    (void)key;
-    return NULL;
-}
-
 static void setup(void)
 {
     memset(&f, 0, sizeof(f));
-    f.dir = test_dir_make();
-    turn_env_init(&f.turn, 1);
-    f.turn.env.disk = &empty_disk;
-    ck_assert_int_eq(store_open(f.dir, &f.store, NULL), OK);
-    f.reader = store_reader_open(f.store, &f.turn.env);
-    struct metadata_events events = {NULL, on_changed, on_role};
-    ck_assert_int_eq(metadata_open(&f.turn.env, f.store, BYTES_NONE, &events, &f.metadata, NULL), OK);
-    f.replica = fake_replica_open(metadata_machine(f.metadata), METADATA_GROUP);
-    fake_replica_role(f.replica, REPLICA_LEADER, 3, true);
-    struct controller_params params = {.env = &f.turn.env,
-                                       .metadata = f.metadata,
-                                       .reader = f.reader,
-                                       .defaults = {.value = default_of},
-                                       .partitions_default = 1,
-                                       .replication_factor_default = 1,
-                                       .group_term = group_term,
-                                       .is_alive = is_alive,
-                                       .moves_max = 4};
+    controller_fixture_init(&f.base, on_changed);
+    struct controller_params params = controller_fixture_params(&f.base);
+    params.is_alive = is_alive;
+    params.moves_max = 4;
     f.controller = controller_open(&params);
     arena_init(&f.arena, MIB(16));
 }
@@ -107,23 +51,15 @@ static void teardown(void)
 {
     arena_deinit(&f.arena);
     controller_close(f.controller);
-    struct replica_machine *machine = metadata_machine(f.metadata);
-    machine->closed = on_closed;
-    machine->ops->close(machine);
-    turn_env_run(&f.turn);
-    fake_replica_close(f.replica);
-    store_reader_close(f.reader);
-    store_close(f.store);
-    turn_env_deinit(&f.turn);
-    test_dir_remove(f.dir);
+    controller_fixture_deinit(&f.base);
 }
 
 /* What was proposed is committed, applied and answered; readers see it. */
 static void settle(void)
 {
-    (void)fake_replica_apply_all(f.replica);
-    turn_env_run(&f.turn);
-    store_reader_refresh(f.reader);
+    (void)fake_replica_apply_all(f.base.replica);
+    turn_env_run(&f.base.turn);
+    store_reader_refresh(f.base.reader);
     arena_reset(&f.arena);
 }
 
@@ -198,7 +134,7 @@ static struct controller_result delete_topic(const struct uuid *id)
 static struct store_partition partition_of(const struct uuid *id, int32_t index)
 {
     struct store_partition partition;
-    ck_assert_int_eq(store_partition(f.reader, &f.arena, id, index, &partition), OK);
+    ck_assert_int_eq(store_partition(f.base.reader, &f.arena, id, index, &partition), OK);
     return partition;
 }
 
@@ -284,7 +220,7 @@ START_TEST(stores_of_other_versions_are_refused)
     struct kv_txn *txn;
     struct bytes value;
     uint8_t changed[STORE_STATE_SIZE];
-    ck_assert_int_eq(kv_begin_write(store_kv(f.store), &txn), OK);
+    ck_assert_int_eq(kv_begin_write(store_kv(f.base.store), &txn), OK);
     ck_assert_int_eq(kv_get(txn, table_key_bytes(&key), &value), OK);
     memcpy(changed, value.data, sizeof(changed));
     changed[0] = STORE_VERSION - 1;
@@ -293,8 +229,8 @@ START_TEST(stores_of_other_versions_are_refused)
 
     struct errmsg msg = {""};
     struct metadata *other;
-    struct metadata_events events = {NULL, on_changed, on_role};
-    ck_assert_int_eq(metadata_open(&f.turn.env, f.store, BYTES_NONE, &events, &other, &msg), ERR_UNSUPPORTED);
+    struct metadata_events events = {NULL, on_changed, controller_fixture_on_role};
+    ck_assert_int_eq(metadata_open(&f.base.turn.env, f.base.store, BYTES_NONE, &events, &other, &msg), ERR_UNSUPPORTED);
     ck_assert_ptr_nonnull(strstr(msg.text, "another version of Balsa"));
 }
 END_TEST
@@ -368,7 +304,7 @@ static bool count_moving(void *context, const struct uuid *topic, int32_t index)
 static unsigned moving_count(void)
 {
     unsigned count = 0;
-    ck_assert_int_eq(store_moving_each(f.reader, &count, count_moving), OK);
+    ck_assert_int_eq(store_moving_each(f.base.reader, &count, count_moving), OK);
     return count;
 }
 
@@ -540,7 +476,7 @@ static unsigned finish_moves(const struct uuid *topic, int32_t count)
 
 static void pass_time(uint64_t ms)
 {
-    turn_env_advance(&f.turn, ms * 1000);
+    turn_env_advance(&f.base.turn, ms * 1000);
     settle();
 }
 
@@ -582,15 +518,15 @@ START_TEST(drained_brokers_are_emptied_and_forgotten)
     ck_assert_uint_eq(replicas_on(&created.id, COUNT, 2), 0);
     struct store_broker broker;
     pass_time(60000);
-    ck_assert_int_eq(store_broker(f.reader, &f.arena, 2, &broker), OK);
+    ck_assert_int_eq(store_broker(f.base.reader, &f.arena, 2, &broker), OK);
     ck_assert(broker.is_draining);
     struct controller_result other = create_topic("u", COUNT, 3);
     ck_assert_uint_eq(replicas_on(&other.id, COUNT, 2), 0);
     f.is_dead[2] = true;
     pass_time(10000);
-    ck_assert_int_eq(store_broker(f.reader, &f.arena, 2, &broker), ERR_NOT_FOUND);
+    ck_assert_int_eq(store_broker(f.base.reader, &f.arena, 2, &broker), ERR_NOT_FOUND);
     register_broker(2, 99, "");
-    ck_assert_int_eq(store_broker(f.reader, &f.arena, 2, &broker), OK);
+    ck_assert_int_eq(store_broker(f.base.reader, &f.arena, 2, &broker), OK);
     ck_assert(!broker.is_draining);
 }
 END_TEST
@@ -668,7 +604,7 @@ static void alter_start(struct test_alter *alter, const char *topic, enum contro
 static void check_config(const char *topic, const char *key, const char *value)
 {
     struct store_topic stored;
-    ck_assert_int_eq(store_topic_by_name(f.reader, &f.arena, bytes_from_text(topic), &stored), OK);
+    ck_assert_int_eq(store_topic_by_name(f.base.reader, &f.arena, bytes_from_text(topic), &stored), OK);
     for (size_t i = 0; i < stored.config_count; i++) {
         if (bytes_equal_text(stored.configs[i].name, key)) {
             ck_assert_msg(bytes_equal_text(stored.configs[i].value, value), "%s: %.*s", key,
@@ -727,13 +663,13 @@ START_TEST(alterations_end_with_leadership)
     create_plain("a");
     alter_start(&alters[0], "a", CONTROLLER_SET, "retention.ms", "1");
     alter_start(&alters[1], "a", CONTROLLER_SET, "retention.ms", "2");
-    fake_replica_role(f.replica, REPLICA_FOLLOWER, 4, false);
-    turn_env_run(&f.turn);
+    fake_replica_role(f.base.replica, REPLICA_FOLLOWER, 4, false);
+    turn_env_run(&f.base.turn);
     ck_assert_uint_eq(alters[0].answers, 1);
     ck_assert_uint_eq(alters[1].answers, 1);
     ck_assert_int_ne(alters[0].result.error, KAFKA_NONE);
     ck_assert_int_eq(alters[1].result.error, KAFKA_NOT_CONTROLLER);
-    store_reader_refresh(f.reader);
+    store_reader_refresh(f.base.reader);
     check_config("a", "retention.ms", NULL);
 }
 END_TEST

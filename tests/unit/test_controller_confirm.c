@@ -3,16 +3,10 @@
 #include "metadata/controller.h"
 
 #include "base/limits.h"
-#include "tests/lib/fake_replica.h"
-#include "tests/lib/turn_env.h"
+#include "tests/lib/controller_fixture.h"
 
 static struct {
-    char *dir;
-    struct turn_env turn;
-    struct store *store;
-    struct store_reader *reader;
-    struct metadata *metadata;
-    struct replica *replica;
+    struct controller_fixture base;
     struct offsets *offsets;
     struct controller *controller;
     struct controller_result results[3];
@@ -26,48 +20,13 @@ static void on_changed(void *owner, const struct metadata_change *changes, size_
     (void)count;
 }
 
-static void on_role(void *owner, const struct replica_status *status)
-{
-    (void)owner;
-    (void)status;
-}
-
-static void on_closed(struct replica_machine *machine)
-{
-    (void)machine;
-}
-
-static uint64_t group_term(void *owner, uint64_t group)
-{
-    (void)owner;
-    (void)group;
-    return 7;
-}
-
-static enum err list_nothing(struct disk *disk, const char *path, disk_list_cb cb, void *context)
-{
-    (void)disk;
-    (void)path;
-    (void)cb;
-    (void)context;
-    return OK;
-}
-static struct disk empty_disk = {.list = list_nothing};
-
-static const char *default_of(void *context, const char *key)
-{
-    (void)context;
-    (void)key;
-    return NULL;
-}
-
 static void settle(void)
 {
     for (int i = 0; i < 3; i++) { /* a turn that proposes, and one that is told */
-        (void)fake_replica_apply_all(f.replica);
-        turn_env_run(&f.turn);
+        (void)fake_replica_apply_all(f.base.replica);
+        turn_env_run(&f.base.turn);
     }
-    store_reader_refresh(f.reader);
+    store_reader_refresh(f.base.reader);
 }
 
 static void on_registered(struct controller_register *req, enum kafka_error error)
@@ -79,25 +38,11 @@ static void on_registered(struct controller_register *req, enum kafka_error erro
 static void setup(void)
 {
     memset(&f, 0, sizeof(f));
-    f.dir = test_dir_make();
-    turn_env_init(&f.turn, 1);
-    f.turn.env.disk = &empty_disk;
-    ck_assert_int_eq(store_open(f.dir, &f.store, NULL), OK);
-    f.reader = store_reader_open(f.store, &f.turn.env);
-    struct metadata_events events = {NULL, on_changed, on_role};
-    ck_assert_int_eq(metadata_open(&f.turn.env, f.store, BYTES_NONE, &events, &f.metadata, NULL), OK);
-    f.replica = fake_replica_open(metadata_machine(f.metadata), METADATA_GROUP);
-    fake_replica_role(f.replica, REPLICA_LEADER, 3, true);
-    f.offsets = offsets_open(&f.turn.env);
-    offsets_set_metadata(f.offsets, f.metadata);
-    struct controller_params params = {.env = &f.turn.env,
-                                       .metadata = f.metadata,
-                                       .reader = f.reader,
-                                       .offsets = f.offsets,
-                                       .defaults = {.value = default_of},
-                                       .partitions_default = 1,
-                                       .replication_factor_default = 1,
-                                       .group_term = group_term};
+    controller_fixture_init(&f.base, on_changed);
+    f.offsets = offsets_open(&f.base.turn.env);
+    offsets_set_metadata(f.offsets, f.base.metadata);
+    struct controller_params params = controller_fixture_params(&f.base);
+    params.offsets = f.offsets;
     f.controller = controller_open(&params);
     struct store_broker broker = {.id = 1, .server_id = UINT64_C(1) << 32 | 1, .rack = bytes_from_text("")};
     struct controller_register req = {.broker = &broker, .cb = on_registered};
@@ -108,16 +53,8 @@ static void setup(void)
 static void teardown(void)
 {
     controller_close(f.controller);
-    struct replica_machine *machine = metadata_machine(f.metadata);
-    machine->closed = on_closed;
-    machine->ops->close(machine);
-    turn_env_run(&f.turn);
-    fake_replica_close(f.replica);
     offsets_close(f.offsets);
-    store_reader_close(f.reader);
-    store_close(f.store);
-    turn_env_deinit(&f.turn);
-    test_dir_remove(f.dir);
+    controller_fixture_deinit(&f.base);
 }
 
 static void on_created(struct controller_create *req)
@@ -144,7 +81,7 @@ START_TEST(exists_is_told_when_a_majority_agrees)
     settle();
     ck_assert_int_eq(f.results[0].error, KAFKA_NONE);
     controller_create_topics(f.controller, &req);
-    turn_env_run(&f.turn);
+    turn_env_run(&f.base.turn);
     ck_assert_uint_eq(f.answers, 1);
     settle();
     ck_assert_uint_eq(f.answers, 2);
@@ -160,13 +97,13 @@ END_TEST
 START_TEST(unknown_is_told_when_a_majority_agrees)
 {
     struct controller_delete req = {.ids = no_topics, .count = 3, .results = f.results, .cb = on_deleted};
-    unsigned count = f.replica->count;
+    unsigned count = f.base.replica->count;
     controller_delete_topics(f.controller, &req);
-    turn_env_run(&f.turn);
+    turn_env_run(&f.base.turn);
     ck_assert_uint_eq(f.answers, 0);
     settle();
     ck_assert_uint_eq(f.answers, 1);
-    ck_assert_uint_eq(f.replica->count, count + 1);
+    ck_assert_uint_eq(f.base.replica->count, count + 1);
     for (int i = 0; i < 3; i++) {
         ck_assert_int_eq(f.results[i].error, KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
     }
@@ -178,13 +115,13 @@ START_TEST(deposed_controllers_do_not_refuse)
 {
     struct controller_delete req = {.ids = no_topics, .count = 1, .results = f.results, .cb = on_deleted};
     controller_delete_topics(f.controller, &req);
-    turn_env_run(&f.turn);
-    fake_replica_role(f.replica, REPLICA_FOLLOWER, 4, false);
-    turn_env_run(&f.turn);
+    turn_env_run(&f.base.turn);
+    fake_replica_role(f.base.replica, REPLICA_FOLLOWER, 4, false);
+    turn_env_run(&f.base.turn);
     ck_assert_uint_eq(f.answers, 1);
     ck_assert_int_eq(f.results[0].error, KAFKA_REQUEST_TIMED_OUT);
     controller_delete_topics(f.controller, &req);
-    turn_env_run(&f.turn);
+    turn_env_run(&f.base.turn);
     ck_assert_uint_eq(f.answers, 2);
     ck_assert_int_eq(f.results[0].error, KAFKA_NOT_CONTROLLER);
 }
