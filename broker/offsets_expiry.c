@@ -28,7 +28,7 @@ enum expiry_phase {
     EXPIRY_GROUPS
 };
 
-/* What a slice knows of the group and the topic of the offset before. */
+/* What a slice knows of the group and the topic of the offset before; nothing of what could not be read. */
 struct expiry_known {
     uint64_t number;
     bool has_group; /* `number` and what follows are set */
@@ -135,17 +135,19 @@ static bool look_at_group(struct offsets_expiry *expiry, uint64_t number)
     struct bytes id;
     arena_reset(&known->arena);
     known->number = number;
-    known->has_group = true;
+    known->has_group = false;
     known->has_topic = false;
     known->is_group_there = false;
     enum err err = store_consumer_group_id(expiry->shard->reader, number, &id);
     if (err == ERR_NOT_FOUND) {
+        known->has_group = true;
         return true;
     }
     err = err == OK ? store_consumer_group(expiry->shard->reader, &known->arena, id, &number, &group) : err;
     if (err != OK) {
         return false;
     }
+    known->has_group = true;
     known->is_group_there = true;
     known->id = (struct bytes){group->group.data, group->group.len};
     known->has_members = group->n_members > 0 || !coordinator_group_is_empty(expiry->shard->coordinator, known->id);
@@ -159,11 +161,11 @@ static bool look_at_topic(struct offsets_expiry *expiry, const struct uuid *topi
     struct bytes name;
     enum err err = store_topic_name(expiry->shard->reader, &known->arena, topic, &name);
     known->topic = *topic;
-    known->has_topic = true;
+    known->has_topic = err == OK || err == ERR_NOT_FOUND;
     known->is_topic_there = err == OK;
     known->is_subscribed = err == OK && known->is_group_there && known->has_members &&
                            coordinator_subscribes(expiry->shard->coordinator, known->id, name);
-    return err == OK || err == ERR_NOT_FOUND;
+    return known->has_topic;
 }
 
 static bool is_expired(const struct offsets_expiry *expiry, const struct store_offset *offset)

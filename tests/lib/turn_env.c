@@ -2,9 +2,17 @@
 
 #include "base/mem.h"
 
+#define WALL_START_MS INT64_C(1700000000000)
+
 static int64_t clock_now(struct clock *clock)
 {
     return (int64_t)container_of(clock, struct turn_env, clock)->now_us;
+}
+
+static int64_t clock_wall(struct clock *clock)
+{
+    const struct turn_env *turn = container_of(clock, struct turn_env, clock);
+    return turn->wall_start_ms + (int64_t)(turn->now_us / 1000);
 }
 
 static uint64_t rng_next(struct rng *rng)
@@ -41,10 +49,10 @@ static void tasks_cancel(struct tasks *tasks, struct task *task)
 
 void turn_env_init(struct turn_env *turn, uint64_t seed)
 {
-    *turn = (struct turn_env){.random = seed, .now_us = 1000000};
+    *turn = (struct turn_env){.random = seed, .now_us = 1000000, .wall_start_ms = WALL_START_MS};
     list_init(&turn->queue);
     timer_heap_init(&turn->heap);
-    turn->clock = (struct clock){.monotonic_us = clock_now};
+    turn->clock = (struct clock){.monotonic_us = clock_now, .wall_ms = clock_wall};
     turn->rng = (struct rng){.next = rng_next};
     turn->timers = (struct timers){.set = timers_set, .cancel = timers_cancel};
     turn->tasks = (struct tasks){.queue = tasks_queue, .cancel = tasks_cancel};

@@ -16,6 +16,7 @@ struct turn_env {
     struct timer_heap heap;
     uint64_t random;
     uint64_t now_us;
+    int64_t wall_start_ms;      /* the wall clock when now_us was 0; a test may move it */
     unsigned timer_sets;        /* calls of env_timer() so far */
 };
 
