@@ -66,10 +66,8 @@ struct ctl_progress {
 
 struct ctl_wait {
     const char *words;     /* of the command that begins the work */
-    const char *method;    /* asked again and again: a question that changes nothing */
+    const char *method;    /* asked again and again: a question, or a call that does no harm when it is repeated */
     const ProtobufCMessageDescriptor *request, *response;
-    /* Fills the question from the command's request, borrowing from it; NULL: it has no fields. */
-    void (*ask)(const ProtobufCMessage *command, ProtobufCMessage *question);
     /* True: the work is done. Else how far it is. */
     bool (*is_done)(const ProtobufCMessage *command, const ProtobufCMessage *answer, struct ctl_progress *progress);
     const char *done;      /* what to say then */
@@ -77,5 +75,7 @@ struct ctl_wait {
 
 /* NULL: the command is done when it is answered. */
 const struct ctl_wait *ctl_wait_find(const struct ctl_command *command);
+/* Fills the question's fields from those of the command's request that are called the same, borrowing from it. */
+void ctl_wait_ask(const ProtobufCMessage *command, ProtobufCMessage *question);
 /* A line when something has changed: how much is left, and how long that takes at the pace so far. */
 void ctl_progress_print(struct ctl_progress *progress, int64_t now_us, FILE *out);

@@ -135,7 +135,7 @@ static const struct {
     {"--admin HOST:PORT[,...]", "admin addresses, the next when one cannot be reached (BALSA_ADMIN; 127.0.0.1:9292)"},
     {"--timeout SECONDS", "for the whole command (30; with --wait: none)"},
     {"--wait",
-     "until moves that the command began are done, with an estimate: partition move, cancel-move, broker decommission"},
+     "until what the command began is done, with an estimate: partition move, cancel-move, broker drain, decommission"},
     {"--output table|json", "for people, or one line of JSON for each answer (table)"},
 };
 

@@ -4,7 +4,7 @@
  *   call ── answered ──> done
  *             │ --wait
  *             v
- *           question ── not done ──> half a second ──> question ...      (any address; it changes nothing)
+ *           question ── not done ──> half a second ──> question ...      (any address; it may be repeated)
  *             │ done, or nobody has answered for a minute, or --timeout */
 
 #include "base/limits.h"
@@ -204,9 +204,7 @@ static void wait_begin(struct ctl *ctl)
     ctl->question = arena_alloc(&ctl->arena, ctl->wait->request->sizeof_message);
     assert(ctl->question != NULL);
     protobuf_c_message_init(ctl->wait->request, ctl->question);
-    if (ctl->wait->ask != NULL) {
-        ctl->wait->ask(ctl->request, ctl->question);
-    }
+    ctl_wait_ask(ctl->request, ctl->question);
     (void)snprintf(ctl->path, sizeof(ctl->path), SERVICE "%s", ctl->wait->method);
     ctl->heard_us = now_us;
     ctl->end_us = ctl->has_timeout ? now_us + ctl->timeout_us : INT64_MAX;

@@ -22,23 +22,21 @@ static bool broker_is_emptied(const ProtobufCMessage *command, const ProtobufCMe
     return progress->left == 0;
 }
 
+/* ---- A broker that gives up what it leads ---- */
+
+/* The command itself is the question: who led nothing any more a moment ago may lead again, and a replica that could
+ * not take over the first time may have caught up since. */
+static bool broker_leads_nothing(const ProtobufCMessage *command, const ProtobufCMessage *answer,
+                                 struct ctl_progress *progress)
+{
+    const Balsa__Admin__V1__DrainBrokerResponse *drained = (const void *)answer;
+    (void)command;
+    progress->unit = "leaderships left";
+    progress->left = drained->asked;
+    return progress->left == 0;
+}
+
 /* ---- A partition that moves ---- */
-
-static void ask_partition(const ProtobufCMessage *command, ProtobufCMessage *question)
-{
-    const Balsa__Admin__V1__MovePartitionRequest *request = (const void *)command;
-    Balsa__Admin__V1__PartitionStatusRequest *status = (void *)question;
-    status->topic = request->topic;
-    status->partition = request->partition;
-}
-
-static void ask_canceled(const ProtobufCMessage *command, ProtobufCMessage *question)
-{
-    const Balsa__Admin__V1__CancelMoveRequest *request = (const void *)command;
-    Balsa__Admin__V1__PartitionStatusRequest *status = (void *)question;
-    status->topic = request->topic;
-    status->partition = request->partition;
-}
 
 /* Bytes that replicas still take over from the leader; before and after that the members change, which is quick. */
 static bool partition_stands(const ProtobufCMessage *command, const ProtobufCMessage *answer,
@@ -58,11 +56,12 @@ static bool partition_stands(const ProtobufCMessage *command, const ProtobufCMes
     method, &balsa__admin__v1__##message##_request__descriptor, &balsa__admin__v1__##message##_response__descriptor
 
 static const struct ctl_wait waits[] = {
-    {"broker decommission", METHOD("ClusterStatus", cluster_status), NULL, broker_is_emptied,
+    {"broker decommission", METHOD("ClusterStatus", cluster_status), broker_is_emptied,
      "the broker has no replicas any more: stop it, and the cluster forgets it"},
-    {"partition move", METHOD("PartitionStatus", partition_status), ask_partition, partition_stands,
-     "the partition has moved"},
-    {"partition cancel-move", METHOD("PartitionStatus", partition_status), ask_canceled, partition_stands,
+    {"broker drain", METHOD("DrainBroker", drain_broker), broker_leads_nothing,
+     "the broker leads nothing that another one has a replica of"},
+    {"partition move", METHOD("PartitionStatus", partition_status), partition_stands, "the partition has moved"},
+    {"partition cancel-move", METHOD("PartitionStatus", partition_status), partition_stands,
      "the partition is where it was"},
 };
 
@@ -74,6 +73,25 @@ const struct ctl_wait *ctl_wait_find(const struct ctl_command *command)
         }
     }
     return NULL;
+}
+
+static bool is_copied(const ProtobufCFieldDescriptor *from, const ProtobufCFieldDescriptor *to)
+{
+    bool is_plain = to->type == PROTOBUF_C_TYPE_INT32 || to->type == PROTOBUF_C_TYPE_STRING;
+    return from != NULL && from->type == to->type && is_plain && to->label == PROTOBUF_C_LABEL_NONE;
+}
+
+void ctl_wait_ask(const ProtobufCMessage *command, ProtobufCMessage *question)
+{
+    for (unsigned i = 0; i < question->descriptor->n_fields; i++) {
+        const ProtobufCFieldDescriptor *to = &question->descriptor->fields[i];
+        const ProtobufCFieldDescriptor *from =
+            protobuf_c_message_descriptor_get_field_by_name(command->descriptor, to->name);
+        if (is_copied(from, to)) {
+            memcpy((char *)question + to->offset, (const char *)command + from->offset,
+                   to->type == PROTOBUF_C_TYPE_STRING ? sizeof(char *) : sizeof(int32_t));
+        }
+    }
 }
 
 void ctl_progress_print(struct ctl_progress *progress, int64_t now_us, FILE *out)

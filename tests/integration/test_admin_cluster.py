@@ -164,6 +164,10 @@ def waited(cluster, clients):
     check(code == 0 and "has moved" in out and list(now.replicas) == wide and not now.target, f"a move is waited for: {code} {out} {err} {now}")
     code, out, err = ctl(where, "partition", "move", "orders", "0", ",".join(map(str, told.replicas)), "--wait", "--timeout", "60")
     check(code == 0 and len(clients[1].DescribeTopic(name="orders").partitions[0].replicas) == 2, f"and back: {out} {err}")
+    leader = clients[1].DescribeTopic(name="orders").partitions[0].leader
+    code, out, err = ctl(where, "broker", "drain", str(leader), "--wait", "--timeout", "60")
+    now = [p.leader for p in clients[1].DescribeTopic(name="orders").partitions]
+    check(code == 0 and "leads nothing" in out and leader not in now, f"a drain is waited for: {code} {out} {err} {now}")
     code, _, err = ctl(where, "topic", "list", "--wait")
     check(code == 2 and "--wait" in err, f"what is done at once is not waited for: {err}")
     code, _, err = ctl(where, "partition", "move", "orders", "0", "1,2,3", "--wait", "--dry-run")

@@ -1,4 +1,5 @@
-"""Planted trouble, and whether explain names it: each situation is made in one cluster of four brokers, told apart from the others, and ended.
+"""Planted trouble, and whether explain names it: each situation is made in one cluster of four brokers, told apart from the others, and ended;
+a replica that is behind in a cluster of its own, where the wire to one broker is slow.
 
 What test_admin_cluster.py plants (no quorum, no controller, a dead broker, too few in-sync replicas, groups without members) is not repeated.
 """
@@ -8,7 +9,9 @@ import threading
 
 import admin
 import balsa
+import proxy
 import speak
+import wire
 from balsa import check, finish, skip, wait_until
 from test_admin_cluster import AdminCluster
 
@@ -16,6 +19,9 @@ BULK = 8 << 20
 SETTINGS = {"balsa.checkpoint.interval.ms": 300, "broker.session.timeout.ms": 60000, "group.initial.rebalance.delay.ms": 0,
             "balsa.catchup.bytes.per.second": 200000, "auto.leader.rebalance.enable": "false"}
 HOLD_MS = 60000
+ELECTIONS = 10
+SLOW_RATE = 20000
+SMALL_COUNT = 2500  # each an entry of its own: explain names who lacks more than a thousand
 
 
 def findings(client, **about):
@@ -47,6 +53,45 @@ def produce(cluster, topic, size):
         producer.produce(topic, os.urandom(min(size, 100000)), partition=0)
         producer.poll(0)
     check(producer.flush(120) == 0, f"{topic} is written")
+
+
+def electing(cluster):
+    """The leader stands still: until the others' election time-outs are over there is none. A slow machine may miss that moment."""
+    told = {}
+    for _ in range(ELECTIONS):
+        victim = cluster.leader_of("bulk", 0)
+        client = admin.Admin(cluster.where(next(n for n in (1, 2, 3) if n != victim)))
+        findings(client)  # the channel stands
+        cluster.pause(victim)
+        told = findings(client, topic="bulk", partition=0)
+        cluster.resume(victim)
+        client.close()
+        if "ELECTION" in told:
+            break
+    check("ELECTION" in told and not {"NO_QUORUM", "NO_REPLICAS"} & set(told), f"a leader that stands still: ELECTION is named: {told}")
+
+
+def behind():
+    """What broker 1 sends to broker 3 is slow, so that one lacks what the others have committed; broker 2's link to it is another one."""
+    peer = balsa.free_port()
+    own = {3: {"advertised.listeners": f"PEER://127.0.0.1:{peer}"}}
+    cluster = AdminCluster(count=3, settings=SETTINGS, seed_count=1, own=own)
+    wire_to_3 = proxy.Proxy(peer, cluster[3].peer_port)
+    with cluster:
+        client = admin.Admin(cluster.where(2))
+        client.CreateTopic(name="slow", partitions=1, replication_factor=3)
+        admin.patiently(client.TransferLeader, topic="slow", partition=0, to=1)
+        check(wait_until(lambda: cluster.leader_of("slow", 0) == 1, 30) and cluster.write("slow", 0, b"first") == 0, "broker 1 leads")
+        wire_to_3.rate = SLOW_RATE
+        with wire.Client(cluster[1].port) as one:
+            errors = {one.produce("slow", 0, wire.batch([b"x" * 100]))[0] for _ in range(SMALL_COUNT)}
+        check(errors == {wire.NONE}, f"two of three take records all the same: {errors}")
+        named(client, "a slow wire", "REPLICA_BEHIND", "broker 3", ["BROKER_DOWN", "BROKER_UNREACHABLE"], topic="slow", partition=0)
+        wire_to_3.rate = None
+        over = wait_until(lambda: findings(client, topic="slow", partition=0) == {}, 60, 0.2)
+        check(over, f"on a good wire it catches up: {findings(client, topic='slow', partition=0)}")
+        client.close()
+        wire_to_3.close()
 
 
 def restart_with_trouble(cluster, client):
@@ -145,6 +190,7 @@ def main():
             produce(cluster, topic, size)
         check(findings(client, topic="pair", partition=0) == {}, "nor with a partition")
         named(client, "two replicas in a rack", "RACKS_SHARED", "in 2 racks, and there are brokers in 3", topic="bulk", partition=0)
+        electing(cluster)
         restart_with_trouble(cluster, client)
         moving(client)
         decommissioning(client)
@@ -152,6 +198,7 @@ def main():
         unreachable(cluster, client)
         lost(cluster, client)
         client.close()
+    behind()
     finish()
 
 
