@@ -94,6 +94,11 @@ struct disk_read {         /* Read that may wait for the device, off the loop. *
     void *handle;          /* private */
 };
 
+struct disk_range { /* Of a file's bytes. */
+    int file;
+    uint64_t position, size;
+};
+
 typedef void (*disk_list_cb)(const char *name, uint64_t size, bool is_directory, void *context);
 
 struct disk {
@@ -109,6 +114,9 @@ struct disk {
     /* Only what is in the page cache: ERR_WOULD_BLOCK if the first byte is not; *got may be short of size. */
     enum err (*pread_nowait)(struct disk *disk, int file, uint64_t position, void *data, size_t size, size_t *got);
     enum err (*sync)(struct disk *disk, int file); /* fdatasync; blocks: work jobs and recovery only */
+    /* Writes what the page cache has of these ranges, and waits for it: for the pace alone. It makes nothing durable, and
+     * a failure is told by the next sync() of a file that was open all the time. Blocks: work jobs only. */
+    void (*write_out)(struct disk *disk, const struct disk_range *ranges, unsigned count);
     enum err (*rename)(struct disk *disk, const char *source, const char *target);
     /* Gives a file a second name. ERR_EXISTS; ERR_UNSUPPORTED: not on this file system, copy it. */
     enum err (*link)(struct disk *disk, const char *source, const char *target);

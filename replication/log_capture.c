@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "replication/log_internal.h"
+#include "replication/write_out.h"
 #include <string.h>
 
 struct capture_file {
@@ -70,6 +71,7 @@ struct log_capture *log_capture(struct log *log, struct log_state *state)
             struct log_file *file = segment->files[SEGMENT_LOG];
             capture->files[capture->file_count++] = (struct capture_file){file, segment_id(segment)};
             segment->is_dirty = false;
+            write_out_forget(log_files_write_out(log->place.files), segment);
         }
     }
     assert(capture->file_count == dirty_count);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "replication/segment.h"
+#include "replication/write_out.h"
 
 enum {
     RETRY_CLOSE_COUNT = 8
@@ -26,6 +27,7 @@ struct log_files {
     bool is_held;       /* some of them found no space */
     void *full_owner;
     void (*full_cb)(void *owner);
+    struct write_out write_out;
 };
 
 static void files_on_flush(struct timer *timer);
@@ -39,6 +41,7 @@ struct log_files *log_files_open(struct env *env, unsigned count_max)
     list_init(&files->idle);
     list_init(&files->buffers);
     timer_init(&files->flush, files_on_flush);
+    write_out_init(&files->write_out, env, files);
     return files;
 }
 
@@ -173,6 +176,11 @@ void log_files_forget(struct log_files *files, struct log_file **slot)
 unsigned log_files_count(const struct log_files *files)
 {
     return files->count;
+}
+
+struct write_out *log_files_write_out(struct log_files *files)
+{
+    return &files->write_out;
 }
 
 /* ---- Appends gathered in memory ---- */

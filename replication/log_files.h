@@ -10,6 +10,8 @@
 
 #include "replication/log.h"
 
+struct write_out;
+
 struct log_file {
     int file;               /* of env->disk */
     uint32_t pin_count;
@@ -27,6 +29,7 @@ void log_files_release(struct log_files *files, struct log_file *file);
 /* Empties the slot (which may be empty): the file is closed now, or when its last pin goes. */
 void log_files_forget(struct log_files *files, struct log_file **slot);
 unsigned log_files_count(const struct log_files *files);
+struct write_out *log_files_write_out(struct log_files *files); /* of all files in it */
 
 /* ---- Appends gathered in memory ----
  *

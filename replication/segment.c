@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "proto/record_batch.h"
+#include "replication/write_out.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -94,6 +95,7 @@ static struct segment *segment_new(int64_t base_offset)
     segment->base_offset = base_offset;
     segment->max_timestamp = -1;
     segment->is_time_index_checked = true;
+    list_init(&segment->lag_link);
     return segment;
 }
 
@@ -170,6 +172,7 @@ void segment_close(struct segment_place *place, struct segment *segment)
     for (unsigned i = 0; i < SEGMENT_KIND_COUNT; i++) {
         log_files_forget(place->files, &segment->files[i]);
     }
+    write_out_forget(log_files_write_out(place->files), segment);
     if (dirty != NULL) {
         log_files_release(place->files, dirty);
     }
@@ -390,12 +393,13 @@ static bool segment_write(struct segment_place *place, struct segment *segment, 
     iov[0] =
         (struct iovec){.iov_base = buffer != NULL ? buffer->data : NULL, .iov_len = buffer != NULL ? buffer->size : 0};
     bool has_bytes = buffer != NULL;
+    uint32_t position = segment_written_size(segment);
     const struct iovec *from = has_bytes ? iov : iov + 1;
     count = has_bytes ? count : count - 1;
     enum err err = segment_make_dirty(place, segment);
     if (err == OK) {
         int file = segment->files[SEGMENT_LOG]->file;
-        err = disk->pwritev(disk, file, segment_written_size(segment), from, count);
+        err = disk->pwritev(disk, file, position, from, count);
     }
     if (err == ERR_NO_SPACE) {
         return false;
@@ -403,12 +407,17 @@ static bool segment_write(struct segment_place *place, struct segment *segment, 
     if (err != OK) {
         char path[SEGMENT_PATH_SIZE];
         segment_path(place->dir, segment_id(segment), SEGMENT_LOG, path);
-        process_stop("append to %s at position %" PRIu32 ": %s", path, segment_written_size(segment), err_text(err));
+        process_stop("append to %s at position %" PRIu32 ": %s", path, position, err_text(err));
     }
     if (buffer != NULL) {
         segment->buffer = NULL;
         log_files_buffer_free(place->files, buffer);
     }
+    size_t size = 0;
+    for (int i = 0; i < count; i++) {
+        size += from[i].iov_len;
+    }
+    write_out_note(log_files_write_out(place->files), segment, position, size);
     return true;
 }
 

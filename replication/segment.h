@@ -48,6 +48,8 @@ struct segment {
     bool is_index_poor;           /* entries are known to be missing or wrong: worth rebuilding */
     struct segment_pending *pending; /* index entries not written yet, or NULL */
     struct log_file *files[SEGMENT_KIND_COUNT];
+    struct list lag_link;            /* of write_out.h, while lag_size > 0 */
+    uint32_t lag_position, lag_size; /* bytes at the end of the file that are not on their way to the disk */
     struct segment_buffer *buffer;   /* the last bytes of `size`, not in the file yet; NULL: none */
 };
 

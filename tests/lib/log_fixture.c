@@ -89,6 +89,16 @@ static enum err fixture_sync(struct disk *disk, int file)
     return inner(disk)->sync(inner(disk), file);
 }
 
+static void fixture_write_out(struct disk *disk, const struct disk_range *ranges, unsigned count)
+{
+    struct log_fixture *fixture = container_of(disk, struct log_fixture, disk);
+    for (unsigned i = 0; i < count; i++) {
+        ck_assert_uint_lt(fixture->written_out_count, FIXTURE_RANGE_COUNT);
+        fixture->written_out[fixture->written_out_count++] = ranges[i];
+    }
+    inner(disk)->write_out(inner(disk), ranges, count);
+}
+
 static enum err fixture_rename(struct disk *disk, const char *source, const char *target)
 {
     return inner(disk)->rename(inner(disk), source, target);
@@ -175,6 +185,7 @@ void log_fixture_init(struct log_fixture *fixture, unsigned files_count_max)
         .pread = fixture_pread,
         .pread_nowait = fixture_pread_nowait,
         .sync = fixture_sync,
+        .write_out = fixture_write_out,
         .rename = fixture_rename,
         .link = fixture_link,
         .unlink = fixture_unlink,

@@ -8,6 +8,8 @@
 
 /* ---- The env ---- */
 
+#define FIXTURE_RANGE_COUNT 256
+
 struct log_fixture {
     struct env env;              /* the real disk, wrapped */
     struct uv_env *uv;
@@ -24,6 +26,8 @@ struct log_fixture {
     unsigned sync_count;
     unsigned sync_dir_count;
     unsigned open_count;
+    struct disk_range written_out[FIXTURE_RANGE_COUNT]; /* in the order that jobs asked for them */
+    unsigned written_out_count;
     char *dir;                   /* scratch directory */
     struct log_files *files;
 };

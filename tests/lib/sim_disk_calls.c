@@ -397,6 +397,14 @@ static enum err disk_pread_nowait(struct disk *disk, int file, uint64_t position
     return disk_pread(disk, file, position, data, size, got);
 }
 
+/* Bytes that were not synced may be on the disk or not in any case. */
+static void disk_write_out(struct disk *disk, const struct disk_range *ranges, unsigned count)
+{
+    (void)disk;
+    (void)ranges;
+    (void)count;
+}
+
 static enum err disk_sync(struct disk *disk, int file)
 {
     struct sim_handle *handle = handle_of(disk, file);
@@ -546,6 +554,7 @@ void sim_disk_fill(struct sim_env *env)
         .pread = disk_pread,
         .pread_nowait = disk_pread_nowait,
         .sync = disk_sync,
+        .write_out = disk_write_out,
         .rename = disk_rename,
         .link = disk_link,
         .unlink = disk_unlink,
