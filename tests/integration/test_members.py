@@ -216,6 +216,7 @@ def main():
         balsa.skip("members", str(error))
         balsa.finish()
     for count in BROKERS:
+        os.environ["BROKERS"] = str(count)  # of clients' programs: how many there are
         with cluster.Cluster(count, shards=2, settings={"group.initial.rebalance.delay.ms": 0, "num.partitions": PARTITIONS}) as brokers:
             lives(brokers, ready)
             for client, command in ready.items():
