@@ -12,8 +12,6 @@ FOLDERS := base proto replication metadata broker
 ifndef MODE
   ifneq ($(filter fuzz fuzzers,$(MAKECMDGOALS)),)
     MODE := fuzz
-  else ifneq ($(filter tsan,$(MAKECMDGOALS)),)
-    MODE := tsan
   else ifneq ($(filter cov,$(MAKECMDGOALS)),)
     MODE := cov
   else ifneq ($(filter check tests golden,$(MAKECMDGOALS)),)
@@ -135,15 +133,18 @@ libs: $(ARCHIVES)
 
 tests: $(UNIT)                   ##> build the unit tests (MODE=debug: ASan and UBSan)
 
-CHECKED := $(if $(TEST),$(B)/tests/unit/test_$(TEST:test_%=%),$(UNIT))
-check: $(CHECKED)                ##> run the unit tests; TEST=name runs one, MODE=release|tsan another build
+CHECKED := $(if $(TEST),$(addprefix $(B)/tests/unit/test_,$(TEST:test_%=%)),$(UNIT))
+check: $(CHECKED)                ##> run the unit tests; TEST="name..." runs some, MODE=release|tsan another build
 	$(Q)scripts/lib/run-tests --mode $(MODE) --jobs $(JOBS) $(if $(V),--verbose) \
 	    $(CHECKED)
 
 golden: $(GOLDEN)                ##> schemas and frames against Kafka's own and against another implementation
 	$(Q)tests/golden/run $(B)/tests/golden
 
-tsan: check                      ##> the unit tests under ThreadSanitizer
+# Which those are is read off the binaries of the debug build.
+tsan:                            ##> the unit tests that can start threads, under ThreadSanitizer
+	$(Q)$(MAKE) MODE=debug tests
+	$(Q)$(MAKE) MODE=tsan check TEST="$$(scripts/lib/threaded $(unit_src:%.c=build/debug/%))"
 
 cov: check                       ##> the unit tests with coverage, report in build/cov/report
 	$(Q)mkdir -p $(B)/report
