@@ -41,8 +41,8 @@
 #define WAL_BLOCK_SIZE KIB(4)       /* alignment of units: O_DIRECT, and the sector a disk writes whole */
 #define WAL_UNIT_SIZE_MAX MIB(20)   /* one group commit: an entry must fit with room for its neighbours */
 #define WAL_FILE_SIZE MIB(64)       /* one file of the log; a unit never spans files */
-#define WAL_FILE_SIZE_FIRST MIB(1)  /* the first file of an empty broker: zero-filled before the first ack */
-#define WAL_FILE_GROWTH 4           /* each further one is so much larger: ready before the one before it is full */
+#define WAL_FILE_SIZE_FIRST KIB(256) /* the first file of an empty broker: zero-filled before the first ack */
+#define WAL_FILE_GROWTH 2           /* each further one is so much larger: ready before the one before it is full */
 #define WAL_FILE_COUNT_MAX 64       /* 4 GiB a shard; appends wait when all are pinned */
 #define WAL_UNIT_SIZE_SOFT MIB(1)   /* a unit stops gathering here: larger writes are no faster, only later */
 #define WAL_BUFFER_SIZE_MIN KIB(64) /* a gathering buffer starts here and doubles, so an idle shard stays small */
@@ -129,7 +129,7 @@
 #define SEGMENT_BUFFER_TAKES KIB(16)        /* larger ones are written at once: copying would cost more than the call */
 #define SEGMENT_BUFFERS_SIZE_MAX MIB(16)    /* gathered bytes of a shard; beyond, the longest waiting are written */
 #define SEGMENT_BUFFER_US 250000            /* and none waits longer: what lies in the files is what tools see */
-#define WRITE_OUT_PIECE_SIZE MIB(1)         /* of one segment: a disk writes it as fast as more */
+#define WRITE_OUT_PIECE_SIZE KIB(256)       /* of one segment: the log waits behind one, and more is not faster */
 #define WRITE_OUT_LAG_MAX MIB(32)           /* of a shard, in smaller pieces: what is left to a checkpoint is soon written */
 #define SEGMENT_RETRY_US 100000             /* between attempts to write them while the disk is full */
 #define SPACE_CHECK_US 1000000              /* between looks at the free space of the disk */
