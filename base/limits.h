@@ -42,7 +42,7 @@
 #define WAL_UNIT_SIZE_MAX MIB(20)   /* one group commit: an entry must fit with room for its neighbours */
 #define WAL_FILE_SIZE MIB(64)       /* one file of the log; a unit never spans files */
 #define WAL_FILE_SIZE_FIRST KIB(256) /* the first file of an empty broker: zero-filled before the first ack */
-#define WAL_FILE_GROWTH 2           /* each further one is so much larger: ready before the one before it is full */
+#define WAL_FILE_GROWTH 4           /* each further one is so much larger: ready before those before it are full */
 #define WAL_FILE_COUNT_MAX 64       /* 4 GiB a shard; appends wait when all are pinned */
 #define WAL_UNIT_SIZE_SOFT MIB(1)   /* a unit stops gathering here: larger writes are no faster, only later */
 #define WAL_BUFFER_SIZE_MIN KIB(64) /* a gathering buffer starts here and doubles, so an idle shard stays small */

@@ -164,7 +164,7 @@ static void job_on_done(struct work *work)
 }
 
 /* An empty log starts with a small file, so that it starts at once. Were the next one full grown, filling it would take
- * longer than the small one lasts. */
+ * longer than the small one lasts; and a busy disk may take longer for a small one, too, so two are kept ready. */
 static uint64_t size_to_make(const struct wal_files *files)
 {
     uint64_t grown = WAL_FILE_GROWTH * files_last(files)->size;
@@ -215,7 +215,8 @@ void wal_files_tick(struct wal_files *files, uint64_t kept_lsn)
     }
     /* A log that nothing was written to needs no second file: an idle shard does no I/O. */
     bool is_used = files->position > WAL_BLOCK_SIZE || files->active->sequence > 1;
-    if (is_used && files->ready_count == 0 && has_room_to_make(files)) {
+    bool is_young = files_last(files)->size < files->file_size;
+    if (is_used && files->ready_count < (is_young ? 2U : 1U) && has_room_to_make(files)) {
         job_start(files, WAL_JOB_MAKE);
     }
 }
