@@ -37,11 +37,13 @@ FLAGS_debug   := -O1 -g $(ASAN)
 FLAGS_release := -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
 FLAGS_asserts := -O1 -g $(ASAN)
 FLAGS_canary  := -O2 -g -DCANARIES
+# For campaigns of the simulator on this very machine: a quarter faster, a minute more to build.
+FLAGS_fast    := -O2 -g -march=native -flto=auto
 FLAGS_tsan    := -O1 -g -fsanitize=thread
 FLAGS_cov     := -O0 -g --coverage
 FLAGS_fuzz    := -O1 -g $(ASAN) -fsanitize=fuzzer-no-link
 ifeq ($(FLAGS_$(MODE)),)
-  $(error unknown MODE=$(MODE): use debug, release, asserts, canary, tsan, cov or fuzz)
+  $(error unknown MODE=$(MODE): use debug, release, fast, asserts, canary, tsan, cov or fuzz)
 endif
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wformat=2 \
@@ -180,7 +182,7 @@ clean:                           ##> remove build/
 
 help:                            ##> this list
 	@sed -n 's/^\([a-z-]*\):.*##> /\1\t/p' Makefile | expand -t 12
-	@printf '\nMODE=debug|release|tsan|cov|fuzz  CC=gcc|clang  V=1 (show commands)  JOBS=n (parallel runs)\n'
+	@printf '\nMODE=debug|release|fast|tsan|cov|fuzz  CC=gcc|clang  V=1 (show commands)  JOBS=n (parallel runs)\n'
 
 # ---------------------------------------------------------------- generated sources
 $(GEN)/%.pb-c.c $(GEN)/%.pb-c.h: %.proto

@@ -134,7 +134,7 @@ static void page_put(struct sim_page *page, size_t offset, const uint8_t *data, 
         if (memcmp(data, zeros, size) == 0) {
             return;
         }
-        page->data = sim_alloc(SIM_PAGE_SIZE);
+        page->data = size == SIM_PAGE_SIZE ? sim_resize(NULL, size) : sim_alloc(SIM_PAGE_SIZE);
     }
     memcpy(page->data + offset, data, size);
 }

@@ -51,6 +51,8 @@ bool sim_event_is_set(const struct sim_event *event);
 
 /* ---- World, processes, envs */
 
+#define SIM_NAME_SIZE 16 /* of a process, with the NUL */
+
 struct sim_world {
     uint64_t seed;
     struct sim_random random;      /* of the world's own choices */

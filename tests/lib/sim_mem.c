@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "tests/lib/sim_pool.h"
 
 enum {
     ALIGNMENT = 16, /* malloc's own */
@@ -25,7 +26,7 @@ struct block {
     struct sim_heap *heap;
     size_t size;
     size_t offset; /* from the start of the allocation to the memory handed out, which is right behind this struct */
-    size_t padding;
+    size_t alignment;
 };
 
 static_assert(sizeof(struct block) % ALIGNMENT == 0, "the memory behind the header is aligned");
@@ -45,9 +46,14 @@ static struct block *block_of(void *memory)
     return (struct block *)memory - 1;
 }
 
-static void *block_start(struct block *block)
+static void block_free(struct block *block)
 {
-    return (uint8_t *)(block + 1) - block->offset;
+    uint8_t *start = (uint8_t *)(block + 1) - block->offset;
+    if (block->alignment <= ALIGNMENT) {
+        sim_pool_give(start, block->offset + block->size);
+    } else {
+        free(start);
+    }
 }
 
 size_t sim_heap_close(struct sim_heap *heap)
@@ -57,7 +63,7 @@ size_t sim_heap_close(struct sim_heap *heap)
     struct list *next;
     for (struct list *link = heap->blocks.next; link != &heap->blocks; link = next) {
         next = link->next;
-        free(block_start(container_of(link, struct block, link)));
+        block_free(container_of(link, struct block, link));
     }
     free(heap);
     return count;
@@ -98,7 +104,7 @@ static void *block_new(size_t alignment, size_t size, bool is_zeroed)
     void *start = NULL;
     assert(size > 0);
     if (alignment <= ALIGNMENT) {
-        start = is_zeroed ? calloc(1, offset + size) : malloc(offset + size); /* several times faster than the other */
+        start = is_zeroed ? sim_pool_take_zeroed(offset + size) : sim_pool_take(offset + size);
     } else if (posix_memalign(&start, alignment, offset + size) != 0) {
         start = NULL;
     }
@@ -110,7 +116,7 @@ static void *block_new(size_t alignment, size_t size, bool is_zeroed)
     } else if (alignment > ALIGNMENT) {
         memset(memory, 0, size);
     }
-    *block = (struct block){.heap = current, .size = size, .offset = offset};
+    *block = (struct block){.heap = current, .size = size, .offset = offset, .alignment = alignment};
     list_init(&block->link);
     if (current != NULL) {
         list_push(&current->blocks, &block->link);
@@ -141,15 +147,20 @@ void *mem_resize(void *memory, size_t size)
     return moved;
 }
 
+static void *aligned(size_t alignment, size_t size, bool is_zeroed)
+{
+    assert(alignment >= sizeof(void *) && (alignment & (alignment - 1)) == 0);
+    return block_new(alignment, size, is_zeroed);
+}
+
 void *mem_aligned_raw(size_t alignment, size_t size)
 {
-    return mem_aligned(alignment, size);
+    return aligned(alignment, size, false);
 }
 
 void *mem_aligned(size_t alignment, size_t size)
 {
-    assert(alignment >= sizeof(void *) && (alignment & (alignment - 1)) == 0);
-    return block_new(alignment, size, true);
+    return aligned(alignment, size, true);
 }
 
 char *mem_strdup(const char *text)
@@ -169,5 +180,5 @@ void mem_free(void *memory)
         block->heap->size -= block->size;
     }
     list_remove(&block->link);
-    free(block_start(block));
+    block_free(block);
 }

@@ -12,8 +12,8 @@ struct packet {
     enum packet_kind kind;
     struct stream *source; /* NULL: gone */
     struct stream *target; /* NULL: gone */
-    char *from;
-    char *to;
+    char from[SIM_NAME_SIZE];
+    char to[SIM_NAME_SIZE];
     bool is_held; /* its way was cut when it arrived */
     size_t size;
     struct list link; /* of the world's packets */
@@ -35,6 +35,7 @@ struct stream {
     enum err broken; /* writes fail with it; OK: they do not */
     uint8_t *arrived;
     size_t arrived_size;
+    size_t arrived_capacity;
     size_t window;         /* bytes under way or not read yet, at most */
     size_t unread;         /* of what this end has sent */
     size_t first_done;     /* bytes copied of the first of `writes` */

@@ -58,8 +58,6 @@ void sim_packet_free(struct packet *packet)
 {
     sim_event_cancel(packet->world, &packet->event);
     list_remove(&packet->link);
-    sim_free(packet->from);
-    sim_free(packet->to);
     sim_free(packet);
 }
 
@@ -68,13 +66,12 @@ static void packet_on_arrival(struct sim_event *event);
 static struct packet *packet_new(struct sim_world *world, enum packet_kind kind, size_t size, const char *from,
                                  const char *to)
 {
-    struct packet *packet = sim_alloc(sizeof(*packet) + size);
-    packet->world = world;
-    packet->kind = kind;
-    packet->size = size;
-    packet->from = sim_strdup(from);
-    packet->to = sim_strdup(to);
+    struct packet *packet = sim_resize(NULL, sizeof(*packet) + size);
+    *packet = (struct packet){.world = world, .kind = kind, .size = size};
+    memcpy(packet->from, from, strlen(from) + 1);
+    memcpy(packet->to, to, strlen(to) + 1);
     sim_event_init(&packet->event, NULL, packet_on_arrival);
+    list_init(&packet->link);
     list_push(&world->packets, &packet->link);
     return packet;
 }
@@ -162,7 +159,11 @@ static void packet_on_arrival(struct sim_event *event)
         target->end = target->end == OK ? ERR_CLOSED : target->end;
         ring(target);
     } else if (target->broken == OK) {
-        target->arrived = sim_resize(target->arrived, target->arrived_size + packet->size);
+        size_t size = target->arrived_size + packet->size;
+        if (size > target->arrived_capacity) {
+            target->arrived_capacity = size > 2 * target->arrived_capacity ? size : 2 * target->arrived_capacity;
+            target->arrived = sim_resize(target->arrived, target->arrived_capacity);
+        }
         memcpy(target->arrived + target->arrived_size, packet->data, packet->size);
         target->arrived_size += packet->size;
         ring(target);

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "tests/lib/sim_internal.h"
+#include "tests/lib/sim_pool.h"
 
 enum {
     TURN_JOIN_US = 50, /* events at most this far apart may share a turn of the loop */
@@ -30,18 +31,28 @@ static struct sim_process *current_process;
 
 /* ---- Memory of the simulator */
 
+struct own { /* in front of each block */
+    size_t size; /* of both */
+    size_t padding;
+};
+
 void *sim_alloc(size_t size)
 {
-    void *memory = calloc(1, size);
-    assert(memory != NULL);
-    return memory;
+    struct own *own = sim_pool_take_zeroed(sizeof(*own) + size);
+    own->size = sizeof(*own) + size;
+    return own + 1;
 }
 
 void *sim_resize(void *memory, size_t size)
 {
-    void *moved = realloc(memory, size);
-    assert(moved != NULL);
-    return moved;
+    struct own *moved = sim_pool_take(sizeof(*moved) + size);
+    moved->size = sizeof(*moved) + size;
+    if (memory != NULL) {
+        const struct own *own = (const struct own *)memory - 1;
+        memcpy(moved + 1, memory, (own->size < moved->size ? own->size : moved->size) - sizeof(*own));
+        sim_free(memory);
+    }
+    return moved + 1;
 }
 
 char *sim_strdup(const char *text)
@@ -52,7 +63,10 @@ char *sim_strdup(const char *text)
 
 void sim_free(void *memory)
 {
-    free(memory);
+    if (memory != NULL) {
+        struct own *own = (struct own *)memory - 1;
+        sim_pool_give(own, own->size);
+    }
 }
 
 /* ---- Timers, tasks, waker */
@@ -262,6 +276,7 @@ struct sim_process *sim_process_open(struct sim_world *world, struct sim_disk *d
     struct sim_process *process = sim_alloc(sizeof(*process));
     process->world = world;
     process->drive = disk;
+    assert(strlen(name) < SIM_NAME_SIZE);
     process->name = sim_strdup(name);
     process->number = ++world->process_count;
     process->heap = sim_heap_open();

@@ -1,6 +1,8 @@
 /* A batch is sent again until it is acknowledged: in order, with the boundaries and sequence numbers it had, as Kafka's
  * clients do. A refusal for its sequence number is right only for a batch behind one that has failed; the first one
  * that is not acknowledged must be what the broker expects, or a client would take a new epoch and write twice. */
+#include <string.h>
+
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/limits.h"
@@ -121,6 +123,16 @@ static void attempt_on_answer(struct link_call *call)
 
 /* ---- Sending */
 
+/* What fills values: any 256 bytes of it are all there are. */
+static uint8_t pattern[256 + PAD_MAX];
+
+static void pattern_make(void)
+{
+    for (size_t i = 0; i < sizeof(pattern); i++) {
+        pattern[i] = (uint8_t)i;
+    }
+}
+
 static struct shared *batch_build(const struct lane *lane, const struct batch *batch)
 {
     uint8_t data[8 + PAD_MAX];
@@ -132,9 +144,7 @@ static struct shared *batch_build(const struct lane *lane, const struct batch *b
     for (uint32_t i = 0; i < batch->count; i++) {
         uint32_t number = batch->first + i;
         struct bytes value = {data, 8 + number * 131 % producer->pad_max};
-        for (size_t n = 8; n < value.size; n++) {
-            data[n] = (uint8_t)(number + n);
-        }
+        memcpy(data + 8, &pattern[(number + 8) % 256], value.size - 8);
         be32_put(data, producer->number);
         be32_put(data + 4, number);
         struct bytes key = {data, history_is_update(number) ? 4 : 8};
@@ -227,6 +237,7 @@ void lane_add(struct lane *lane)
 
 void lane_init(struct lane *lane, struct producer *producer, unsigned partition)
 {
+    pattern_make();
     lane->producer = producer;
     lane->partition = partition;
     timer_init(&lane->backoff, lane_on_backoff);

@@ -6,6 +6,7 @@
  * A run: brokers start, all at once or one late; clients make a topic, write and read while faults come and go for S
  * virtual seconds; then everything is healed and must make progress, settle, and be as the history says. A violation
  * ends the program with the command that repeats it. */
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,8 @@ enum {
     QUIET_US = 3000000, /* then followers have heard of the last commit */
     LOOK_US = 20000,
     SLICE_US = 250000,
-    SLICES_MAX = 2400
+    SLICES_MAX = 2400,
+    MALLOC_KEPT = 32 << 20 /* the most that malloc takes */
 };
 
 struct run {
@@ -379,6 +381,9 @@ int main(int argc, char **argv)
         return 2;
     }
     canary_from_environment();
+    /* Memory that a run gave back is there for the next one: the system would have to make it again, page by page. */
+    (void)mallopt(M_MMAP_THRESHOLD, MALLOC_KEPT);
+    (void)mallopt(M_TRIM_THRESHOLD, MALLOC_KEPT);
     double start = wall_seconds();
     for (uint64_t i = 0; i < count; i++) {
         struct run run = template;
