@@ -30,7 +30,10 @@
     X(GENERATION_AGAIN, "a new coordinator of a group counts its generations from one less")                        \
     X(OFFSETS_ACKED_EARLY, "offsets are acknowledged before the log has them")                                      \
     X(OFFSETS_READ_OLD, "a coordinator reads offsets without asking whether it still is one")                       \
-    X(ANY_GENERATION, "whoever has been a member may commit")
+    X(ANY_GENERATION, "whoever has been a member may commit")                                                       \
+    X(READS_UNLEASED, "a leader tells readers what it has without asking whether it still leads")                   \
+    X(LEASE_FROM_SOCKETS, "answers that stood in the sockets while a leader was stopped renew its lease")           \
+    X(FRAMES_PINNED, "an entry keeps the whole frame that brought it in memory")
 
 enum canary {
     CANARY_NONE,

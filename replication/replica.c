@@ -240,7 +240,7 @@ bool replica_is_leading(const struct replica *replica)
     const struct replica_shard *shard = replica->shard;
     uint64_t membership_index;
     return is_ready(replica) &&
-           (raft_core_is_alone(replica->core) ||
+           (canary_is(CANARY_READS_UNLEASED) || raft_core_is_alone(replica->core) ||
             lease_is_held(&replica->lease, raft_core_term(replica->core),
                           raft_core_membership(replica->core, &membership_index), shard->params.server_id,
                           shard_now_ms(shard), shard->params.election_ms));
@@ -255,7 +255,7 @@ static void note_answer(struct replica *replica, const struct replica_message *m
     uint64_t now_ms = shard_now_ms(shard);
     shard_note_running(shard, now_ms);
     if (message->term == raft_core_term(replica->core) && raft_core_role(replica->core) == REPLICA_LEADER &&
-        now_ms >= shard->woken_ms + LEASE_SETTLE_MS) {
+        (now_ms >= shard->woken_ms + LEASE_SETTLE_MS || canary_is(CANARY_LEASE_FROM_SOCKETS))) {
         lease_heard(&replica->lease, message->term, message->peer, now_ms);
     }
 }

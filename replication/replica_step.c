@@ -79,7 +79,9 @@ static void put_entries(struct replica *replica, const struct raft_core_update *
         cut_tail(replica, update->first_index);
     }
     uint64_t lsn = 0;
-    entries_unpin(update->entries, update->entry_count);
+    if (!canary_is(CANARY_FRAMES_PINNED)) {
+        entries_unpin(update->entries, update->entry_count);
+    }
     for (unsigned i = 0; i < update->entry_count; i++) {
         lsn = replica_put_entry(replica, update->entries[i], 0);
         tail_push(&replica->tail, update->entries[i], lsn);

@@ -19,7 +19,7 @@
 #endif
 
 enum {
-    GRAIN = 16, /* malloc's alignment */
+    GRAIN = 16,          /* malloc's alignment */
     SMALL_SIZE_MAX = 64, /* up to here a class each GRAIN bytes */
     POOLED_SIZE_MAX = 65536,
     CHUNK_SIZE = 1 << 20,

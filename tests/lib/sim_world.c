@@ -31,7 +31,7 @@ static struct sim_process *current_process;
 
 /* ---- Memory of the simulator */
 
-struct own { /* in front of each block */
+struct own {     /* in front of each block */
     size_t size; /* of both */
     size_t padding;
 };

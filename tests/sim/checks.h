@@ -11,7 +11,8 @@
  *   check_ack             inconsistent-offsets  one value acknowledged at two offsets
  *   check_poll            hw-back               a reader was told a lower high watermark than before
  *                         nonmonotonic-poll     a reader was given records below where it is
- *                         poll-skip             ... or behind it, or was told that its place is not there any more */
+ *                         poll-skip             ... or behind it, or was told that its place is not there any more
+ *   check_stale           stale-read            somebody was told less of a partition than others before it asked */
 #pragma once
 
 #include "tests/sim/history.h"
@@ -25,6 +26,10 @@ void check_poll_watermark(struct history *history, unsigned partition, int64_t b
 /* A batch [base, end) was given to a reader that asked for `position`. False: no reader can go on from there. */
 bool check_poll_batch(struct history *history, unsigned partition, int64_t position, int64_t base, int64_t end);
 void check_poll_refused(struct history *history, unsigned partition, int64_t position, const char *error);
+
+/* Called by onlookers: broker `node` answered who asked when `known` had been told already. */
+void check_stale(struct history *history, unsigned partition, unsigned node, int64_t known, int64_t told);
+void check_stale_range(struct history *history, unsigned partition, unsigned node, int64_t known); /* refused */
 
 /* In the end: all of the partition up to `end` was read. */
 void check_gap(struct history *history, unsigned partition, int64_t end);

@@ -101,6 +101,9 @@ static void start_all(struct clients *clients)
     for (unsigned i = 0; i < clients->params.partition_count; i++) {
         reader_start(clients, i);
     }
+    for (unsigned node = 1; node <= clients->params.node_count; node++) {
+        onlooker_start(clients, node);
+    }
     clients->operator= operator_open(clients);
     clients->groups = groups_open(clients);
 }

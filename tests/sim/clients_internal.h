@@ -1,4 +1,4 @@
-/* Shared by clients.c (topic, metadata), producer.c, lane.c and reader.c. */
+/* Shared by clients.c (topic, metadata), producer.c, lane.c, reader.c and onlooker.c. */
 #pragma once
 
 #include "proto/errors.h"
@@ -77,6 +77,15 @@ struct reader_lane {
     struct timer timer;
 };
 
+struct onlooker { /* of one broker */
+    struct clients *clients;
+    struct links *links;
+    unsigned node;
+    int64_t known[PARTITIONS_MAX]; /* had been told when it asked */
+    struct link_call call;
+    struct timer timer;
+};
+
 struct operator;
 struct groups;
 
@@ -98,6 +107,7 @@ struct clients {
     struct leadership leaders[PARTITIONS_MAX];
     struct producer producers[PRODUCERS_MAX];
     struct reader_lane readers[PARTITIONS_MAX];
+    struct onlooker onlookers[NODES_MAX];
     struct operator* operator; /* NULL: no topic yet */
     struct groups *groups;     /* the same */
 };
@@ -113,3 +123,4 @@ void lane_init(struct lane *lane, struct producer *producer, unsigned partition)
 void lane_add(struct lane *lane);
 void lane_pump(struct lane *lane); /* sends what may be sent now */
 void reader_start(struct clients *clients, unsigned partition);
+void onlooker_start(struct clients *clients, unsigned node);

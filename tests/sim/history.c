@@ -25,6 +25,7 @@ struct history {
     bool is_idempotent[PRODUCERS_MAX + 1];
     bool is_compacted;
     struct readings readings[PARTITIONS_MAX];
+    int64_t end_told[PARTITIONS_MAX];
     uint64_t acked_count;
     uint64_t hash;
     char failure[400];
@@ -140,6 +141,7 @@ void history_acked(struct history *history, unsigned producer, unsigned partitio
         return;
     }
     check_ack(history, producer, partition, number, offset);
+    history_told(history, partition, offset + 1);
     *acked = offset;
 }
 
@@ -166,7 +168,18 @@ void history_read(struct history *history, unsigned partition, int64_t offset, s
     history->readings[partition].seen[offset] = value;
 }
 
+void history_told(struct history *history, unsigned partition, int64_t end)
+{
+    int64_t *known = &history->end_told[partition];
+    *known = end > *known ? end : *known;
+}
+
 /* ---- By checkers */
+
+int64_t history_end_told(const struct history *history, unsigned partition)
+{
+    return history->end_told[partition];
+}
 
 bool history_is_idempotent(const struct history *history, unsigned producer)
 {

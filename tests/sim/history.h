@@ -47,12 +47,15 @@ void history_sent(struct history *history, unsigned producer, unsigned partition
 /* `offset` may be HISTORY_ACKED_SOMEWHERE. */
 void history_acked(struct history *history, unsigned producer, unsigned partition, uint32_t number, int64_t offset);
 void history_read(struct history *history, unsigned partition, int64_t offset, struct value value);
+/* Somebody was told that the partition goes up to `end`; acknowledged offsets tell it, too. */
+void history_told(struct history *history, unsigned partition, int64_t end);
 
 /* ---- By checkers */
 
 bool history_is_idempotent(const struct history *history, unsigned producer);
 uint32_t history_sent_count(const struct history *history, unsigned producer, unsigned partition);
 int64_t history_acked_at(const struct history *history, unsigned producer, unsigned partition, uint32_t number);
+int64_t history_end_told(const struct history *history, unsigned partition); /* the most that anybody was told */
 struct value history_seen(const struct history *history, unsigned partition, int64_t offset); /* any offset */
 __attribute__((format(printf, 3, 4))) void history_violation(struct history *history, const char *name,
                                                              const char *format, ...);

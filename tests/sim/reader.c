@@ -61,6 +61,7 @@ static void take_partition(struct reader_lane *reader, const struct kafka_fetch_
     check_poll_watermark(reader->clients->params.history, reader->partition, reader->high_watermark,
                          partition->high_watermark);
     reader->high_watermark = partition->high_watermark;
+    history_told(reader->clients->params.history, reader->partition, reader->high_watermark);
     if (reader->asked != reader->position) {
         return; /* it has been told to start over meanwhile */
     }
