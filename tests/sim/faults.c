@@ -18,6 +18,11 @@ enum {
     SKIPS_MAX = 64,
     WIPE_REST_US = 20000000, /* after a lost disk nothing else happens for so long */
     NEW_US = 5000000,        /* a broker has made its write-ahead logs by then */
+    CRASH_CHANGES = 300,     /* of the disk, up to the one in which power is lost */
+    CRASH_CHANGES_AIMED = 40,
+    CRASH_START_US_MAX = 3000000,
+    AIMED_MAX = 4,  /* crashes of brokers that are catching up, of a run */
+    AIMED_LOOKS = 8 /* one look in so many at such a broker brings it about */
 };
 
 struct faults {
@@ -27,6 +32,12 @@ struct faults {
     enum fault_kind kind[NODES_MAX];
     struct sim_fault slow[NODES_MAX];
     unsigned target[NODES_MAX];
+    bool is_starting[NODES_MAX];    /* FAULT_CRASH: since the start */
+    bool is_rejoining[NODES_MAX];   /* ... after its logs were damaged or its disk was lost */
+    bool is_catching_up[NODES_MAX]; /* as it was at the last look */
+    struct fault_counts counts;
+    unsigned aimed;
+    bool is_healed;
     int64_t net_end_us;
     unsigned count;
     unsigned wiped;
@@ -95,6 +106,11 @@ void faults_undo_damage(struct faults *faults)
 unsigned faults_count(const struct faults *faults)
 {
     return faults->count;
+}
+
+struct fault_counts faults_counts(const struct faults *faults)
+{
+    return faults->counts;
 }
 
 int64_t faults_next_us(const struct faults *faults)
@@ -171,6 +187,13 @@ static void fill_disk(struct faults *faults, struct node *node)
     }
 }
 
+/* The process ends in the middle of the chosen change of its disk; node_reap() takes the power away. */
+static void crash_soon(struct faults *faults, const struct node *node, int64_t changes)
+{
+    uint64_t at = sim_disk_change_count(node->disk) + 1 + (uint64_t)below(faults, changes);
+    sim_disk_crash_at(node->disk, at);
+}
+
 /* What happens to one broker. */
 static void begin(struct faults *faults, enum fault_kind kind, unsigned index)
 {
@@ -233,11 +256,66 @@ static void begin(struct faults *faults, enum fault_kind kind, unsigned index)
         faults->wiped++;
         faults->wiped_index = (int)index;
         break;
+    case FAULT_CRASH:
+        faults->is_starting[index] = faults->is_rejoining[index] = false;
+        crash_soon(faults, node, faults->is_catching_up[index] ? CRASH_CHANGES_AIMED : CRASH_CHANGES);
+        break;
     case FAULT_SLOW_NET:
     case FAULT_KIND_COUNT:
     default:
         break;
     }
+}
+
+static bool is_sudden(enum fault_kind kind)
+{
+    return kind == FAULT_KILL || kind == FAULT_KILL_ALL || kind == FAULT_POWER || kind == FAULT_POWER_ALL;
+}
+
+/* ---- Ends */
+
+/* The power that is lost in a disk operation comes back; or the operation never came. */
+static void end_crash(struct faults *faults, unsigned index)
+{
+    struct node *node = &faults->params.nodes[index];
+    char cause[ERRMSG_SIZE];
+    sim_disk_crash_at(node->disk, 0);
+    if (node->process != NULL && sim_process_end(node->process) == SIM_CRASHED) {
+        (void)node_reap(node, cause); /* in a start just now */
+    }
+    if (node->process == NULL) {
+        faults->counts.crashes++;
+        faults->counts.starts += faults->is_starting[index];
+        faults->counts.rejoins += faults->is_rejoining[index];
+        faults->counts.catch_ups += !faults->is_starting[index] && faults->is_catching_up[index];
+    }
+}
+
+/* A start may lose power, too: often one that has its state to get from others. */
+static bool start_is_bad(struct faults *faults, enum fault_kind kind)
+{
+    bool is_rejoining = kind == FAULT_WAL || kind == FAULT_WIPE;
+    if (faults->is_healed || (faults->params.kinds >> FAULT_CRASH & 1) == 0 || !(is_rejoining || kind == FAULT_CRASH)) {
+        return false;
+    }
+    return below(faults, is_rejoining ? 2 : 3) == 0;
+}
+
+static void start(struct faults *faults, unsigned index, enum fault_kind kind)
+{
+    struct node *node = &faults->params.nodes[index];
+    if (kind == FAULT_STOP && below(faults, 2) == 0) {
+        node->shard_count = 1 + (unsigned)below(faults, 3);
+    }
+    if (start_is_bad(faults, kind)) {
+        faults->kind[index] = FAULT_CRASH;
+        faults->is_starting[index] = true;
+        faults->is_rejoining[index] = kind == FAULT_WAL || kind == FAULT_WIPE;
+        faults->is_catching_up[index] = false;
+        faults->end_us[index] = sim_world_now_us(faults->params.world) + 1000 + below(faults, CRASH_START_US_MAX);
+        crash_soon(faults, node, CRASH_CHANGES);
+    }
+    node_start(node);
 }
 
 static void end(struct faults *faults, unsigned index)
@@ -257,15 +335,15 @@ static void end(struct faults *faults, unsigned index)
         sim_disk_fault_remove(node->disk, &faults->slow[index]);
     } else if (kind == FAULT_FULL) {
         sim_disk_set_capacity(node->disk, SIM_DISK_SIZE);
+    } else if (kind == FAULT_CRASH) {
+        end_crash(faults, index);
     }
     if (node->process != NULL && kind == FAULT_STOP && node_is_running(node)) {
         faults->end_us[index] = sim_world_now_us(faults->params.world) + 500000; /* is still stopping */
         return;
     }
     if (node->process == NULL) {
-        node->shard_count =
-            kind == FAULT_STOP && below(faults, 2) == 0 ? 1 + (unsigned)below(faults, 3) : node->shard_count;
-        node_start(node);
+        start(faults, index, kind);
     }
 }
 
@@ -276,7 +354,39 @@ static void begin_one(struct faults *faults, enum fault_kind kind, unsigned inde
     faults->open_record[index] = record(faults, kind, index, false);
     faults->kind[index] = kind;
     faults->end_us[index] = now_us + 1000 + below(faults, LENGTH_US_MAX);
+    faults->counts.catch_ups += is_sudden(kind) && node_is_catching_up(&faults->params.nodes[index]);
     begin(faults, kind, index);
+}
+
+/* Counts one more; whether it is to happen. */
+static bool is_wanted(struct faults *faults)
+{
+    unsigned number = faults->count++;
+    if (number < SKIPS_MAX && (faults->params.skipped >> number & 1) != 0) {
+        (void)below(faults, LENGTH_US_MAX);
+        return false;
+    }
+    return true;
+}
+
+/* Brokers that are getting their state from others are rare and soon whole: a crash is aimed at them. */
+static void look_for_catch_ups(struct faults *faults)
+{
+    for (unsigned i = 0; i < faults->params.node_count; i++) {
+        const struct node *node = &faults->params.nodes[i];
+        if (node_is_running(node)) { /* else as it was before it ended */
+            faults->is_catching_up[i] = node_is_catching_up(node);
+        }
+        if (!faults->is_catching_up[i] || faults->end_us[i] > 0 || faults->is_healed ||
+            (faults->params.kinds >> FAULT_CRASH & 1) == 0 || faults->aimed == AIMED_MAX ||
+            below(faults, AIMED_LOOKS) != 0) {
+            continue;
+        }
+        faults->aimed++;
+        if (is_wanted(faults)) {
+            begin_one(faults, FAULT_CRASH, i);
+        }
+    }
 }
 
 static bool is_quiet(const struct faults *faults)
@@ -318,9 +428,7 @@ static void begin_some(struct faults *faults)
         (kind == FAULT_FULL && is_new(faults, index))) {
         return;
     }
-    unsigned number = faults->count++;
-    if (number < SKIPS_MAX && (faults->params.skipped >> number & 1) != 0) {
-        (void)below(faults, LENGTH_US_MAX);
+    if (!is_wanted(faults)) {
         return;
     }
     if (kind == FAULT_SLOW_NET) {
@@ -351,6 +459,7 @@ static void end_net(struct faults *faults)
 void faults_run(struct faults *faults)
 {
     int64_t now_us = sim_world_now_us(faults->params.world);
+    look_for_catch_ups(faults);
     for (unsigned i = 0; i < faults->params.node_count; i++) {
         if (faults->end_us[i] > 0 && faults->end_us[i] <= now_us) {
             end(faults, i);
@@ -366,6 +475,7 @@ void faults_run(struct faults *faults)
 
 void faults_heal(struct faults *faults)
 {
+    faults->is_healed = true;
     for (unsigned i = 0; i < faults->params.node_count; i++) {
         if (faults->end_us[i] > 0) {
             end(faults, i);

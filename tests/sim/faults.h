@@ -32,13 +32,22 @@ struct faults_params {
     X(FLIP, "flip")               /* bits of one disk flip */                                             \
     X(MISDIRECT, "misdirect")     /* a sector of one disk is written over another */                      \
     X(WAL, "wal")                 /* kill -9, and the log of one broker is damaged */                    \
-    X(WIPE, "wipe")               /* one disk is lost */
+    X(WIPE, "wipe")               /* one disk is lost */                                                  \
+    X(CRASH, "crash")             /* power loss of one in the middle of a disk operation */
 
 enum fault_kind {
 #define FAULT_ENUM(name, text) FAULT_##name,
     FAULT_MAP(FAULT_ENUM)
 #undef FAULT_ENUM
     FAULT_KIND_COUNT
+};
+
+/* How often a broker lost power, or was killed, at the worst moments. */
+struct fault_counts {
+    unsigned crashes;    /* in the middle of a disk operation */
+    unsigned catch_ups;  /* while it was getting its state from another broker */
+    unsigned starts;     /* in a disk operation of a start, after a power loss */
+    unsigned rejoins;    /* in one of the start after its logs were damaged or its disk was lost */
 };
 
 struct fault_record {
@@ -57,6 +66,7 @@ void faults_run(struct faults *faults);
 /* Ends all, starts all that does not run. */
 void faults_heal(struct faults *faults);
 unsigned faults_count(const struct faults *faults);
+struct fault_counts faults_counts(const struct faults *faults);
 /* Spots damaged so far; undone: those that nobody has found (damage.h). */
 unsigned faults_damage_count(const struct faults *faults);
 void faults_undo_damage(struct faults *faults);

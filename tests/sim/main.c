@@ -60,6 +60,7 @@ struct run {
 static struct totals {
     size_t memory_most;
     uint64_t seeds, faults, damages, dropped, acked, commits, generations, virtual_us;
+    struct fault_counts crashes;
 } totals;
 
 static unsigned voters(unsigned node_count)
@@ -298,6 +299,11 @@ static bool run_one(struct run *run)
     totals.seeds++;
     totals.faults += faults_count(run->faults);
     totals.damages += faults_damage_count(run->faults);
+    struct fault_counts counts = faults_counts(run->faults);
+    totals.crashes.crashes += counts.crashes;
+    totals.crashes.catch_ups += counts.catch_ups;
+    totals.crashes.starts += counts.starts;
+    totals.crashes.rejoins += counts.rejoins;
     totals.acked += history_acked_count(run->history);
     totals.memory_most = observer_memory_most(run->observer) > totals.memory_most ? observer_memory_most(run->observer)
                                                                                   : totals.memory_most;
@@ -335,6 +341,8 @@ static void tell_totals(double seconds)
                  (unsigned long long)totals.seeds, (unsigned long long)totals.faults,
                  (unsigned long long)totals.damages, (unsigned long long)totals.dropped,
                  (unsigned long long)totals.acked);
+    (void)printf("%u crashes in disk operations (%u of starts, %u of them of rejoins), %u in catch-ups, ",
+                 totals.crashes.crashes, totals.crashes.starts, totals.crashes.rejoins, totals.crashes.catch_ups);
     (void)printf("%llu generations, %llu offsets committed, ", (unsigned long long)totals.generations,
                  (unsigned long long)totals.commits);
     (void)printf("at most %zu KiB a broker, ", totals.memory_most >> 10);

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "broker/rejoin.h"
+#include "replication/catchup.h"
 
 enum {
     DRIFT_PPM_MAX = 20000 /* a bad quartz has 100; a virtual machine may have anything */
@@ -117,6 +118,20 @@ static void drop_identity(struct node *node, struct broker *broker)
     }
 }
 
+/* Another one than before on the same disk: it has rejoined. */
+static void note_incarnation(struct node *node, const struct broker *broker)
+{
+    static const uint8_t none[sizeof(node->incarnation)];
+    if (memcmp(broker->incarnation, none, sizeof(none)) == 0) {
+        return; /* it did not get that far */
+    }
+    if (memcmp(node->incarnation, none, sizeof(none)) != 0 &&
+        memcmp(node->incarnation, broker->incarnation, sizeof(none)) != 0) {
+        node->has_dropped = true;
+    }
+    memcpy(node->incarnation, broker->incarnation, sizeof(none));
+}
+
 static void inside_start(void *context)
 {
     struct node *node = context;
@@ -132,6 +147,7 @@ static void inside_start(void *context)
     broker->shard_count = node->shard_count;
     broker->started_us = env_now_us(sim_process_env(node->process, 0));
     enum err err = broker_open(broker, &msg);
+    note_incarnation(node, broker);
     for (unsigned i = 0; err == OK && i < node->shard_count; i++) {
         err = shard_open(&broker->shards[i], broker, i, sim_process_env(node->process, i), &msg);
     }
@@ -170,7 +186,6 @@ void node_start(struct node *node)
     node->is_dropped = false;
     begin_life(node);
     if (node->is_dropped) {
-        node->has_dropped = true;
         bury(node);
         begin_life(node);
     }
@@ -197,6 +212,7 @@ void node_wipe(struct node *node)
     node_kill(node);
     sim_disk_close(node->disk);
     node->disk = sim_disk_open(node->world, node->mount);
+    memset(node->incarnation, 0, sizeof(node->incarnation));
 }
 
 static void inside_stop(void *context)
@@ -240,6 +256,27 @@ bool node_is_running(const struct node *node)
     return node->process != NULL && sim_process_end(node->process) == SIM_ALIVE;
 }
 
+static void note_target(void *context, const struct catchup_progress *progress)
+{
+    bool *is_catching_up = context;
+    *is_catching_up = *is_catching_up || !progress->is_source;
+}
+
+bool node_is_catching_up(const struct node *node)
+{
+    bool is_catching_up = false;
+    if (!node_is_running(node) || node->closed_shards > 0) {
+        return false;
+    }
+    const struct broker *broker = node_broker(node);
+    for (unsigned i = 0; i < broker->shard_count; i++) {
+        if (broker->shards[i].catchups != NULL) {
+            catchups_each(broker->shards[i].catchups, &is_catching_up, note_target);
+        }
+    }
+    return is_catching_up;
+}
+
 const struct broker *node_broker(const struct node *node)
 {
     return &node->life->broker;
@@ -266,7 +303,9 @@ bool node_reap(struct node *node, char cause[ERRMSG_SIZE])
         }
         (void)sim_process_run(node->process, inside_finish, node);
     }
-    if (sim_process_end(node->process) != SIM_ALIVE) {
+    if (sim_process_end(node->process) == SIM_CRASHED) {
+        sim_disk_power_loss(node->disk);
+    } else if (sim_process_end(node->process) != SIM_ALIVE) {
         (void)snprintf(cause, ERRMSG_SIZE, "%s", sim_process_end_text(node->process));
     }
     bury(node);

@@ -30,6 +30,7 @@ struct node {
     char mount[8];
     struct node_life *life;
     unsigned lives; /* so far */
+    uint8_t incarnation[16]; /* of the disk, when it was last seen */
     int64_t started_us;
     unsigned closed_shards;
     bool is_paused;
@@ -48,10 +49,13 @@ void node_wipe(struct node *node);       /* killed, and the disk is a new one */
 void node_stop(struct node *node);       /* as on SIGTERM; node_reap() when it is closed */
 void node_pause(struct node *node);
 void node_resume(struct node *node);
-/* Whether it has given up its identity since the last call: what it knew is lost. */
+/* Whether it has given up its identity since the last call: what it knew is lost. A start that loses power after the
+ * decision leaves it to the next one. */
 bool node_take_dropped(struct node *node);
 bool node_is_running(const struct node *node);
+/* A replica of it, or its metadata, is getting its state from another broker. */
+bool node_is_catching_up(const struct node *node);
 const struct broker *node_broker(const struct node *node); /* of this life; to be read only */
 /* Gives back a life that has ended by itself, whichever way. True: there was one. `cause` says why: "" after a stop in
- * order. */
+ * order, or in a disk operation (sim_disk_crash_at()), when the power is taken to be lost. */
 bool node_reap(struct node *node, char cause[ERRMSG_SIZE]);
