@@ -180,17 +180,26 @@ static enum err disk_sync(struct disk *disk, int file)
     return fdatasync(file) == 0 ? OK : err_from_errno(errno);
 }
 
+/* Linux tells a failed write-back once to each open file: whoever is told here takes it from the fdatasync to come. */
+static enum err range_sync(const struct disk_range *range, unsigned flags)
+{
+    int rv = sync_file_range(range->file, (off_t)range->position, (off_t)range->size, flags);
+    bool is_failed = rv != 0 && (errno == EIO || errno == ENOSPC || errno == EDQUOT);
+    return is_failed ? err_from_errno(errno) : OK;
+}
+
 /* All are started before the first is waited for: the device has them at the same time. */
-static void disk_write_out(struct disk *disk, const struct disk_range *ranges, unsigned count)
+static enum err disk_write_out(struct disk *disk, const struct disk_range *ranges, unsigned count)
 {
     (void)disk;
-    for (unsigned i = 0; i < count; i++) {
-        (void)sync_file_range(ranges[i].file, (off_t)ranges[i].position, (off_t)ranges[i].size, SYNC_FILE_RANGE_WRITE);
+    enum err err = OK;
+    for (unsigned i = 0; i < count && err == OK; i++) {
+        err = range_sync(&ranges[i], SYNC_FILE_RANGE_WRITE);
     }
-    for (unsigned i = 0; i < count; i++) {
-        (void)sync_file_range(ranges[i].file, (off_t)ranges[i].position, (off_t)ranges[i].size,
-                              SYNC_FILE_RANGE_WAIT_BEFORE);
+    for (unsigned i = 0; i < count && err == OK; i++) {
+        err = range_sync(&ranges[i], SYNC_FILE_RANGE_WAIT_BEFORE);
     }
+    return err;
 }
 
 static enum err disk_rename(struct disk *disk, const char *source, const char *target)

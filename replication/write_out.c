@@ -87,7 +87,7 @@ static void on_run(struct work *work)
 {
     struct write_out *write_out = container_of(work, struct write_out, work);
     struct disk *disk = write_out->env->disk;
-    disk->write_out(disk, write_out->ranges, write_out->count);
+    write_out->err = disk->write_out(disk, write_out->ranges, write_out->count);
 }
 
 static void on_done(struct work *work)
@@ -96,6 +96,9 @@ static void on_done(struct work *work)
     struct log_files *files = write_out->files;
     struct log_file *pinned[WRITE_OUT_RANGE_COUNT];
     unsigned count = write_out->count;
+    if (write_out->err != OK) {
+        process_stop("write out segments: %s", err_text(write_out->err));
+    }
     memcpy(pinned, write_out->pinned, sizeof(pinned));
     write_out->count = 0;
     write_out->is_running = false;

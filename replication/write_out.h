@@ -6,7 +6,7 @@
  * WRITE_OUT_LAG_MAX on hand, which is what a checkpoint finds at most. One job at a time, and it waits for what it
  * wrote: no more than its ranges are on their way to the device.
  *
- * Nothing depends on it: a write that fails here is told by the sync to come, as the file stays open until then.
+ * Failure: ends the process. The sync to come would not be told of it any more.
  *
  * Runs on: the shard's thread; the job on a worker. */
 #pragma once
@@ -27,6 +27,7 @@ struct write_out {
     size_t lag;          /* bytes of all of them */
     struct work work;
     bool is_running;
+    enum err err;
     unsigned count;      /* of the running job */
     struct disk_range ranges[WRITE_OUT_RANGE_COUNT];
     struct log_file *pinned[WRITE_OUT_RANGE_COUNT];

@@ -89,14 +89,14 @@ static enum err fixture_sync(struct disk *disk, int file)
     return inner(disk)->sync(inner(disk), file);
 }
 
-static void fixture_write_out(struct disk *disk, const struct disk_range *ranges, unsigned count)
+static enum err fixture_write_out(struct disk *disk, const struct disk_range *ranges, unsigned count)
 {
     struct log_fixture *fixture = container_of(disk, struct log_fixture, disk);
     for (unsigned i = 0; i < count; i++) {
         ck_assert_uint_lt(fixture->written_out_count, FIXTURE_RANGE_COUNT);
         fixture->written_out[fixture->written_out_count++] = ranges[i];
     }
-    inner(disk)->write_out(inner(disk), ranges, count);
+    return fixture->write_failure != OK ? fixture->write_failure : inner(disk)->write_out(inner(disk), ranges, count);
 }
 
 static enum err fixture_rename(struct disk *disk, const char *source, const char *target)

@@ -20,7 +20,7 @@ struct log_fixture {
     bool is_cache_limited;       /* ... or only what is below cache_size of each file */
     uint64_t cache_size;
     unsigned open_failures;      /* so many open() calls from now on fail with ERR_IO */
-    enum err write_failure;      /* every pwritev() fails with this, unless OK */
+    enum err write_failure;      /* every pwritev() and write_out() fails with this, unless OK */
     bool is_full;                /* pwritev() and what would make a file fail with ERR_NO_SPACE */
     unsigned pread_count;        /* preads of both kinds so far */
     unsigned sync_count;

@@ -2,6 +2,10 @@
 #include "tests/lib/log_fixture.h"
 #include "tests/lib/test.h"
 
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "base/limits.h"
 
 static struct log_fixture fixture;
@@ -120,6 +124,28 @@ START_TEST(a_log_is_closed_meanwhile)
 }
 END_TEST
 
+/* Goal: a failure is not swallowed, as no sync is told of it again. Method: a child whose disk fails; its exit status. */
+START_TEST(a_failure_ends_the_process)
+{
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        if (freopen("/dev/null", "w", stderr) == NULL) {
+            _exit(1);
+        }
+        struct log *log = log_fixture_open(&fixture, &LARGE, NULL);
+        (void)append(log, WRITE_OUT_PIECE_SIZE / 10, 11);
+        fixture.write_failure = ERR_IO;
+        log_fixture_run_jobs(&fixture);
+        _exit(0);
+    }
+    int status = 0;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 70);
+}
+END_TEST
+
 static Suite *write_out_suite(void)
 {
     TCase *tcase = tcase_create("write_out");
@@ -128,6 +154,7 @@ static Suite *write_out_suite(void)
     tcase_add_test(tcase, small_ones_are_written_out_when_there_is_too_much_of_them);
     tcase_add_test(tcase, a_capture_takes_what_was_left);
     tcase_add_test(tcase, a_log_is_closed_meanwhile);
+    tcase_add_test(tcase, a_failure_ends_the_process);
     Suite *suite = suite_create("write_out");
     suite_add_tcase(suite, tcase);
     return suite;
