@@ -18,7 +18,8 @@
 /* Check's old name for ck_abort_msg(), which would hide the one of base/err.h. */
 #undef fail
 /* Check writes the place of each assertion that holds into a file, to tell the last one when a case dies of a signal.
- * Some tests make millions: half of their time, and more under a sanitizer, went there. The case is told all the same. */
+ * Some tests make millions: half of their time, and more under a sanitizer, went there. The case is told all the same.
+ */
 #define _mark_point(file, line) ((void)0)
 
 typedef Suite *(*test_suite_fn)(void);
