@@ -114,9 +114,9 @@ struct disk {
     /* Only what is in the page cache: ERR_WOULD_BLOCK if the first byte is not; *got may be short of size. */
     enum err (*pread_nowait)(struct disk *disk, int file, uint64_t position, void *data, size_t size, size_t *got);
     enum err (*sync)(struct disk *disk, int file); /* fdatasync; blocks: work jobs and recovery only */
-    /* Writes what the page cache has of these ranges, and waits for it: for the pace alone, it makes nothing durable. A
-     * failure told here is not told again by a sync(), so it is as grave. OK where the file system cannot do it. Blocks:
-     * work jobs only. */
+    /* Writes what the page cache has of these ranges, and waits for it: for the pace alone, it makes nothing durable.
+     * A failure told here is not told again by a sync(), so it is as grave. OK where the file system cannot do it.
+     * Blocks: work jobs only. */
     enum err (*write_out)(struct disk *disk, const struct disk_range *ranges, unsigned count);
     enum err (*rename)(struct disk *disk, const char *source, const char *target);
     /* Gives a file a second name. ERR_EXISTS; ERR_UNSUPPORTED: not on this file system, copy it. */

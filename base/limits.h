@@ -130,7 +130,7 @@
 #define SEGMENT_BUFFERS_SIZE_MAX MIB(16)    /* gathered bytes of a shard; beyond, the longest waiting are written */
 #define SEGMENT_BUFFER_US 250000            /* and none waits longer: what lies in the files is what tools see */
 #define WRITE_OUT_PIECE_SIZE KIB(256)       /* of one segment: the log waits behind one, and more is not faster */
-#define WRITE_OUT_LAG_MAX MIB(32)           /* of a shard, in smaller pieces: what is left to a checkpoint is soon written */
+#define WRITE_OUT_LAG_MAX MIB(32)           /* of a shard, in smaller pieces: a checkpoint has little left to write */
 #define SEGMENT_RETRY_US 100000             /* between attempts to write them while the disk is full */
 #define SPACE_CHECK_US 1000000              /* between looks at the free space of the disk */
 #define SPACE_CHECK_SCARCE_US 100000        /* and below four times the reserve */

@@ -1,5 +1,5 @@
-/* Happy path: note() puts a segment on a list and starts the job if something is due; the job writes its ranges and waits
- *             for them; done() lets go of the files and takes the next ranges.
+/* Happy path: note() puts a segment on a list and starts the job if something is due; the job writes its ranges and
+ *             waits for them; done() lets go of the files and takes the next ranges.
  * Close:      the cache of files may be closed while the job runs: its pins keep it, and no other job follows. */
 #include "replication/write_out.h"
 

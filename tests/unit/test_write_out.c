@@ -124,7 +124,8 @@ START_TEST(a_log_is_closed_meanwhile)
 }
 END_TEST
 
-/* Goal: a failure is not swallowed, as no sync is told of it again. Method: a child whose disk fails; its exit status. */
+/* Goal: a failure is not swallowed, as no sync is told of it again. Method: a child whose disk fails; its exit status.
+ */
 START_TEST(a_failure_ends_the_process)
 {
     pid_t child = fork();
