@@ -43,7 +43,6 @@
 #define WAL_FILE_SIZE MIB(64)       /* one file of the log; a unit never spans files */
 #define WAL_FILE_SIZE_FIRST KIB(256) /* the first file of an empty broker: zero-filled before the first ack */
 #define WAL_FILE_GROWTH 4           /* each further one is so much larger: ready before those before it are full */
-#define WAL_HURRY_SHARE 8           /* with that part of a file left and none ready, the one being made ends where it is */
 #define WAL_FILE_COUNT_MAX 64       /* 4 GiB a shard; appends wait when all are pinned */
 #define WAL_UNIT_SIZE_SOFT MIB(1)   /* a unit stops gathering here: larger writes are no faster, only later */
 #define WAL_BUFFER_SIZE_MIN KIB(64) /* a gathering buffer starts here and doubles, so an idle shard stays small */

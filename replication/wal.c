@@ -266,22 +266,12 @@ static void wal_free(struct wal *wal)
     mem_free(wal);
 }
 
-/* Of a file that would take the unit that is due; 0: none waits for a file. */
-static uint64_t size_awaited(const struct wal *wal)
-{
-    if (!wal->is_stalled || list_is_empty(&wal->queue)) {
-        return 0;
-    }
-    const struct wal_unit *unit = container_of(wal->queue.next, struct wal_unit, link);
-    return WAL_BLOCK_SIZE + wal_unit_disk_size(unit) + RESERVE_FRAMES;
-}
-
 /* Everything that is to be done now; `wal` may be gone afterwards. */
 static void wal_tick(struct wal *wal)
 {
     uint64_t durable_lsn = wal->durable_lsn;
     wal_pump(wal);
-    wal_files_tick(&wal->files, wal->kept_lsn, size_awaited(wal));
+    wal_files_tick(&wal->files, wal->kept_lsn);
     wal_invariants(wal);
     if (durable_lsn > wal->reported_lsn) {
         wal->reported_lsn = durable_lsn;

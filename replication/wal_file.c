@@ -50,13 +50,12 @@ enum err wal_file_sync_dir(struct disk *disk, const char *dir, struct errmsg *ms
     return err == OK ? OK : op_fail(msg, err, dir, "sync");
 }
 
-static enum err file_fill(struct disk *disk, int fd, const char *path, struct wal_file_header *header, bool is_new,
-                          const uint64_t *enough, struct errmsg *msg)
+static enum err file_fill(struct disk *disk, int fd, const char *path, const struct wal_file_header *header,
+                          bool is_new, struct errmsg *msg)
 {
     uint64_t end = is_new ? header->size : WAL_BLOCK_SIZE;
     /* A log's first file is small, and nobody waits yet: one write, one flush of the disk. */
-    bool is_first = header->sequence == 1 && end <= WAL_FILE_SIZE_FIRST;
-    size_t capacity = is_first || end < WAL_FILL_SIZE ? (size_t)end : WAL_FILL_SIZE;
+    size_t capacity = end <= WAL_FILE_SIZE_FIRST || end < WAL_FILL_SIZE ? (size_t)end : WAL_FILL_SIZE;
     uint8_t *data = mem_aligned(WAL_BLOCK_SIZE, capacity);
     wal_file_header_encode(header, data);
     enum err err = OK;
@@ -68,15 +67,6 @@ static enum err file_fill(struct disk *disk, int fd, const char *path, struct wa
             memset(data, 0, WAL_BLOCK_SIZE);
         }
         at += size;
-        if (enough != NULL && at >= __atomic_load_n(enough, __ATOMIC_RELAXED) && at < end) {
-            end = at;
-        }
-    }
-    if (is_new && end < header->size && err == OK) { /* the header has told of more */
-        struct iovec iov = {.iov_base = data, .iov_len = WAL_BLOCK_SIZE};
-        header->size = end;
-        wal_file_header_encode(header, data);
-        err = disk->pwritev(disk, fd, 0, &iov, 1);
     }
     mem_free(data);
     if (err == OK) {
@@ -85,8 +75,8 @@ static enum err file_fill(struct disk *disk, int fd, const char *path, struct wa
     return err == OK ? OK : op_fail(msg, err, path, is_new ? "make" : "new header");
 }
 
-enum err wal_file_prepare(struct disk *disk, const char *dir, struct wal_file_header *header, bool is_new,
-                          const uint64_t *enough, int *fd, struct errmsg *msg)
+enum err wal_file_prepare(struct disk *disk, const char *dir, const struct wal_file_header *header, bool is_new,
+                          int *fd, struct errmsg *msg)
 {
     char *path_new = wal_file_path(dir, header->sequence, WAL_SUFFIX_NEW);
     char *path = wal_file_path(dir, header->sequence, WAL_SUFFIX);
@@ -101,7 +91,7 @@ enum err wal_file_prepare(struct disk *disk, const char *dir, struct wal_file_he
             goto err_after_open;
         }
     }
-    err = file_fill(disk, *fd, path_new, header, is_new, enough, msg);
+    err = file_fill(disk, *fd, path_new, header, is_new, msg);
     if (err != OK) {
         goto err_after_open;
     }

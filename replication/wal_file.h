@@ -29,10 +29,9 @@ char *wal_file_path(const char *dir, uint64_t sequence, const char *suffix);
 
 /* Brings <sequence>.new under its .wal name, with this header. It is new and filled with zeros up to header->size so
  * that every later write overwrites allocated blocks (no metadata changes with it), or an old file of that size.
- * `enough`: a new file may end with so many bytes, which is then header->size; may be lowered by another thread
- * meanwhile (atomic). NULL: it is filled whole. *fd stays open on success (DISK_DIRECT); on failure nothing is left. */
-MUST_CHECK enum err wal_file_prepare(struct disk *disk, const char *dir, struct wal_file_header *header, bool is_new,
-                                     const uint64_t *enough, int *fd, struct errmsg *msg);
+ * *fd stays open on success (DISK_DIRECT); on failure nothing is left. */
+MUST_CHECK enum err wal_file_prepare(struct disk *disk, const char *dir, const struct wal_file_header *header,
+                                     bool is_new, int *fd, struct errmsg *msg);
 /* <source>.wal becomes <sequence>.new: it leaves the log. */
 MUST_CHECK enum err wal_file_take(struct disk *disk, const char *dir, uint64_t source, uint64_t sequence,
                                   struct errmsg *msg);

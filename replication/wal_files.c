@@ -106,13 +106,12 @@ static void job_run(struct work *work)
     struct wal_file_header header = {job->sequence, job->generation, job->size};
     switch (job->kind) {
     case WAL_JOB_MAKE:
-        job->err = wal_file_prepare(job->disk, job->dir, &header, true, &job->enough, &job->fd, &job->msg);
-        job->size = header.size;
+        job->err = wal_file_prepare(job->disk, job->dir, &header, true, &job->fd, &job->msg);
         break;
     case WAL_JOB_RECYCLE:
         job->err = wal_file_take(job->disk, job->dir, job->source, job->sequence, &job->msg);
         if (job->err == OK) {
-            job->err = wal_file_prepare(job->disk, job->dir, &header, false, NULL, &job->fd, &job->msg);
+            job->err = wal_file_prepare(job->disk, job->dir, &header, false, &job->fd, &job->msg);
         }
         break;
     case WAL_JOB_REMOVE:
@@ -165,8 +164,7 @@ static void job_on_done(struct work *work)
 }
 
 /* An empty log starts with a small file, so that it starts at once. Were the next one full grown, filling it would take
- * longer than the small one lasts; and a busy disk may take longer for a small one, too, so two are kept ready,
- * and one that is waited for ends where it is (job_hurry()). */
+ * longer than the small one lasts; and a busy disk may take longer for a small one, too, so two are kept ready. */
 static uint64_t size_to_make(const struct wal_files *files)
 {
     uint64_t grown = WAL_FILE_GROWTH * files_last(files)->size;
@@ -195,27 +193,16 @@ static void job_start(struct wal_files *files, enum wal_job_kind kind)
         .sequence = files_last(files)->sequence + 1,
         .generation = env_random(files->env),
         .size = kind == WAL_JOB_MAKE ? size_to_make(files) : files_first(files)->size,
-        .enough = UINT64_MAX,
         .fd = -1,
     };
     files->env->workers->submit(files->env->workers, &files->job.work);
 }
 
-/* A unit waits for the file that is being made, or will before it has its full size. */
-static void job_hurry(struct wal_files *files, uint64_t awaited)
+void wal_files_tick(struct wal_files *files, uint64_t kept_lsn)
 {
-    struct wal_job *job = &files->job;
-    uint64_t enough = awaited > files->file_size_min ? awaited : files->file_size_min;
-    bool is_near_end =
-        files->ready_count == 0 && files->position >= files->active->size - files->active->size / WAL_HURRY_SHARE;
-    if (files->is_job_running && job->kind == WAL_JOB_MAKE && (awaited > 0 || is_near_end) &&
-        (job->enough == UINT64_MAX || enough > job->enough)) {
-        __atomic_store_n(&job->enough, enough, __ATOMIC_RELAXED);
+    if (files->is_job_running || files->is_closing) {
+        return;
     }
-}
-
-static void start_what_is_due(struct wal_files *files, uint64_t kept_lsn, bool is_awaited)
-{
     bool can_free = wal_files_can_free(files, kept_lsn);
     if (files->is_retry_set && (files->job.kind != WAL_JOB_MAKE || !can_free)) {
         return;
@@ -227,19 +214,11 @@ static void start_what_is_due(struct wal_files *files, uint64_t kept_lsn, bool i
         return;
     }
     /* A log that nothing was written to needs no second file: an idle shard does no I/O. */
-    bool is_used = files->position > WAL_BLOCK_SIZE || files->active->sequence > 1 || is_awaited;
+    bool is_used = files->position > WAL_BLOCK_SIZE || files->active->sequence > 1;
     bool is_young = files_last(files)->size < files->file_size;
     if (is_used && files->ready_count < (is_young ? 2U : 1U) && has_room_to_make(files)) {
         job_start(files, WAL_JOB_MAKE);
     }
-}
-
-void wal_files_tick(struct wal_files *files, uint64_t kept_lsn, uint64_t awaited)
-{
-    if (!files->is_job_running && !files->is_closing) {
-        start_what_is_due(files, kept_lsn, awaited > 0);
-    }
-    job_hurry(files, awaited);
 }
 
 static void retry_on_timer(struct timer *timer)
@@ -294,7 +273,7 @@ static enum err first_make(struct wal_files *files, uint64_t size, struct wal_re
     int fd = -1;
     enum err err = parent_sync(files, msg);
     if (err == OK) {
-        err = wal_file_prepare(files->env->disk, files->dir, &header, true, NULL, &fd, msg);
+        err = wal_file_prepare(files->env->disk, files->dir, &header, true, &fd, msg);
     }
     if (err != OK) {
         return err;
@@ -345,8 +324,8 @@ static enum err spares_renew(struct wal_files *files, struct errmsg *msg)
     for (struct list *link = active->next; link != &files->list && err == OK; link = link->next) {
         struct wal_file *file = container_of(link, struct wal_file, link);
         file->generation = env_random(files->env);
-        struct wal_file_header header = {file->sequence, file->generation, file->size};
-        err = wal_file_prepare(disk, files->dir, &header, false, NULL, &file->fd, msg);
+        const struct wal_file_header header = {file->sequence, file->generation, file->size};
+        err = wal_file_prepare(disk, files->dir, &header, false, &file->fd, msg);
         files->ready_count++;
     }
     return err;
@@ -408,7 +387,6 @@ enum err wal_files_open(struct wal_files *files, struct env *env, const char *di
         .env = env,
         .dir = dir,
         .file_size = options->file_size,
-        .file_size_min = options->file_size_first,
         .count_max = options->file_count_max,
         .ready_max = ready_max < options->file_count_max ? (unsigned)ready_max : options->file_count_max,
         .job = {.kind = WAL_JOB_NONE},

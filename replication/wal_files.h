@@ -32,8 +32,7 @@ struct wal_job { /* Owned by the worker while it runs. */
     uint64_t source;     /* recycle, remove: the released file */
     uint64_t sequence;   /* make, recycle: of the new file */
     uint64_t generation;
-    uint64_t size;       /* make: out as well, smaller when it was hurried */
-    uint64_t enough;     /* make: it may end with so many bytes; atomic, lowered by the log while the job runs */
+    uint64_t size;
     int fd;              /* out: of the new file */
     enum err err;        /* out */
     struct errmsg msg;   /* out */
@@ -43,7 +42,6 @@ struct wal_files { /* Embedded in the log. */
     struct env *env;
     const char *dir;         /* the log's */
     uint64_t file_size;
-    uint64_t file_size_min;  /* of files that somebody waits for */
     unsigned count_max;      /* of files of full size: what all together may take */
     unsigned ready_max;      /* ready files beyond this are removed, not recycled */
     struct list list;        /* struct wal_file by sequence */
@@ -78,10 +76,8 @@ struct wal_file *wal_files_next(struct wal_files *files);               /* ready
 /* The next file becomes the active one; `lsn` is that of its first unit. */
 void wal_files_advance(struct wal_files *files, uint64_t lsn);
 /* Starts a job if there is something to do. Files wholly below `kept_lsn`, which a durable unit has told, are free;
- * never the active one or the one before it while the active one holds no unit. `awaited`: size of a file that would
- * take the unit that waits for one, 0 for none: one that is being made ends with that, or with what it has already; as
- * it does when the active one is nearly full. */
-void wal_files_tick(struct wal_files *files, uint64_t kept_lsn, uint64_t awaited);
+ * never the active one or the one before it while the active one holds no unit. */
+void wal_files_tick(struct wal_files *files, uint64_t kept_lsn);
 /* Whether tick at `kept_lsn` would find a free file. */
 bool wal_files_can_free(const struct wal_files *files, uint64_t kept_lsn);
 uint64_t wal_files_start_lsn(const struct wal_files *files);            /* 0: no unit yet */

@@ -261,30 +261,6 @@ START_TEST(full_disk_stalls_and_mends_itself)
 }
 END_TEST
 
-/* Goal: a unit that waits for a file gets it as soon as it fits, not when it has its full size; a file that was ended
- * early is one like any other. Method: the first unit is larger than the first file; the second one's size is looked
- * at, power is lost, the log goes on over several files more. */
-START_TEST(file_that_is_waited_for_ends_early)
-{
-    uint64_t size = 0;
-    world.options = (struct wal_options){.file_size = KIB(512), .file_size_first = KIB(64), .file_count_max = 8};
-    open_log();
-    for (int i = 0; i < 10; i++) {
-        wal_world_append(&world, WAL_ENTRY, 10000);
-    }
-    wal_world_settle(&world);
-    ck_assert_int_eq(wal_world_metric(&world, METRIC_WAL_STALLS), 1);
-    ck_assert_uint_eq(world.durable_id, world.end_id);
-    ck_assert(sim_disk_stat(world.disk, WAL_WORLD_DIR "/00000000000000000002.wal", &size));
-    ck_assert_uint_eq(size, KIB(128)); /* of 256 */
-    power_loss_and_open();
-    append_blocks(200);
-    ck_assert_uint_eq(world.durable_id, world.end_id);
-    power_loss_and_open();
-    close_log();
-}
-END_TEST
-
 /* Goal: a recycled file is as large as it was: a log in its stride makes nothing longer. Method: after a warm-up
  * that releases, the disk is full, and much more than all files hold is written without a stall. */
 START_TEST(files_are_recycled_not_made)
@@ -474,7 +450,6 @@ static Suite *wal_suite(void)
     tcase_add_test(tcase, stalled_log_closes_without_what_waits);
     tcase_add_test(tcase, pressure_is_told_once_until_released);
     tcase_add_test(tcase, full_disk_stalls_and_mends_itself);
-    tcase_add_test(tcase, file_that_is_waited_for_ends_early);
     tcase_add_test(tcase, files_are_recycled_not_made);
     tcase_add_test(tcase, each_failing_file_operation_is_survived);
     tcase_add_test(tcase, first_opening_tells_a_full_disk);

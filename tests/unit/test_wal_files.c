@@ -17,14 +17,6 @@ static const struct wal_options small = {
     .checkpoint_size = KIB(100),
 };
 
-/* Files are made in several writes, and end early when units wait for them. */
-static const struct wal_options hasty = {
-    .file_size = KIB(512),
-    .file_size_first = KIB(64),
-    .file_count_max = 4,
-    .checkpoint_size = KIB(400),
-};
-
 static unsigned scale(unsigned count)
 {
     const char *text = getenv("WAL_CRASH_SCALE"); /* more of it, for a long run */
@@ -39,11 +31,11 @@ START_TEST(every_moment_survives_death)
     unsigned death_count = 0;
     for (unsigned at = 1;; at++) {
         struct wal_world world;
-        wal_world_init(&world, _i < 8 ? &small : &hasty, (uint64_t)_i + 1);
+        wal_world_init(&world, &small, (uint64_t)_i + 1);
         world.is_forging = _i % 2 == 1;
         wal_world_crash_at(&world, at);
         if (wal_world_open(&world, false)) {
-            wal_world_live(&world, scale(_i < 8 ? 80 : 160));
+            wal_world_live(&world, scale(80));
         }
         bool was_met = !world.is_alive;
         wal_world_die(&world, (enum wal_death)((at + (unsigned)_i / 2) % 2));
@@ -134,7 +126,7 @@ static Suite *wal_files_suite(void)
     Suite *suite = suite_create("wal_files");
     TCase *tcase = tcase_create("deaths");
     tcase_set_timeout(tcase, 600);
-    tcase_add_loop_test(tcase, every_moment_survives_death, 0, 12);
+    tcase_add_loop_test(tcase, every_moment_survives_death, 0, 8);
     tcase_add_test(tcase, what_a_kill_leaves_is_made_durable);
     tcase_add_loop_test(tcase, chains_of_deaths_keep_what_was_durable, 0, 16);
     suite_add_tcase(suite, tcase);
