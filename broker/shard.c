@@ -226,7 +226,7 @@ static enum err open_replicas(struct shard *shard, struct errmsg *msg)
         .wal = {.file_size = options->wal_file_size,
                 .file_size_first = WAL_FILE_SIZE_FIRST,
                 .file_count_max = (unsigned)(options->wal_size_max / options->wal_file_size),
-                /* A restart reads twice that at most; write_out leaves little to each checkpoint. */
+                /* A restart reads two of them, where no group waits for others; write_out leaves little to each. */
                 .checkpoint_size = options->wal_size_max / 8},
         .checkpoint_interval_ms = options->checkpoint_interval_ms,
         .owner = shard,

@@ -66,10 +66,10 @@ void checkpointer_stop(struct replicas *replicas)
     env_timer_cancel(replicas->params.env, &replicas->checkpointer.timer);
 }
 
-/* Frames that stay needed for longer than two rounds' worth of log are written again at its end. */
+/* Frames that stay needed for longer than four rounds' worth of log, half of it, are written again at its end. */
 static bool group_pins_log(const struct replicas *replicas, const struct replica_mark *mark)
 {
-    uint64_t limit = 2 * replicas->params.wal.checkpoint_size;
+    uint64_t limit = 4 * replicas->params.wal.checkpoint_size;
     return wal_end_lsn(replicas->wal) > limit && mark->lsn < wal_end_lsn(replicas->wal) - limit;
 }
 
