@@ -198,7 +198,7 @@ static void job_start(struct wal_files *files, enum wal_job_kind kind)
     files->env->workers->submit(files->env->workers, &files->job.work);
 }
 
-void wal_files_tick(struct wal_files *files, uint64_t kept_lsn)
+void wal_files_tick(struct wal_files *files, uint64_t kept_lsn, bool is_awaited)
 {
     if (files->is_job_running || files->is_closing) {
         return;
@@ -214,7 +214,7 @@ void wal_files_tick(struct wal_files *files, uint64_t kept_lsn)
         return;
     }
     /* A log that nothing was written to needs no second file: an idle shard does no I/O. */
-    bool is_used = files->position > WAL_BLOCK_SIZE || files->active->sequence > 1;
+    bool is_used = files->position > WAL_BLOCK_SIZE || files->active->sequence > 1 || is_awaited;
     bool is_young = files_last(files)->size < files->file_size;
     if (is_used && files->ready_count < (is_young ? 2U : 1U) && has_room_to_make(files)) {
         job_start(files, WAL_JOB_MAKE);

@@ -76,8 +76,9 @@ struct wal_file *wal_files_next(struct wal_files *files);               /* ready
 /* The next file becomes the active one; `lsn` is that of its first unit. */
 void wal_files_advance(struct wal_files *files, uint64_t lsn);
 /* Starts a job if there is something to do. Files wholly below `kept_lsn`, which a durable unit has told, are free;
- * never the active one or the one before it while the active one holds no unit. */
-void wal_files_tick(struct wal_files *files, uint64_t kept_lsn);
+ * never the active one or the one before it while the active one holds no unit. `is_awaited`: a unit waits for a file,
+ * which may be the very first one, and larger than the first file. */
+void wal_files_tick(struct wal_files *files, uint64_t kept_lsn, bool is_awaited);
 /* Whether tick at `kept_lsn` would find a free file. */
 bool wal_files_can_free(const struct wal_files *files, uint64_t kept_lsn);
 uint64_t wal_files_start_lsn(const struct wal_files *files);            /* 0: no unit yet */

@@ -261,6 +261,25 @@ START_TEST(full_disk_stalls_and_mends_itself)
 }
 END_TEST
 
+/* Goal: a log whose first unit is larger than its first file gets one that is large enough. Method: that, and power is
+ * lost. */
+START_TEST(first_unit_is_larger_than_the_first_file)
+{
+    world.options = (struct wal_options){.file_size = KIB(512), .file_size_first = KIB(64), .file_count_max = 8};
+    open_log();
+    for (int i = 0; i < 30; i++) {
+        wal_world_append(&world, WAL_ENTRY, 10000);
+    }
+    wal_world_settle(&world);
+    ck_assert_uint_eq(world.durable_id, world.end_id);
+    power_loss_and_open();
+    append_blocks(200);
+    ck_assert_uint_eq(world.durable_id, world.end_id);
+    power_loss_and_open();
+    close_log();
+}
+END_TEST
+
 /* Goal: a recycled file is as large as it was: a log in its stride makes nothing longer. Method: after a warm-up
  * that releases, the disk is full, and much more than all files hold is written without a stall. */
 START_TEST(files_are_recycled_not_made)
@@ -450,6 +469,7 @@ static Suite *wal_suite(void)
     tcase_add_test(tcase, stalled_log_closes_without_what_waits);
     tcase_add_test(tcase, pressure_is_told_once_until_released);
     tcase_add_test(tcase, full_disk_stalls_and_mends_itself);
+    tcase_add_test(tcase, first_unit_is_larger_than_the_first_file);
     tcase_add_test(tcase, files_are_recycled_not_made);
     tcase_add_test(tcase, each_failing_file_operation_is_survived);
     tcase_add_test(tcase, first_opening_tells_a_full_disk);
