@@ -60,10 +60,18 @@ uint64_t replica_term(const struct replica *replica)
     return raft_core_term(replica->core);
 }
 
-/* Bytes that wait to be applied: what admission is bounded by. */
-static size_t unapplied_size(const struct replica *replica)
+size_t replica_unapplied_size(const struct replica *replica)
 {
     return replica->tail.size - replica->applied_size + replica->pending_size;
+}
+
+/* What waits to be committed must lie in the logs of all members, and once more where it is copied forward. Were that
+ * more than a log holds, the members' logs could be full of entries that wait for each other. So a leader takes no more
+ * than a share of its log; members take what their leaders took. */
+static bool is_over_intake(const struct replica *replica, size_t waiting)
+{
+    const struct replica_shard *shard = replica->shard;
+    return shard->params.intake_size > 0 && shard->intake > shard->params.intake_size && waiting > GROUP_INTAKE_FREE;
 }
 
 static bool is_full(const struct replica *replica, const struct entry *entry)
@@ -71,10 +79,10 @@ static bool is_full(const struct replica *replica, const struct entry *entry)
     const struct replica_wal *wal = &replica->shard->params.wal;
     uint64_t uncommitted =
         raft_core_last_index(replica->core) - raft_core_commit(replica->core) + replica->pending_count;
-    size_t waiting = unapplied_size(replica);
+    size_t waiting = replica_unapplied_size(replica);
     return uncommitted >= GROUP_UNCOMMITTED_COUNT_MAX || waiting > GROUP_TAIL_SIZE_MAX ||
            entry->size > GROUP_TAIL_SIZE_MAX - waiting || replica->shard->tail_size > SHARD_TAIL_SIZE_MAX ||
-           wal->is_stalled(wal->wal);
+           is_over_intake(replica, waiting + entry->size) || wal->is_stalled(wal->wal);
 }
 
 static void pending_add(struct replica *replica, struct entry *entry)
@@ -85,6 +93,7 @@ static void pending_add(struct replica *replica, struct entry *entry)
     }
     replica->pending[replica->pending_count++] = entry;
     replica->pending_size += tail_entry_size(entry);
+    replica_count_tail(replica);
 }
 
 enum err replica_submit(struct replica *replica, struct entry *entry)
@@ -292,7 +301,7 @@ void replica_receive(struct replica *replica, const struct replica_message *mess
         note_answer(replica, &copy);
     }
     if (copy.kind == REPLICA_APPEND &&
-        (unapplied_size(replica) > GROUP_TAIL_SIZE_MAX || is_without_space(replica, &copy))) {
+        (replica_unapplied_size(replica) > GROUP_TAIL_SIZE_MAX || is_without_space(replica, &copy))) {
         copy.append.entry_count = 0; /* a heartbeat; the entries come again when there is room */
     }
     struct raft_core_event event = {.kind = RAFT_CORE_RECEIVE, .message = &copy};

@@ -23,6 +23,7 @@ struct replica_shard {
     struct raft_core_update update;    /* of the step in work, whichever replica's */
     uint64_t durable_lsn;
     size_t tail_size;                  /* bytes of entries in memory, all replicas */
+    size_t intake;                     /* bytes that wait to be applied, of groups led here */
     size_t replica_count;
     bool is_full;                      /* the disk: followers take little more */
     bool has_held;                     /* some replica has committed entries that there was no room for */
@@ -62,7 +63,8 @@ struct replica {
     struct tail tail;
     size_t retain_size;                /* replica_retain() */
     size_t applied_size;               /* bytes of entries in the tail that are applied: kept for followers */
-    size_t counted_size;               /* what the shard's tail_size counts for this replica */
+    size_t counted_size;               /* what the shard's tail_size counts for this replica, */
+    size_t counted_intake;             /* and its intake */
     struct entry **pending;            /* proposals of this turn */
     unsigned pending_count, pending_capacity;
     size_t pending_size;
@@ -107,9 +109,10 @@ void replica_drop_pending(struct replica *replica);
 void replica_set_damage(struct replica *replica, const char *cause); /* copied */
 
 /* replica_open.c */
-void replica_count_tail(struct replica *replica); /* brings the shard's sum up to date */
+void replica_count_tail(struct replica *replica); /* brings the shard's sums up to date */
 
 /* replica.c */
+size_t replica_unapplied_size(const struct replica *replica); /* bytes that wait to be applied, proposals among them */
 void replica_trim(struct replica *replica);    /* tells the core of trim_index, if it is set */
 void replica_tick(struct replica *replica);    /* the deadline has come */
 void replica_flush(struct replica *replica);   /* its turn; may close the replica (on_damaged) */

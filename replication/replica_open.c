@@ -87,6 +87,10 @@ void replica_count_tail(struct replica *replica)
     metrics_add(shard->params.env->metrics, METRIC_TAIL_BYTES, (int64_t)size - (int64_t)replica->counted_size);
     shard->tail_size = shard->tail_size - replica->counted_size + size;
     replica->counted_size = size;
+    bool is_led = !replica->is_stopped && raft_core_role(replica->core) == REPLICA_LEADER;
+    size_t intake = is_led ? replica_unapplied_size(replica) : 0;
+    shard->intake = shard->intake - replica->counted_intake + intake;
+    replica->counted_intake = intake;
 }
 
 void replica_stop(struct replica *replica)

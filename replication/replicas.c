@@ -8,6 +8,7 @@
 
 #include "replication/replicas.h"
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "base/trace.h"
 #include "replication/recovery.h"
@@ -173,12 +174,14 @@ static void replicas_on_send(void *owner, struct replica *replica, const struct 
 
 static void open_shard(struct replicas *replicas)
 {
+    const struct wal_options *wal = &replicas->params.wal; /* no bound where its defaults are left to it */
     struct replica_shard_params params = {
         .env = replicas->params.env,
         .wal = {replicas->wal, wal_append, wal_end_lsn, wal_is_stalled},
         .server_id = replicas->params.server_id,
         .heartbeat_ms = replicas->params.heartbeat_ms,
         .election_ms = replicas->params.election_ms,
+        .intake_size = (uint64_t)wal->file_count_max * wal->file_size / WAL_INTAKE_SHARE,
         .owner = replicas,
         .send = replicas->params.send != NULL ? replicas_on_send : NULL,
         .on_damaged = replicas_on_replica_damaged,

@@ -86,6 +86,8 @@ static void on_damaged(void *owner, struct replica *replica, const char *cause)
     world.damaged++;
 }
 
+uint64_t world_intake_size;
+
 void world_open_shard(void)
 {
     struct replica_shard_params params = {
@@ -95,6 +97,7 @@ void world_open_shard(void)
         .heartbeat_ms = HEARTBEAT_MS,
         .election_ms = ELECTION_MS,
         .retain_size = 1,
+        .intake_size = world_intake_size,
         .send = on_send,
         .on_damaged = on_damaged,
     };

@@ -118,6 +118,32 @@ START_TEST(proposals_over_the_bounds_are_refused)
 }
 END_TEST
 
+/* Goal: a shard takes no more than its share of the log, but little ones; and takes more when that is applied. Method:
+ * propose while the log does not become durable; a member that does not lead counts nothing. */
+START_TEST(intake_of_a_shard_is_bounded)
+{
+    world_intake_size = KIB(200);
+    world_open(1, 0);
+    world_settle();
+    for (unsigned round = 0; round < 3; round++) {
+        unsigned taken = 0;
+        while (world_submit(1, KIB(20)) == OK) {
+            taken++;
+        }
+        ck_assert_uint_eq(taken, 10); /* with what an entry costs besides, the tenth is over */
+        turn_env_run(&world.turn);
+        ck_assert_int_eq((int)world_submit(1, 10), (int)ERR_BUSY);
+        world_settle();
+    }
+    ck_assert_uint_eq(world.applied_count, 30);
+    ck_assert_int_eq((int)world_submit(1, MIB(1)), (int)OK); /* one larger than the share goes alone */
+    ck_assert_int_eq((int)world_submit(1, 10), (int)ERR_BUSY);
+    world_settle();
+    world_close();
+    world_intake_size = 0;
+}
+END_TEST
+
 /* Goal: damage that the machine finds takes the replica out at the end of the turn. Method: at the second of three. */
 START_TEST(damage_stops_the_replica_at_the_end_of_the_turn)
 {
@@ -348,6 +374,7 @@ static Suite *replica_suite(void)
     tcase_add_test(alone, proposals_of_a_turn_are_one_step);
     tcase_add_test(alone, machine_may_submit_while_it_applies);
     tcase_add_test(alone, proposals_over_the_bounds_are_refused);
+    tcase_add_test(alone, intake_of_a_shard_is_bounded);
     tcase_add_test(alone, damage_stops_the_replica_at_the_end_of_the_turn);
     suite_add_tcase(suite, alone);
     TCase *messages = tcase_create("messages");
