@@ -45,13 +45,21 @@ class Hog:
             os.unlink(self.path)
 
 
+def size_of(entry):
+    """0 when it is gone since it was listed: a log removes its small files."""
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def wait_for_logs(what, brokers):
     """A write-ahead log starts with small files. Until it has two of full size to take turns with it needs space, and waits for it."""
     def are_grown():
         for node in brokers.nodes.values():
             logs = [folder for folder, _, names in os.walk(os.path.join(node.data, "wal")) if any(name.endswith(".wal") for name in names)]
             for folder in logs:
-                sizes = [entry.stat().st_size for entry in os.scandir(folder) if entry.name.endswith(".wal")]
+                sizes = [size_of(entry) for entry in os.scandir(folder) if entry.name.endswith(".wal")]
                 if sizes.count(SETTINGS["balsa.wal.file.bytes"]) < 2:
                     return False
         return True
