@@ -62,7 +62,8 @@ def headers(broker, topic):
     """What kcat says about headers of all records of a topic, as a set."""
     text = subprocess.run(["kcat", "-C", "-q", "-e", "-b", broker, "-t", topic, "-o", "beginning", "-f", "%h\n"],
                           capture_output=True, timeout=120, check=True).stdout
-    print("headers " + json.dumps(sorted(set(text.decode().split("\n")))))
+    text = text.decode(errors="replace")  # values are cut out of a text anywhere, also within a letter
+    print("headers " + json.dumps(sorted(set(text.split("\n")))))
 
 
 def offsets(broker, topic, *times):
