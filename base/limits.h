@@ -65,7 +65,7 @@
 #define INFLIGHT_SIZE MIB(4)             /* aimed at per follower: sets libraft's limit of entries in flight (R15) */
 #define OUTBOX_COUNT_MAX 256 /* messages of one group that wait for the log; more are dropped, Raft sends again */
 #define SHARD_TAIL_SIZE_MAX MIB(512)   /* bytes of all groups' entries in memory; proposals are refused beyond */
-#define GROUP_INTAKE_FREE KIB(64)      /* that much waits in each group in any case: metadata is not held up by others */
+#define GROUP_INTAKE_FREE KIB(64)      /* that much waits in each group in any case: metadata is not held up */
 #define WAL_INTAKE_SHARE 16            /* part of the log that may wait in groups led by one shard, see replica.c */
 #define SHARD_RETAIN_SIZE_MAX MIB(128) /* beyond this no applied entry is retained */
 
