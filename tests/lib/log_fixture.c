@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -167,6 +168,23 @@ void log_fixture_run_jobs(struct log_fixture *fixture)
         mem_free(job);
         work->done(work);
     }
+}
+
+void log_fixture_check_stop(void (*life)(void))
+{
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        if (freopen("/dev/null", "w", stderr) == NULL) {
+            _exit(1);
+        }
+        life();
+        _exit(0);
+    }
+    int status = 0;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 70);
 }
 
 void log_fixture_init(struct log_fixture *fixture, unsigned files_count_max)

@@ -40,6 +40,9 @@ void log_fixture_run_jobs(struct log_fixture *fixture);
 /* Only the part off the loop of the jobs submitted so far; their ends come with log_fixture_run_jobs(). */
 void log_fixture_run_jobs_half(struct log_fixture *fixture);
 
+/* The process that does this ends as process_stop() ends one. Done in a child, whose stderr is not seen. */
+void log_fixture_check_stop(void (*life)(void));
+
 /* ---- Random numbers ---- */
 
 uint64_t test_random(uint64_t *state);

@@ -4,8 +4,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "proto/record_batch.h"
@@ -293,28 +291,21 @@ START_TEST(half_cached_reads_are_whole_or_would_block)
 }
 END_TEST
 
+static void append_to_a_failing_disk(void)
+{
+    struct log_config config = {.segment_size_max = 1 << 20, .segment_ms = INT64_MAX, .index_interval = 4096};
+    struct log *log = log_fixture_open(&fixture, &config, NULL);
+    fixture.write_failure = ERR_IO;
+    struct model_batch_spec spec = {.count = 2, .value_size = 10, .base_timestamp = 1000};
+    log_model_append(&model, log, &spec, 1, 1000, &seed);
+    log_close(log); /* small appends are written together */
+}
+
 /* Goal: an append that fails ends the process and is never taken for done. Method: a child whose disk fails each write
  * in turn; its exit status. */
 START_TEST(failed_appends_stop_the_process)
 {
-    pid_t child = fork();
-    ck_assert_int_ge(child, 0);
-    if (child == 0) {
-        if (freopen("/dev/null", "w", stderr) == NULL) {
-            _exit(1);
-        }
-        struct log_config config = {.segment_size_max = 1 << 20, .segment_ms = INT64_MAX, .index_interval = 4096};
-        struct log *log = log_fixture_open(&fixture, &config, NULL);
-        fixture.write_failure = ERR_IO;
-        struct model_batch_spec spec = {.count = 2, .value_size = 10, .base_timestamp = 1000};
-        log_model_append(&model, log, &spec, 1, 1000, &seed);
-        log_close(log); /* small appends are written together */
-        _exit(0);
-    }
-    int status = 0;
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert(WIFEXITED(status));
-    ck_assert_int_eq(WEXITSTATUS(status), 70);
+    log_fixture_check_stop(append_to_a_failing_disk);
 }
 END_TEST
 
