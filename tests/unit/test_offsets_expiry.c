@@ -8,6 +8,7 @@
 #include "metadata/store_groups.h"
 #include "metadata/tables.h"
 #include "tests/lib/controller_fixture.h"
+#include "tests/lib/store_records.h"
 
 #define RETENTION_MS INT64_C(3600000)
 #define INTERVAL_MS INT64_C(60000)
@@ -69,11 +70,6 @@ static void on_changed(void *owner, const struct metadata_change *changes, size_
 
 /* ---- The store's contents ---- */
 
-static ProtobufCBinaryData data_of(const void *data, size_t size)
-{
-    return (ProtobufCBinaryData){.len = size, .data = (uint8_t *)(uintptr_t)data};
-}
-
 static void decide(void)
 {
     (void)fake_replica_apply_all(f.base.replica);
@@ -98,37 +94,6 @@ static void put(const Balsa__Record__Record *record)
     }
 }
 
-static void put_topic(const char *name, const struct uuid *id)
-{
-    Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
-    Balsa__Record__TopicCreated created = BALSA__RECORD__TOPIC_CREATED__INIT;
-    Balsa__Record__Assignment assignment = BALSA__RECORD__ASSIGNMENT__INIT;
-    Balsa__Record__Assignment *assignments[] = {&assignment};
-    int32_t replicas[] = {1};
-    uint64_t servers[] = {UINT64_C(1) << 32 | 1};
-    assignment.replicas = replicas;
-    assignment.n_replicas = 1;
-    assignment.servers = servers;
-    assignment.n_servers = 1;
-    created.name = (char *)(uintptr_t)name;
-    created.id = data_of(id->bytes, sizeof(id->bytes));
-    created.assignments = assignments;
-    created.n_assignments = 1;
-    record.kind_case = BALSA__RECORD__RECORD__KIND_TOPIC_CREATED;
-    record.topic_created = &created;
-    put(&record);
-}
-
-static void delete_topic(const struct uuid *id)
-{
-    Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
-    Balsa__Record__TopicDeleted deleted = BALSA__RECORD__TOPIC_DELETED__INIT;
-    deleted.id = data_of(id->bytes, sizeof(id->bytes));
-    record.kind_case = BALSA__RECORD__RECORD__KIND_TOPIC_DELETED;
-    record.topic_deleted = &deleted;
-    put(&record);
-}
-
 /* Offsets of partitions 0 to count - 1. */
 static void commit(const char *group, const struct uuid *id, int32_t count, int64_t expire_ms)
 {
@@ -146,10 +111,10 @@ static void commit(const char *group, const struct uuid *id, int32_t count, int6
         parts[i].index = i;
         list[i] = &parts[i];
     }
-    of.id = data_of(id->bytes, sizeof(id->bytes));
+    of.id = store_record_data(id->bytes, sizeof(id->bytes));
     of.partitions = list;
     of.n_partitions = (size_t)count;
-    one.group = data_of(group, strlen(group));
+    one.group = store_record_data(group, strlen(group));
     one.commit_ms = env_wall_ms(&f.base.turn.env);
     one.expire_ms = expire_ms;
     one.topics = topics;
@@ -164,35 +129,7 @@ static void commit(const char *group, const struct uuid *id, int32_t count, int6
 /* The group changes now. One that never had members has no protocol type. */
 static void change(const char *group, bool had_members, bool has_member)
 {
-    Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
-    Balsa__Record__GroupChanged changed = BALSA__RECORD__GROUP_CHANGED__INIT;
-    Balsa__Record__GroupValue value = BALSA__RECORD__GROUP_VALUE__INIT;
-    Balsa__Record__GroupMember member = BALSA__RECORD__GROUP_MEMBER__INIT;
-    Balsa__Record__GroupMember *members[] = {&member};
-    member.id = data_of("m", 1);
-    value.group = data_of(group, strlen(group));
-    value.protocol_type = data_of("consumer", had_members ? strlen("consumer") : 0);
-    value.changed_ms = env_wall_ms(&f.base.turn.env);
-    value.members = members;
-    value.n_members = has_member ? 1 : 0;
-    changed.value = &value;
-    record.kind_case = BALSA__RECORD__RECORD__KIND_GROUP_CHANGED;
-    record.group_changed = &changed;
-    put(&record);
-}
-
-static void remove_group(const char *group)
-{
-    Balsa__Record__Record record = BALSA__RECORD__RECORD__INIT;
-    Balsa__Record__GroupsRemoved removed = BALSA__RECORD__GROUPS_REMOVED__INIT;
-    Balsa__Record__GroupsRemoved__Removal removal = BALSA__RECORD__GROUPS_REMOVED__REMOVAL__INIT;
-    Balsa__Record__GroupsRemoved__Removal *removals[] = {&removal};
-    removal.group = data_of(group, strlen(group));
-    removed.removals = removals;
-    removed.n_removals = 1;
-    record.kind_case = BALSA__RECORD__RECORD__KIND_GROUPS_REMOVED;
-    record.groups_removed = &removed;
-    put(&record);
+    store_record_group(put, group, had_members ? "consumer" : "", has_member, env_wall_ms(&f.base.turn.env));
 }
 
 /* A value that does not decode, as a damaged store may have. */
@@ -270,8 +207,8 @@ static void setup(void)
     f.shard.metadata = f.base.metadata;
     f.shard.offsets = offsets_open(&f.base.turn.env);
     offsets_set_metadata(f.shard.offsets, f.base.metadata);
-    put_topic("t", &topic);
-    put_topic("other", &other_topic);
+    store_record_topic(put, "t", &topic, 1);
+    store_record_topic(put, "other", &other_topic, 1);
     f.expiry = offsets_expiry_open(&f.shard);
 }
 
@@ -364,7 +301,7 @@ START_TEST(offsets_of_deleted_topics_go)
     change("g", true, true);
     f.live_group = "g";
     f.subscription = "t";
-    delete_topic(&topic);
+    store_record_topic_deleted(put, &topic);
     walk();
     ck_assert_uint_eq(offset_count(), 2);
     ck_assert(is_there("g"));
@@ -377,7 +314,7 @@ START_TEST(offsets_of_removed_groups_go)
     uint64_t number;
     struct store_offset offset;
     commit("g", &topic, 3, 0);
-    remove_group("g");
+    store_record_group_removed(put, "g");
     commit("g", &topic, 1, 0);
     ck_assert_uint_eq(offset_count(), 4);
     walk();
@@ -538,7 +475,7 @@ START_TEST(hurry_begins_another_walk)
     commit("h", &other_topic, 2, 0);
     slice();
     ck_assert_uint_eq(f.base.replica->submitted, 1); /* of "g"; this walk has passed "h" */
-    delete_topic(&other_topic);
+    store_record_topic_deleted(put, &other_topic);
     offsets_expiry_hurry(f.expiry);
     finish();
     ck_assert_uint_eq(offset_count(), 0);
