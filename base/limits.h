@@ -67,6 +67,7 @@
 #define SHARD_TAIL_SIZE_MAX MIB(512)   /* bytes of all groups' entries in memory; proposals are refused beyond */
 #define GROUP_INTAKE_FREE KIB(64)      /* that much waits in each group in any case: metadata is not held up */
 #define WAL_INTAKE_SHARE 16            /* part of the log that may wait in groups led by one shard, see replica.c */
+#define WAL_FOLLOW_SHARE 4             /* and in those that it follows, whatever number of leaders sends them */
 #define SHARD_RETAIN_SIZE_MAX MIB(128) /* beyond this no applied entry is retained */
 
 /* Links between brokers. */
@@ -170,6 +171,7 @@ static_assert(MESSAGE_MAX_BYTES_LIMIT < ENTRY_SIZE_MAX, "a batch fits in an entr
 static_assert(MESSAGE_MAX_BYTES_LIMIT < RECORDS_PLAIN_SIZE_MAX, "an uncompressed batch is no bomb");
 static_assert(MESSAGE_MAX_BYTES_LIMIT < REQUEST_SIZE_MAX, "a batch fits in a request");
 static_assert(ENTRY_SIZE_MAX < GROUP_TAIL_SIZE_MAX, "one entry fits in a group's tail");
+static_assert(4 * WAL_FOLLOW_SHARE <= WAL_INTAKE_SHARE, "what waits, half a log and a copy of what waits fit in a log");
 static_assert(PEER_CALL_SIZE_MAX <= ENTRY_SIZE_MAX, "a frame has room for a call behind a full write");
 static_assert(PEER_URGENT_SIZE_MAX < PEER_ENVELOPE_SIZE_MAX, "messages without payload fit in one frame");
 static_assert(OFFSETS_COMMIT_SIZE_MAX + OFFSETS_RECORD_SIZE < ENTRY_SIZE_MAX, "commits fit in an entry");

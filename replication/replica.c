@@ -67,7 +67,8 @@ size_t replica_unapplied_size(const struct replica *replica)
 
 /* What waits to be committed must lie in the logs of all members, and once more where it is copied forward. Were that
  * more than a log holds, the members' logs could be full of entries that wait for each other. So a leader takes no more
- * than a share of its log; members take what their leaders took. */
+ * than a share of its log, and followers no more than a larger one, however many leaders send: a group with next to
+ * nothing waiting goes on in any case, and so the entries that all others wait for come through. */
 static bool is_over_intake(const struct replica *replica, size_t waiting)
 {
     const struct replica_shard *shard = replica->shard;
@@ -269,6 +270,13 @@ static void note_answer(struct replica *replica, const struct replica_message *m
     }
 }
 
+static bool is_over_followed(const struct replica *replica)
+{
+    const struct replica_shard *shard = replica->shard;
+    return shard->params.follow_size > 0 && shard->followed > shard->params.follow_size &&
+           replica_unapplied_size(replica) > GROUP_INTAKE_FREE;
+}
+
 /* The disk is full, and these entries are not among the few that it still has room for. */
 static bool is_without_space(struct replica *replica, const struct replica_message *message)
 {
@@ -300,8 +308,8 @@ void replica_receive(struct replica *replica, const struct replica_message *mess
     if (copy.kind == REPLICA_APPEND_RESULT) {
         note_answer(replica, &copy);
     }
-    if (copy.kind == REPLICA_APPEND &&
-        (replica_unapplied_size(replica) > GROUP_TAIL_SIZE_MAX || is_without_space(replica, &copy))) {
+    if (copy.kind == REPLICA_APPEND && (replica_unapplied_size(replica) > GROUP_TAIL_SIZE_MAX ||
+                                        is_over_followed(replica) || is_without_space(replica, &copy))) {
         copy.append.entry_count = 0; /* a heartbeat; the entries come again when there is room */
     }
     struct raft_core_event event = {.kind = RAFT_CORE_RECEIVE, .message = &copy};

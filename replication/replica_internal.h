@@ -23,7 +23,8 @@ struct replica_shard {
     struct raft_core_update update;    /* of the step in work, whichever replica's */
     uint64_t durable_lsn;
     size_t tail_size;                  /* bytes of entries in memory, all replicas */
-    size_t intake;                     /* bytes that wait to be applied, of groups led here */
+    size_t intake;                     /* bytes that wait to be applied, of groups led here, */
+    size_t followed;                   /* and of the others */
     size_t replica_count;
     bool is_full;                      /* the disk: followers take little more */
     bool has_held;                     /* some replica has committed entries that there was no room for */
@@ -64,7 +65,7 @@ struct replica {
     size_t retain_size;                /* replica_retain() */
     size_t applied_size;               /* bytes of entries in the tail that are applied: kept for followers */
     size_t counted_size;               /* what the shard's tail_size counts for this replica, */
-    size_t counted_intake;             /* and its intake */
+    size_t counted_intake, counted_followed; /* and its sums of what waits */
     struct entry **pending;            /* proposals of this turn */
     unsigned pending_count, pending_capacity;
     size_t pending_size;

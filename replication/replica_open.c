@@ -87,10 +87,12 @@ void replica_count_tail(struct replica *replica)
     metrics_add(shard->params.env->metrics, METRIC_TAIL_BYTES, (int64_t)size - (int64_t)replica->counted_size);
     shard->tail_size = shard->tail_size - replica->counted_size + size;
     replica->counted_size = size;
-    bool is_led = !replica->is_stopped && raft_core_role(replica->core) == REPLICA_LEADER;
-    size_t intake = is_led ? replica_unapplied_size(replica) : 0;
-    shard->intake = shard->intake - replica->counted_intake + intake;
-    replica->counted_intake = intake;
+    size_t waiting = replica->is_stopped ? 0 : replica_unapplied_size(replica);
+    bool is_led = waiting > 0 && raft_core_role(replica->core) == REPLICA_LEADER;
+    shard->intake = shard->intake - replica->counted_intake + (is_led ? waiting : 0);
+    replica->counted_intake = is_led ? waiting : 0;
+    shard->followed = shard->followed - replica->counted_followed + (is_led ? 0 : waiting);
+    replica->counted_followed = is_led ? 0 : waiting;
 }
 
 void replica_stop(struct replica *replica)

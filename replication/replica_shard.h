@@ -44,8 +44,9 @@ struct replica_shard_params {
     unsigned election_ms;              /* >= 5 heartbeats (R14) */
     /* applied entries kept in memory per group with other members: 0 means GROUP_RETAIN_SIZE */
     size_t retain_size;
-    /* Bytes that may wait to be applied in all groups led here before proposals are refused; 0: no bound. */
-    uint64_t intake_size;
+    /* Bytes that may wait to be applied in all groups led here before proposals are refused, and in all others before
+     * a leader's entries are; 0: no bound. */
+    uint64_t intake_size, follow_size;
     void *owner;
     /* A message may leave. Borrowed for the call. An APPEND's entries are filled in. REPLICA_INSTALL: `peer` needs a
      * catch-up from this leader; repeated with each heartbeat until it had one. NULL: there are no links, messages are

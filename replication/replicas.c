@@ -182,6 +182,7 @@ static void open_shard(struct replicas *replicas)
         .heartbeat_ms = replicas->params.heartbeat_ms,
         .election_ms = replicas->params.election_ms,
         .intake_size = (uint64_t)wal->file_count_max * wal->file_size / WAL_INTAKE_SHARE,
+        .follow_size = (uint64_t)wal->file_count_max * wal->file_size / WAL_FOLLOW_SHARE,
         .owner = replicas,
         .send = replicas->params.send != NULL ? replicas_on_send : NULL,
         .on_damaged = replicas_on_replica_damaged,

@@ -86,7 +86,7 @@ static void on_damaged(void *owner, struct replica *replica, const char *cause)
     world.damaged++;
 }
 
-uint64_t world_intake_size;
+uint64_t world_intake_size, world_follow_size;
 
 void world_open_shard(void)
 {
@@ -98,6 +98,7 @@ void world_open_shard(void)
         .election_ms = ELECTION_MS,
         .retain_size = 1,
         .intake_size = world_intake_size,
+        .follow_size = world_follow_size,
         .send = on_send,
         .on_damaged = on_damaged,
     };

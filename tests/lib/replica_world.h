@@ -43,7 +43,7 @@ struct membership world_members(unsigned voters, unsigned standbys);
 void world_open(unsigned voters, unsigned standbys);  /* a new group; server 1 is this one */
 void world_close(void);
 void world_stop(void);                                /* the log stays */
-extern uint64_t world_intake_size;                    /* of shards that are opened from now on; 0 at first */
+extern uint64_t world_intake_size, world_follow_size; /* of shards that are opened from now on; 0 at first */
 void world_open_shard(void);                          /* and the machine, for another replica_open() */
 enum err world_submit(unsigned number, size_t size);  /* a command whose bytes are all `number` */
 void world_sync(void);                                /* end of turn; the log is durable; what follows from it */

@@ -144,6 +144,54 @@ START_TEST(intake_of_a_shard_is_bounded)
 }
 END_TEST
 
+/* The next entry from the leader, server 2, of `size` bytes. Returns whether it was taken. */
+static bool follow(size_t size, uint64_t commit)
+{
+    struct replica_status status;
+    replica_status(world.replica, &status);
+    uint64_t last = status.last_index;
+    uint8_t payload[KIB(20)] = {1};
+    struct entry *entry = entry_new_copy(ENTRY_COMMAND, last + 1, 2, (struct bytes){payload, size});
+    struct replica_message message = {.kind = REPLICA_APPEND, .peer = 2, .term = 2};
+    message.append.prev_index = last;
+    message.append.prev_term = last == 1 ? 1 : 2;
+    message.append.commit_index = commit;
+    message.append.entries = &entry;
+    message.append.entry_count = 1;
+    world_receive(message);
+    entry_release(entry);
+    replica_status(world.replica, &status);
+    return status.last_index > last;
+}
+
+/* Goal: what waits in the groups that a shard follows is bounded by its share of the log, whoever sends it, but each
+ * group has a little in any case; and there is room again when that is applied. Method: a leader's entries that do not
+ * become committed; then they are. */
+START_TEST(what_a_shard_follows_is_bounded)
+{
+    bool is_little = _i == 1;
+    world_follow_size = is_little ? KIB(10) : KIB(200);
+    world_open(3, 0);
+    world_settle();
+    uint64_t commit = 1;
+    for (unsigned round = 0; round < 3; round++) {
+        unsigned taken = 0;
+        while (follow(KIB(20), commit)) {
+            taken++;
+            world_settle();
+            ck_assert_uint_le(taken, 20);
+        }
+        ck_assert_uint_eq(taken, is_little ? 4 : 10); /* with what an entry costs besides, this one is over */
+        commit += taken;
+        (void)follow(10, commit); /* not taken, but it says what is committed */
+        world_settle();
+        ck_assert_uint_eq(world.applied_count, (round + 1) * taken);
+    }
+    world_close();
+    world_follow_size = 0;
+}
+END_TEST
+
 /* Goal: damage that the machine finds takes the replica out at the end of the turn. Method: at the second of three. */
 START_TEST(damage_stops_the_replica_at_the_end_of_the_turn)
 {
@@ -381,6 +429,7 @@ static Suite *replica_suite(void)
     tcase_add_loop_test(messages, messages_wait_for_term_and_vote, 0, 2);
     tcase_add_loop_test(messages, messages_wait_for_the_own_membership_change, 0, 2);
     tcase_add_loop_test(messages, large_appends_are_split, 0, 2);
+    tcase_add_loop_test(messages, what_a_shard_follows_is_bounded, 0, 2);
     tcase_add_test(messages, follower_behind_the_memory_gets_a_catch_up);
     tcase_add_test(messages, proposals_of_a_lost_term_are_dropped);
     tcase_add_test(messages, transfer_stops_the_intake_for_a_while);
