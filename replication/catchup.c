@@ -8,11 +8,14 @@
 #define TICK_US (INT64_C(1) * 1000000)
 #define SWEEP_US (INT64_C(600) * 1000000)
 #define RATE_BURST_US INT64_C(1000000)
+#define PIECE_US_MAX INT64_C(250000) /* a disk so slow is stuck: no reason to wait for ever after it */
 
 int64_t catchup_rate_take(struct catchup_rate *rate, int64_t now_us, size_t size)
 {
     if (rate->bytes_per_second == 0) {
-        return 0;
+        int64_t from_us = rate->paid_us > now_us ? rate->paid_us : now_us;
+        rate->paid_us = from_us + 2 * rate->piece_us;
+        return from_us - now_us;
     }
     if (rate->paid_us < now_us - RATE_BURST_US) {
         rate->paid_us = now_us - RATE_BURST_US;
@@ -20,6 +23,11 @@ int64_t catchup_rate_take(struct catchup_rate *rate, int64_t now_us, size_t size
     int64_t delay_us = rate->paid_us > now_us ? rate->paid_us - now_us : 0;
     rate->paid_us += (int64_t)((double)size * 1e6 / (double)rate->bytes_per_second);
     return delay_us;
+}
+
+void catchup_rate_note(struct catchup_rate *rate, int64_t took_us)
+{
+    rate->piece_us = took_us < PIECE_US_MAX ? took_us : PIECE_US_MAX;
 }
 
 static void catchups_on_task(struct task *task)

@@ -75,6 +75,7 @@ struct catchup_target {
     struct catchup_call request;
     struct slice chunk;
     struct work work;
+    int64_t work_since_us;
     struct timer timer;
     enum err err;
     struct errmsg msg;
@@ -309,6 +310,7 @@ static void target_submit(struct catchup_target *target, enum target_state state
     target->state = state;
     target->msg.text[0] = '\0';
     target->is_under_way = true;
+    target->work_since_us = env_now_us(env_of(target));
     target->work = (struct work){.run = target_on_run, .done = target_on_done};
     env_of(target)->workers->submit(env_of(target)->workers, &target->work);
 }
@@ -422,6 +424,7 @@ static void on_read(struct catchup_target *target)
 
 static void on_written(struct catchup_target *target)
 {
+    catchup_rate_note(&target->catchups->in, env_now_us(env_of(target)) - target->work_since_us);
     target->position += target->chunk.bytes.size;
     target->progress.done_bytes += target->chunk.bytes.size;
     slice_release(&target->chunk);

@@ -28,7 +28,7 @@
 #define MANIFEST_HEAD_SIZE (4 + 8 + 4)
 #define PART_SUFFIX ".part"
 #define COPY_SIZE MIB(1)
-#define SYNC_SIZE MIB(16) /* unsynced bytes of a file at most: a sync at its end would hold up the log's */
+#define SYNC_SIZE MIB(16) /* unsynced bytes of a file at most */
 
 struct stage_file {
     int64_t base_offset;
@@ -86,6 +86,20 @@ static enum err file_size(struct disk *disk, const char *path, uint64_t *size)
     return err;
 }
 
+/* Staged bytes go to the disk piece by piece: a sync of more at once takes the whole disk, and the write-ahead log's
+ * writes, which clients wait for, stand in line behind it. */
+static enum err write_piece(struct disk *disk, int file, uint64_t position, const void *data, size_t size)
+{
+    struct iovec iov = {(void *)(uintptr_t)data, size};
+    struct disk_range range = {.file = file, .position = position, .size = size};
+    enum err err = disk->pwritev(disk, file, position, &iov, 1);
+    err = err == OK ? disk->write_out(disk, &range, 1) : err;
+    if (err == OK && (position + size) / SYNC_SIZE != position / SYNC_SIZE) {
+        err = disk->sync(disk, file);
+    }
+    return err;
+}
+
 /* The first `size` bytes of a file into a new one. */
 static enum err file_copy(struct disk *disk, const char *source, const char *target, uint64_t size, struct errmsg *msg)
 {
@@ -106,12 +120,8 @@ static enum err file_copy(struct disk *disk, const char *source, const char *tar
     while (err == OK && position < size && got > 0) {
         uint64_t left = size - position;
         err = disk->pread(disk, from, position, block, left < COPY_SIZE ? (size_t)left : COPY_SIZE, &got);
-        struct iovec iov = {block, got};
-        err = err == OK && got > 0 ? disk->pwritev(disk, to, position, &iov, 1) : err;
+        err = err == OK && got > 0 ? write_piece(disk, to, position, block, got) : err;
         position += got;
-        if (err == OK && position % SYNC_SIZE < got) {
-            err = disk->sync(disk, to);
-        }
     }
     mem_free(block);
     disk->close(disk, from);
@@ -405,7 +415,6 @@ static enum err stage_write(struct replica_stage *base, size_t number, uint64_t 
     struct partition_stage *stage = stage_of(base);
     const struct stage_file *file = &stage->files[number];
     struct disk *disk = stage->env->disk;
-    struct iovec iov = {(void *)(uintptr_t)bytes.data, bytes.size};
     int opened;
     assert(!file->is_done);
     assert(position <= file->size && bytes.size <= file->size - position);
@@ -413,10 +422,7 @@ static enum err stage_write(struct replica_stage *base, size_t number, uint64_t 
     if (err != OK) {
         return err;
     }
-    err = disk->pwritev(disk, opened, position, &iov, 1);
-    if (err == OK && (position + bytes.size) / SYNC_SIZE != position / SYNC_SIZE) {
-        err = disk->sync(disk, opened);
-    }
+    err = write_piece(disk, opened, position, bytes.data, bytes.size);
     disk->close(disk, opened);
     return err == OK ? OK : fail(msg, err, "staging %s: %s", stage->dir, err_text(err));
 }
