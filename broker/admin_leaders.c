@@ -26,13 +26,17 @@ struct transfer {
     struct admin_scan scan;
     struct timer timer;
     unsigned tries;
-    uint64_t asked, begun; /* of a drain */
+    /* Of a drain. */
+    uint64_t *groups; /* all that may have to go; here.items are those that are asked for now */
+    size_t group_count, group_capacity, group_next;
+    uint64_t asked, begun;
 };
 
 static void transfer_free(struct transfer *transfer)
 {
     mem_free(transfer->here.items);
     mem_free(transfer->errors);
+    mem_free(transfer->groups);
     mem_free(transfer);
 }
 
@@ -231,13 +235,28 @@ void admin_quorum_transfer(struct grpc_call *call, const ProtobufCMessage *messa
     transfer_go(transfer);
 }
 
-/* ---- All that a broker leads ---- */
+/* ---- All that a broker leads ----
+ *
+ *   scan ──> a request of LEADERSHIP_COUNT_MAX groups ──> answered ──> the next ones ... ──> no more: the answer
+ *                ^                                          │
+ *                └── a pause <── some have to be asked again */
 
 static void on_again(struct timer *timer)
 {
     struct transfer *transfer = container_of(timer, struct transfer, timer);
     mem_free(transfer->errors);
     transfer_go(transfer);
+}
+
+/* As many more as a request may have. False: there are none. */
+static bool drain_next(struct transfer *transfer)
+{
+    transfer->here.count = 0;
+    transfer->tries = 0;
+    while (transfer->here.count < LEADERSHIP_COUNT_MAX && transfer->group_next < transfer->group_count) {
+        transfer_add(transfer, transfer->groups[transfer->group_next++], 0);
+    }
+    return transfer->here.count > 0;
 }
 
 static void on_drained(struct transfer *transfer)
@@ -256,13 +275,17 @@ static void on_drained(struct transfer *transfer)
             transfer->here.items[left++] = transfer->here.items[i];
         }
     }
-    if (left > 0 && transfer->tries++ < AGAIN_COUNT && !transfer->call->is_canceled) {
-        transfer->here.count = left;
+    transfer->here.count = left;
+    bool is_again = left > 0 && transfer->tries++ < AGAIN_COUNT;
+    if (!is_again) {
+        transfer->asked += left;
+    }
+    if (!transfer->call->is_canceled && (is_again || drain_next(transfer))) {
         timer_init(&transfer->timer, on_again);
-        env_timer(admin_of(transfer->call)->shard->env, &transfer->timer, AGAIN_US);
+        env_timer(admin_of(transfer->call)->shard->env, &transfer->timer, is_again ? AGAIN_US : 0);
         return;
     }
-    answer.asked = transfer->asked + left;
+    answer.asked = transfer->asked;
     answer.begun = transfer->begun;
     grpc_answer(transfer->call, &answer.base);
     transfer_free(transfer);
@@ -275,14 +298,20 @@ static bool on_partition(struct admin_scan *scan, const struct uuid *topic, int3
     (void)topic;
     (void)index;
     if (partition->replica_count > 1 && is_replica(partition, transfer->from)) { /* it knows best what it leads */
-        transfer_add(transfer, partition->group, 0);
+        if (transfer->group_count == transfer->group_capacity) {
+            transfer->group_capacity = transfer->group_capacity > 0 ? 2 * transfer->group_capacity : 64;
+            transfer->groups = mem_resize(transfer->groups, transfer->group_capacity * sizeof(*transfer->groups));
+        }
+        transfer->groups[transfer->group_count++] = partition->group;
     }
-    return transfer->here.count < LEADERSHIP_COUNT_MAX;
+    return true;
 }
 
 static void on_scanned(struct admin_scan *scan)
 {
-    transfer_go(container_of(scan, struct transfer, scan));
+    struct transfer *transfer = container_of(scan, struct transfer, scan);
+    (void)drain_next(transfer);
+    transfer_go(transfer);
 }
 
 void admin_drain_broker(struct grpc_call *call, const ProtobufCMessage *message)
