@@ -38,6 +38,8 @@
     X(OFFSET_COMMIT_US, offset_commit_seconds, HISTOGRAM, "Offset commit: request read to response queued")            \
     X(OFFSET_RECORDS, offset_records_total, COUNTER, "Metadata records that carry offset commits, or a read's check")  \
     X(OFFSETS_EXPIRED, offsets_removed_total, COUNTER, "Offsets removed: expired, or of a group or topic that is gone")\
+    X(OFFSETS_UNREADABLE, offsets_unreadable_total, COUNTER,                                                           \
+      "Offsets and groups that a look for expired ones passed over: damaged, each counted again at the next look")     \
     X(CONNECTIONS, connections, GAUGE, "Open client connections")                                                      \
     X(CONNECTIONS_REFUSED, connections_refused_total, COUNTER, "Connections closed at accept: over a limit")           \
     X(CONNECTIONS_KILLED, connections_killed_total, COUNTER, "Connections closed for bad framing or slowness")         \

@@ -108,7 +108,7 @@ static bool load_some(struct coordinator *coordinator)
     struct store_reader *reader = coordinator->shard->reader;
     arena_init(&load.arena, 2 * ENTRY_SIZE_MAX);
     store_reader_refresh(reader);
-    enum err err = store_consumer_groups_each(reader, &load.arena, coordinator->loaded, &load, load_group);
+    enum err err = store_consumer_groups_each(reader, &load.arena, coordinator->loaded, NULL, &load, load_group);
     arena_deinit(&load.arena);
     if (err != OK) {
         process_stop("metadata store: reading groups: %s", err_text(err));

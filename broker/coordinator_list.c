@@ -204,7 +204,7 @@ static bool list_all(struct listing *listing)
     }
     struct store_reader *reader = listing->coordinator->shard->reader;
     store_reader_refresh(reader);
-    return store_consumer_groups_each(reader, listing->scratch, BYTES_NONE, listing, list_stored) == OK &&
+    return store_consumer_groups_each(reader, listing->scratch, BYTES_NONE, NULL, listing, list_stored) == OK &&
            !listing->is_full;
 }
 

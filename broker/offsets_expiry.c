@@ -5,7 +5,9 @@
  *                                  offsets_remove()            offsets_remove()
  *
  * A slice ends after so many pairs, or when there is enough to remove; the next one goes on behind it. What a slice
- * found is checked by apply against what came in between. Whoever is not the coordinator (any more) rests. */
+ * found is checked by apply against what came in between. Whoever is not the coordinator (any more) rests.
+ * Failure mode: what cannot be read, of an offset, its group or its topic, is no reason to remove anything and none to
+ * end the walk: it is passed over, counted, and told. */
 
 #include "broker/offsets_expiry.h"
 #include "base/assert.h"
@@ -56,7 +58,8 @@ struct offsets_expiry {
     bool has_last;
     /* of a slice */
     size_t seen_count;
-    bool is_last; /* the table has ended */
+    size_t unreadable_count; /* more, passed over */
+    bool is_last;            /* the table has ended */
     int64_t now_ms;
     struct expiry_known known;
     struct offsets_removal removals[OFFSETS_REMOVED_COUNT_MAX];
@@ -111,6 +114,14 @@ static void expiry_on_removed(struct offsets_remove *remove)
         }
     }
     go_on(expiry);
+}
+
+static void tell_unreadable(struct offsets_expiry *expiry, const char *event)
+{
+    if (expiry->unreadable_count > 0) {
+        metrics_add(expiry->shard->metrics, METRIC_OFFSETS_UNREADABLE, (int64_t)expiry->unreadable_count);
+        trace(ERROR, METADATA, event, KV("count", (int64_t)expiry->unreadable_count));
+    }
 }
 
 static void remove_found(struct offsets_expiry *expiry)
@@ -189,7 +200,7 @@ static bool expiry_on_offset(void *context, const struct store_offset_place *pla
 {
     struct offsets_expiry *expiry = context;
     struct expiry_known *known = &expiry->known;
-    if (expiry->seen_count == SLICE_OFFSET_COUNT) {
+    if (expiry->seen_count + expiry->unreadable_count >= SLICE_OFFSET_COUNT) {
         expiry->place = *place;
         expiry->is_last = false;
         return false;
@@ -198,8 +209,12 @@ static bool expiry_on_offset(void *context, const struct store_offset_place *pla
     if (is_readable && (!known->has_topic || !uuid_equal(&known->topic, &place->topic))) {
         is_readable = look_at_topic(expiry, &place->topic);
     }
+    if (!is_readable) {
+        expiry->unreadable_count++;
+        return true;
+    }
     expiry->seen_count++;
-    if (is_readable && is_expired(expiry, offset)) {
+    if (is_expired(expiry, offset)) {
         expiry->removals[expiry->remove.count++] =
             (struct offsets_removal){place->group, place->topic, place->partition, offset->commit_ms};
     }
@@ -210,8 +225,10 @@ static void walk_offsets(struct offsets_expiry *expiry)
 {
     expiry->known.has_group = false;
     expiry->known.has_topic = false;
-    enum err err = store_offsets_walk(expiry->shard->reader, &expiry->place, expiry, expiry_on_offset);
+    enum err err =
+        store_offsets_walk(expiry->shard->reader, &expiry->place, &expiry->unreadable_count, expiry, expiry_on_offset);
     arena_reset(&expiry->known.arena);
+    tell_unreadable(expiry, "offsets that cannot be read are passed over");
     if (err != OK) {
         trace(ERROR, METADATA, "offsets cannot be read", KV("cause", err_text(err)));
         give_up(expiry);
@@ -258,7 +275,7 @@ static bool expiry_on_group(void *context, uint64_t number, const Balsa__Record_
     expiry->last_size = id.size;
     expiry->has_last = true;
     arena_reset(&expiry->known.arena);
-    expiry->is_last = ++expiry->seen_count < SLICE_GROUP_COUNT;
+    expiry->is_last = ++expiry->seen_count + expiry->unreadable_count < SLICE_GROUP_COUNT;
     return expiry->is_last;
 }
 
@@ -266,9 +283,10 @@ static void walk_groups(struct offsets_expiry *expiry)
 {
     struct bytes from = {expiry->last, expiry->has_last ? expiry->last_size : 0};
     arena_reset(&expiry->group_ids);
-    enum err err =
-        store_consumer_groups_each(expiry->shard->reader, &expiry->known.arena, from, expiry, expiry_on_group);
+    enum err err = store_consumer_groups_each(expiry->shard->reader, &expiry->known.arena, from,
+                                              &expiry->unreadable_count, expiry, expiry_on_group);
     arena_reset(&expiry->known.arena);
+    tell_unreadable(expiry, "groups that cannot be read are passed over");
     if (err != OK) {
         trace(ERROR, METADATA, "groups cannot be read", KV("cause", err_text(err)));
         give_up(expiry);
@@ -290,6 +308,7 @@ static void expiry_on_timer(struct timer *timer)
         return;
     }
     expiry->seen_count = 0;
+    expiry->unreadable_count = 0;
     expiry->is_last = true;
     expiry->now_ms = env_wall_ms(expiry->shard->env);
     expiry->remove = (struct offsets_remove){.removals = expiry->removals, .groups = expiry->groups};

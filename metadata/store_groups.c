@@ -49,7 +49,8 @@ enum err store_consumer_group(struct store_reader *reader, struct arena *arena, 
     return err == OK ? unpack_group(packed, arena, group) : err;
 }
 
-enum err store_consumer_groups_each(struct store_reader *reader, struct arena *arena, struct bytes from, void *context,
+enum err store_consumer_groups_each(struct store_reader *reader, struct arena *arena, struct bytes from,
+                                    size_t *unreadable, void *context,
                                     bool (*cb)(void *context, uint64_t number, const Balsa__Record__GroupValue *group))
 {
     struct table_key prefix = key_table('G');
@@ -67,6 +68,11 @@ enum err store_consumer_groups_each(struct store_reader *reader, struct arena *a
         uint64_t number;
         err = group_value_split(value, &number, &packed);
         err = err == OK ? unpack_group(packed, arena, &group) : err;
+        if (err != OK && unreadable != NULL) {
+            ++*unreadable;
+            arena_reset(arena);
+            continue;
+        }
         if (err != OK || !cb(context, number, group)) {
             break;
         }
@@ -94,7 +100,8 @@ enum err store_offset(struct store_reader *reader, uint64_t number, const struct
     return err == OK ? offset_from_value(value, offset) : err;
 }
 
-static enum err walk(struct store_reader *reader, struct table_key prefix, struct table_key from, void *context,
+static enum err walk(struct store_reader *reader, struct table_key prefix, struct table_key from, size_t *unreadable,
+                     void *context,
                      bool (*cb)(void *context, const struct store_offset_place *place,
                                 const struct store_offset *offset))
 {
@@ -110,6 +117,10 @@ static enum err walk(struct store_reader *reader, struct table_key prefix, struc
         struct store_offset offset;
         err = offset_place_decode(key, &place);
         err = err == OK ? offset_from_value(value, &offset) : err;
+        if (err != OK && unreadable != NULL) {
+            ++*unreadable;
+            continue;
+        }
         if (err != OK || !cb(context, &place, &offset)) {
             break;
         }
@@ -134,12 +145,14 @@ enum err store_offsets_each(struct store_reader *reader, uint64_t number, void *
                                        const struct store_offset *offset))
 {
     struct each each = {context, cb};
-    return walk(reader, key_offsets(number), key_offsets(number), &each, each_on_offset);
+    return walk(reader, key_offsets(number), key_offsets(number), NULL, &each, each_on_offset);
 }
 
-enum err store_offsets_walk(struct store_reader *reader, const struct store_offset_place *from, void *context,
+enum err store_offsets_walk(struct store_reader *reader, const struct store_offset_place *from, size_t *unreadable,
+                            void *context,
                             bool (*cb)(void *context, const struct store_offset_place *place,
                                        const struct store_offset *offset))
 {
-    return walk(reader, key_table('O'), key_offset(from->group, &from->topic, from->partition), context, cb);
+    struct table_key start = key_offset(from->group, &from->topic, from->partition);
+    return walk(reader, key_table('O'), start, unreadable, context, cb);
 }

@@ -25,9 +25,11 @@ MUST_CHECK enum err store_consumer_group(struct store_reader *reader, struct are
 /* The id that a number belongs to. ERR_NOT_FOUND: the group has been removed. */
 MUST_CHECK enum err store_consumer_group_id(struct store_reader *reader, uint64_t number, struct bytes *id);
 /* Calls cb for each in order of ids, from `from` on (empty: all), until it returns false. `group` lives in `arena`,
- * which the caller may reset inside cb. Its protocol_type is empty if it has offsets only. */
+ * which the caller may reset inside cb. Its protocol_type is empty if it has offsets only. What does not decode ends
+ * the walk with ERR_CORRUPT, or ERR_TOO_LARGE; with `unreadable` it is passed over and counted there, and `arena` is
+ * reset. */
 MUST_CHECK enum err store_consumer_groups_each(struct store_reader *reader, struct arena *arena, struct bytes from,
-                                               void *context,
+                                               size_t *unreadable, void *context,
                                                bool (*cb)(void *context, uint64_t number,
                                                           const Balsa__Record__GroupValue *group));
 /* ERR_NOT_FOUND: nothing was committed. */
@@ -44,9 +46,10 @@ struct store_offset_place {
     struct uuid topic;
     int32_t partition;
 };
-/* Every offset there is, those of groups and topics that are gone too, from `from` on, until cb returns false. */
+/* Every offset there is, those of groups and topics that are gone too, from `from` on, until cb returns false. What
+ * does not decode is passed over and counted in `unreadable`. */
 MUST_CHECK enum err store_offsets_walk(struct store_reader *reader, const struct store_offset_place *from,
-                                       void *context,
+                                       size_t *unreadable, void *context,
                                        bool (*cb)(void *context, const struct store_offset_place *place,
                                                   const struct store_offset *offset));
 uint64_t store_consumer_group_count(struct store_reader *reader);

@@ -305,9 +305,11 @@ static void check_all(void)
         offset_count += check_offsets(pasts[i].number, pasts[i].offsets);
     }
     unsigned walked = 0;
+    size_t unreadable = 0;
     struct store_offset_place from = {0};
-    ck_assert_int_eq(store_offsets_walk(reader, &from, &walked, count_place), OK);
+    ck_assert_int_eq(store_offsets_walk(reader, &from, &unreadable, &walked, count_place), OK);
     ck_assert_uint_eq(walked, offset_count);
+    ck_assert_uint_eq(unreadable, 0);
     ck_assert_uint_eq(store_offset_count(reader), offset_count);
     ck_assert_uint_eq(store_consumer_group_count(reader), group_count);
 }

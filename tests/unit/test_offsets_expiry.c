@@ -461,6 +461,43 @@ START_TEST(unreadable_is_not_gone)
 }
 END_TEST
 
+enum unreadable {
+    UNREADABLE_OFFSET,
+    UNREADABLE_PLACE,
+    UNREADABLE_GROUP,
+    UNREADABLE_KINDS
+};
+
+/* Goal:   what cannot be read does not end the walk: due offsets and unused groups behind it go, and it is counted each
+ *         time.
+ * Method: one pair, or more of them than a slice has, is damaged, in front of what is due. */
+START_TEST(unreadable_is_passed_over)
+{
+    enum unreadable kind = (enum unreadable)(_i / 2);
+    int32_t count = _i % 2 == 0 || kind == UNREADABLE_GROUP ? 1 : PARTITION_COUNT_MAX;
+    uint64_t number;
+    commit("g", &topic, count, 0);
+    ck_assert_int_eq(store_consumer_group_number(f.base.reader, bytes_from_text("g"), &number), OK);
+    for (int32_t i = 0; i < count; i++) {
+        struct table_key key =
+            kind == UNREADABLE_GROUP ? key_consumer_group(bytes_from_text("g")) : key_offset(number, &topic, i);
+        if (kind == UNREADABLE_PLACE) { /* one byte longer; the true one stays */
+            key.data[key.size++] = 0;
+        }
+        damage(key, bytes_from_text("\xff"));
+    }
+    commit("h", &other_topic, 2, 1);
+    uint64_t before = offset_count();
+    walk();
+    ck_assert_uint_eq(offset_count(), before - 2);
+    ck_assert(!is_there("h"));
+    int64_t told = metrics_value(f.shard.metrics, METRIC_OFFSETS_UNREADABLE);
+    ck_assert_int_eq(told, kind == UNREADABLE_GROUP ? 2 : count); /* of a group also its offset */
+    walk();
+    ck_assert_int_eq(metrics_value(f.shard.metrics, METRIC_OFFSETS_UNREADABLE), 2 * told);
+}
+END_TEST
+
 /* ---- Hurry, stop ---- */
 
 /* Goal: when topics are deleted the next walk begins at once, or right after the one that is under way. */
@@ -518,6 +555,7 @@ static Suite *offsets_expiry_suite(void)
     tcase_add_test(walks, only_the_coordinator_removes);
     tcase_add_test(walks, failed_removals_are_for_the_next_walk);
     tcase_add_loop_test(walks, unreadable_is_not_gone, 0, 2);
+    tcase_add_loop_test(walks, unreadable_is_passed_over, 0, 2 * UNREADABLE_KINDS);
     tcase_add_test(walks, hurry_begins_another_walk);
     tcase_add_test(walks, nothing_begins_after_a_stop);
     suite_add_tcase(suite, walks);
