@@ -473,6 +473,9 @@ void shard_stop(struct shard *shard)
     if (shard->broker->health != NULL) {
         health_stop(shard->broker->health[shard->number]);
     }
+    if (shard->controller != NULL) {
+        controller_stop(shard->controller);
+    }
     mover_stop(shard->mover);
     balancer_stop(shard->balancer);
     rebuild_stop(shard->rebuild);

@@ -29,6 +29,8 @@ struct controller_params {
     void *owner;
 };
 struct controller *controller_open(const struct controller_params *params);
+/* Nothing is planned any more: before the metadata's state machine is closed. */
+void controller_stop(struct controller *controller);
 void controller_close(struct controller *controller); /* nothing may be in work */
 /* The metadata's state machine is another one (its replica was made anew), or gone: NULL, and nothing may be asked of
  * the controller until there is one again. */

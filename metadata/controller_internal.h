@@ -18,6 +18,7 @@ struct controller_plan {
     bool is_changed;     /* something a plan depends on has changed since the last one */
     bool is_blocked;     /* some replica had no place to go to: depends on who is alive */
     bool is_rebalancing; /* asked for, not done */
+    bool is_stopped;
     int32_t drained[16]; /* brokers found without replicas: forgotten when they are silent */
     size_t drained_count;
 };

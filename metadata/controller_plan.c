@@ -277,10 +277,16 @@ void controller_plan_deinit(struct controller *controller)
 void controller_changed(struct controller *controller)
 {
     struct controller_plan *plan = &controller->plan;
-    if (!plan->is_changed) {
+    if (!plan->is_changed && !plan->is_stopped) {
         plan->is_changed = true;
         env_timer(controller->params.env, &plan->timer, PLAN_DELAY_US);
     }
+}
+
+void controller_stop(struct controller *controller)
+{
+    controller->plan.is_stopped = true;
+    env_timer_cancel(controller->params.env, &controller->plan.timer);
 }
 
 void controller_rebalance(struct controller *controller)

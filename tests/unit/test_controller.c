@@ -531,6 +531,21 @@ START_TEST(drained_brokers_are_emptied_and_forgotten)
 }
 END_TEST
 
+/* Goal: a stopped controller plans nothing and has no timer, whatever changes: the metadata may be gone by then. */
+START_TEST(nothing_is_planned_after_a_stop)
+{
+    register_brokers(4);
+    (void)create_topic("t", 10, 3);
+    ck_assert_int_eq(change_broker(2, BALSA__RECORD__BROKER_STATE__BROKER_DRAINING), KAFKA_NONE);
+    controller_stop(f.controller);
+    controller_changed(f.controller);
+    controller_rebalance(f.controller);
+    ck_assert_int_eq(timer_heap_due_us(&f.base.turn.heap), INT64_MAX);
+    pass_time(60000);
+    ck_assert_uint_eq(moving_count(), 0);
+}
+END_TEST
+
 /* Goal: a replica that has no place to go to waits for one. */
 START_TEST(drains_wait_for_a_place)
 {
@@ -696,6 +711,7 @@ static Suite *controller_suite(void)
     tcase_add_loop_test(moves, impossible_moves_are_refused, 0, (int)array_count(refused_moves));
     tcase_add_test(moves, drained_brokers_are_emptied_and_forgotten);
     tcase_add_test(moves, drains_wait_for_a_place);
+    tcase_add_test(moves, nothing_is_planned_after_a_stop);
     tcase_add_test(moves, rebalance_spreads_to_new_brokers);
     suite_add_tcase(suite, moves);
     TCase *configs = tcase_create("configs");
