@@ -187,9 +187,10 @@ static int drop_identity(struct broker *broker)
 
 int threads_run(const struct options *options)
 {
-    struct threads threads = {.broker = {.options = options, .shard_count = options->shards, .host = &HOST}};
+    static struct threads threads; /* what a failed start leaves half-opened hangs on it until the process ends */
     struct broker *broker = &threads.broker;
     struct errmsg msg = {""};
+    *broker = (struct broker){.options = options, .shard_count = options->shards, .host = &HOST};
     pthread_mutex_init(&threads.mutex, NULL);
     pthread_cond_init(&threads.cond, NULL);
     uv_process_prepare(broker->shard_count);

@@ -16,6 +16,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BALSAD = os.environ.get("BALSAD", os.path.join(ROOT, "build/release/balsad"))
+SANITIZED = os.path.join(ROOT, "build/debug/balsad")    # is there when `make MODE=debug all` was run
 
 _passed = 0
 _failed = 0
@@ -49,21 +50,46 @@ def finish():
     sys.exit(1 if _failed else 0)
 
 
+def programs():
+    """The broker, and the build with sanitizers when there is one: its clean stop says besides that nothing has leaked."""
+    return [BALSAD] + ([SANITIZED] if SANITIZED != BALSAD and os.path.exists(SANITIZED) else [])
+
+
 def have(program):
     return shutil.which(program) is not None
 
 
+PORT_FIRST, PORT_RANGE, PORT_RANGES = 10000, 500, 44
 _ports = set()
+_range_of = {}      # process: the first of its ports, and the name that it holds for them
+
+
+def first_port():
+    """This process has five hundred ports of its own: whoever holds an abstract socket's name holds them, until it ends."""
+    while os.getpid() not in _range_of:  # a forked child takes others than its parent
+        for turn in range(PORT_RANGES):
+            number = (os.getpid() + turn) % PORT_RANGES
+            holder = socket.socket(socket.AF_UNIX)
+            try:
+                holder.bind(f"\0balsa-test-ports-{number}")
+            except OSError:
+                holder.close()
+                continue
+            _range_of[os.getpid()] = (PORT_FIRST + number * PORT_RANGE, holder)
+            break
+        else:
+            time.sleep(0.1)
+    return _range_of[os.getpid()][0]
 
 
 def free_port():
-    """A port below those that the kernel gives to outgoing connections, and of this process's own five hundred, so that nobody takes it
-    while its broker is down. None twice, while there are others."""
-    first = 10000 + os.getpid() % 44 * 500
+    """A port below those that the kernel gives to outgoing connections, and of this process's own, so that nobody takes it while its broker
+    is down. None twice, while there are others."""
+    first = first_port()
     if len(_ports) > 400:
         _ports.clear()
     while True:
-        port = random.randrange(first, first + 500)
+        port = random.randrange(first, first + PORT_RANGE)
         if port in _ports:
             continue
         _ports.add(port)
@@ -91,6 +117,7 @@ class Broker:
     def __init__(self, shards=1, data=None, settings=None, command=None, env=None, host="127.0.0.1"):
         self.host = host
         self.port = free_port()
+        self.program = BALSAD
         self.owns_data = data is None
         self.data = data or tempfile.mkdtemp(prefix="balsa-test-")
         self.shards = shards
@@ -111,7 +138,7 @@ class Broker:
             "balsa.shards": self.shards,
             **self.settings,
         }
-        args = list(self.command) + [BALSAD]
+        args = list(self.command) + [self.program]
         for key, value in settings.items():
             args += ["--set", f"{key}={value}"]
         return args
