@@ -171,8 +171,11 @@ benches: $(BENCHES)
 bench: all benches               ##> build and run the benchmarks, one after the other; BENCH=name runs one
 	$(Q)set -e; for b in $(if $(BENCH),$(B)/bench_$(BENCH:bench_%=%),$(BENCHES)); do echo "== $$b"; $$b; done
 
+SHARE := $(DESTDIR)$(PREFIX)/share
 install: all                     ##> install the programs under PREFIX (/usr/local), DESTDIR is honoured
 	$(Q)$(foreach p,$(PROGRAMS),install -D -m 755 $(p) $(DESTDIR)$(PREFIX)/bin/$(notdir $(p));)
+	$(Q)install -D -m 644 docs/balsactl.1 $(SHARE)/man/man1/balsactl.1
+	$(Q)$(B)/balsactl completion | install -D -m 644 /dev/stdin $(SHARE)/bash-completion/completions/balsactl
 
 deb: all                         ##> a Debian package in build/
 	$(Q)scripts/deb

@@ -1,4 +1,5 @@
-"""The admin service against gRPC of its own makers: health, reflection, statuses, deadlines, cancelled and parallel calls."""
+"""The admin service against gRPC of its own makers: health, reflection, statuses, deadlines, cancelled and parallel calls;
+also of the build with sanitizers, when there is one."""
 import socket
 
 import admin
@@ -73,16 +74,19 @@ def main():
     if admin.grpc is None:
         skip("gRPC of Python", admin.MISSING)
         finish()
-    with balsa.Broker(settings=admin.settings()) as broker:
-        where = admin.address(broker)
-        health_and_reflection(where)
-        statuses(where)
-        strangers(where)
-        parallel(where)
-        with admin.Admin(where) as client:
-            services = admin.ProtoReflectionDescriptorDatabase(client.channel).get_services()
-            check(admin.SERVICE in services and "grpc.health.v1.Health" in services, f"services are listed: {services}")
-        check(broker.stop() == 0, "the broker stops")
+    for program in balsa.programs():
+        broker = balsa.Broker(settings=admin.settings())
+        broker.program = program
+        with broker:
+            where = admin.address(broker)
+            health_and_reflection(where)
+            statuses(where)
+            strangers(where)
+            parallel(where)
+            with admin.Admin(where) as client:
+                services = admin.ProtoReflectionDescriptorDatabase(client.channel).get_services()
+                check(admin.SERVICE in services and "grpc.health.v1.Health" in services, f"services are listed: {services}")
+            check(broker.stop(60) == 0, f"the broker stops: {broker.log_tail()}")
     finish()
 
 
