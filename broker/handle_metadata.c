@@ -251,25 +251,56 @@ static void collect_missing(struct metadata_work *work)
     }
 }
 
-/* Groups of the topics asked for by name or id that nobody is known to have led yet. */
+/* Adds the groups of a topic that nobody is known to have led yet; `count` are there. */
+static size_t add_new(struct metadata_work *work, const struct uuid *id, size_t count)
+{
+    struct shard *shard = work->request->shard;
+    size_t end = wish_topic_groups(shard, id, 0, &work->groups, count);
+    for (size_t i = count; i < end; i++) {
+        if (!leaders_get(shard->leaders, work->groups[i]).was_led) {
+            work->groups[count++] = work->groups[i];
+        }
+    }
+    return count;
+}
+
+struct all_new {
+    struct metadata_work *work;
+    struct arena arena;
+    size_t count;
+};
+
+static bool add_new_each(void *context, const struct store_topic *topic)
+{
+    struct all_new *all = context;
+    all->count = add_new(all->work, &topic->id, all->count);
+    arena_reset(&all->arena);
+    return true;
+}
+
+/* Who asks for all topics may do so while others make some: kafkajs takes one that is not led yet for a failure of what
+ * it was about itself. */
+static size_t collect_all_new(struct metadata_work *work)
+{
+    struct all_new all = {.work = work};
+    arena_init(&all.arena, 2 * ENTRY_SIZE_MAX);
+    enum err err = store_topics_each(work->request->shard->reader, &all.arena, &all, add_new_each);
+    arena_deinit(&all.arena);
+    return err == OK ? all.count : 0; /* then the answer cannot be made either, and says so */
+}
+
+/* Groups of the topics asked for that nobody is known to have led yet. */
 static size_t collect_new(struct metadata_work *work)
 {
-    const struct shard *shard = work->request->shard;
     size_t count = 0;
-    size_t new_count = 0;
     for (int32_t i = 0; i < work->message.topics_count; i++) {
         const struct kafka_metadata_request_topic *asked = &work->message.topics[i];
         struct uuid id = asked->topic_id;
-        if (asked->name.data == NULL || store_topic_id(shard->reader, asked->name, &id) == OK) {
-            count = wish_topic_groups(work->request->shard, &id, 0, &work->groups, count);
+        if (asked->name.data == NULL || store_topic_id(work->request->shard->reader, asked->name, &id) == OK) {
+            count = add_new(work, &id, count);
         }
     }
-    for (size_t i = 0; i < count; i++) {
-        if (!leaders_get(shard->leaders, work->groups[i]).was_led) {
-            work->groups[new_count++] = work->groups[i];
-        }
-    }
-    return new_count;
+    return count;
 }
 
 void handle_metadata(struct request *request)
@@ -285,7 +316,7 @@ void handle_metadata(struct request *request)
         create_missing(work);
         return;
     }
-    size_t new_count = collect_new(work);
+    size_t new_count = wants_all(work) ? collect_all_new(work) : collect_new(work);
     if (new_count == 0) {
         metadata_respond(work);
         return;
