@@ -22,6 +22,7 @@ import balsa
 import kafka_dump
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "clients"))
+import matrix  # noqa: E402
 import prepare  # noqa: E402
 import records  # noqa: E402
 
@@ -32,17 +33,6 @@ LIMIT_S = 120 + RECORDS // 500
 PARTITIONS = 4
 KCAT_HEADERS = [(b"from", b"kcat"), (b"empty", b"")]
 
-# name: (codec, acks, idempotent, share of the records)
-WAYS = {
-    "none": ("none", "all", "1", 0.2),
-    "gzip": ("gzip", "1", "0", 0.2),
-    "snappy": ("snappy", "all", "0", 0.2),
-    "lz4": ("lz4", "all", "1", 0.2),
-    "zstd": ("zstd", "1", "0", 0.1),
-    "acks0": ("none", "0", "0", 0.1),
-}
-# These refuse to send a header without a value, the Python ones a record without key and value; all of them read such.
-STRICT = {"kafkajs", "kafka-python", "aiokafka"}
 # These answer the end of the partition when no record is as late as asked.
 END_FOR_NONE = {"kafkajs", "franz-go"}
 
@@ -76,7 +66,7 @@ class Input:
         self.expected = {}
         self.counts = {}
         now_ms = int(time.time() * 1000)
-        for seed, (way, (_, _, _, share)) in enumerate(WAYS.items()):
+        for seed, (way, (_, _, _, share)) in enumerate(matrix.WAYS.items()):
             for is_strict in (False, True):
                 path = os.path.join(directory, f"{way}-{is_strict}")
                 made = records.generate(seed, int(RECORDS * share), PARTITIONS, now_ms, is_strict=is_strict)
@@ -85,7 +75,7 @@ class Input:
                 self.counts[way] = int(RECORDS * share)
 
     def of(self, client, way):
-        is_strict = client in STRICT
+        is_strict = client in matrix.STRICT
         return self.paths[way, is_strict], self.expected[way, is_strict]
 
 
@@ -95,7 +85,7 @@ def topic_of(client, way):
 
 def produce(broker, client, command, inputs):
     seconds = 0
-    for way, (codec, acks, idempotent, _) in WAYS.items():
+    for way, (codec, acks, idempotent, _) in matrix.WAYS.items():
         path, _ = inputs.of(client, way)
         _, took = worker(client, command, "produce", broker.address, topic_of(client, way), path, codec, acks, idempotent)
         seconds += took
@@ -127,11 +117,11 @@ def compare_kcat(path, entries, window):
 def consume(broker, client, command, producers, inputs, directory, window):
     out = os.path.join(directory, f"out-{client}")
     os.mkdir(out)
-    topics = [topic_of(producer, way) for producer in producers for way in WAYS]
+    topics = [topic_of(producer, way) for producer in producers for way in matrix.WAYS]
     _, took = worker(client, command, "consume", broker.address, out, *topics, limit_s=LIMIT_S * len(producers))
     total = 0
     for producer in producers:
-        for way in WAYS:
+        for way in matrix.WAYS:
             path, expected = inputs.of(producer, way)
             entries = {p: records.found(out, topic_of(producer, way), p) for p in range(PARTITIONS)}
             total += sum(len(e) for e in entries.values())
@@ -190,7 +180,7 @@ def dump(broker, clients):
     if class_path is None or RECORDS > 100000:
         balsa.skip("dump", why or "too many records for the dump tool")
         return
-    for client, way in zip(clients, itertools.cycle(WAYS)):
+    for client, way in zip(clients, itertools.cycle(matrix.WAYS)):
         directories = glob.glob(os.path.join(broker.data, "topics", f"{topic_of(client, way)}-1.*"))
         balsa.check(directories and kafka_dump.check_below(class_path, directories[0]) > 0, f"segments of {topic_of(client, way)} were dumped")
 
@@ -204,13 +194,16 @@ def table():
     return "\n".join(lines)
 
 
-def write_table():
-    path = os.path.join(balsa.ROOT, "docs", "COMPATIBILITY.md")
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    text = re.sub(r"(?s)(<!-- clients -->\n).*?(<!-- /clients -->)", lambda m: m.group(1) + table() + "\n" + m.group(2), text)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+def check_document(ready):
+    """What docs/COMPATIBILITY.md says of clients and versions is what is tested."""
+    balsa.check(matrix.section(matrix.document(), "matrix") == matrix.table(), "docs/COMPATIBILITY.md tells what clients are tested with: WRITE_TABLE=1")
+    results = matrix.section(matrix.document(), "clients")
+    versions = matrix.pinned()
+    for client in ready:
+        name, version = rows[client]["name"], rows[client]["version"]
+        pinned = versions.get(client, "")
+        balsa.check(f"{version} ".startswith(f"{pinned} ".lstrip()), f"{client} is {version}, and {pinned} is to be tested")
+        balsa.check(f"| {name} | {pinned}" in results, f"docs/COMPATIBILITY.md has results of {name} {pinned}")
 
 
 def claims(call, *args):
@@ -253,7 +246,9 @@ def main():
         shutil.rmtree(directory, ignore_errors=True)
     print(table())
     if os.environ.get("WRITE_TABLE"):
-        write_table()
+        matrix.write("clients", table())
+        matrix.write("matrix", matrix.table())
+    check_document(ready)
     balsa.finish()
 
 

@@ -1,11 +1,14 @@
-"""Real clients against three brokers: each writes idempotently to a topic of three replicas while a broker that leads a part of it is killed
-with -9 and started again; then each client reads what all have written, equal and in order, and the replicas' segments are equal byte by
-byte. Each client's administration is tried as well, whichever broker it asks.
+"""Real clients while a leader dies: each writes idempotently to a topic of three replicas while a broker that leads a part of it is killed
+with -9 and started again; then each client reads what all have written, equal and in order, while a leader of those partitions is killed in the
+same way, and the replicas' segments are equal byte by byte. Each client's administration is tried as well, whichever broker it asks.
 
-The client runs in slices (SIGSTOP, SIGCONT) until something of it is committed, so that the death falls into the writing. RECORDS=100000 for a longer run;
-CLIENTS="kcat kafkajs" for some of them.
+A client runs in slices (SIGSTOP, SIGCONT) until something of it is committed, or read, so that the death falls into its work. Several clients at a time
+meet the same death; with AT_ONCE=1 each has its own. BROKERS="1 3": also against one broker, which then is away for that long.
+RECORDS=100000 for a longer run; CLIENTS="kcat kafkajs" for some of them.
 """
+import collections
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -18,20 +21,19 @@ import cluster
 import wire
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "clients"))
+import matrix  # noqa: E402
 import prepare  # noqa: E402
 import records  # noqa: E402
 
-RECORDS = int(os.environ.get("RECORDS", "20000"))
+RECORDS = int(os.environ.get("RECORDS", "3000"))
 CLIENTS = os.environ.get("CLIENTS", " ".join(prepare.MAKERS)).split()
 SHARDS = int(os.environ.get("SHARDS", "2"))
-BROKERS = 3
+BROKERS = [int(word) for word in os.environ.get("BROKERS", "3").split()]
+AT_ONCE = int(os.environ.get("AT_ONCE", "5"))
 PARTITIONS = 4
 AWAY_S = 2
 SLICE_S = 0.01
 LIMIT_S = 150 + RECORDS // 200
-CODECS = ("none", "lz4", "gzip", "snappy", "none", "zstd", "none")
-# See test_clients.py.
-STRICT = {"kafkajs", "kafka-python", "aiokafka"}
 
 
 class Worker:
@@ -40,8 +42,7 @@ class Worker:
     def __init__(self, client, command, *args):
         self.what = f"{client} {args[0]}"
         self.out = tempfile.TemporaryFile()
-        self.process = subprocess.Popen([*command, *args], stdout=self.out, stderr=subprocess.STDOUT, start_new_session=True,
-                                        env={**os.environ, "BROKERS": str(BROKERS)})
+        self.process = subprocess.Popen([*command, *args], stdout=self.out, stderr=subprocess.STDOUT, start_new_session=True)
 
     def signal(self, number):
         if self.is_running():  # the group of one that was waited for is gone
@@ -66,6 +67,10 @@ class Worker:
         return balsa.check(code == 0 and claims, f"{self.what}: exit {code}: {text[-2000:]}")
 
 
+def topic_of(client):
+    return f"cluster-{client}"
+
+
 def is_known(brokers, topic):
     metadata = brokers.metadata()
     return metadata is not None and topic in metadata.topics
@@ -85,51 +90,86 @@ def written(brokers, topic):
     return total
 
 
-def begin(brokers, worker, topic):
-    """Leaves the client stopped with its first records written; how many."""
+def hold(worker, has_begun):
+    """Leaves the client stopped with its work begun."""
     end = time.monotonic() + 60
     while worker.is_running():
         worker.signal(signal.SIGSTOP)
-        before = written(brokers, topic)
-        if before > 0 or time.monotonic() > end:
-            return before
+        if has_begun() or time.monotonic() > end:
+            return
         worker.signal(signal.SIGCONT)
         time.sleep(SLICE_S)
-    return written(brokers, topic)
 
 
-def produce(brokers, client, command, path, codec, total):
-    """Writes while the leader of one of the partitions dies."""
-    topic = f"cluster-{client}"
-    start = time.monotonic()
-    worker = Worker(client, command, "produce", brokers.addresses, topic, path, codec, "all", "1")
-    balsa.wait_until(lambda: not worker.is_running() or is_known(brokers, topic), 60, 0.005)
-    before = begin(brokers, worker, topic)
-    victim = brokers.leader_of(topic, len(client) % PARTITIONS)
+def victim_of(brokers, topics):
+    """A broker that leads a partition of most of them, and of how many."""
+    leaders = [number for topic in topics for number in {brokers.leader_of(topic, p) for p in range(PARTITIONS)}]
+    random.shuffle(leaders)
+    return collections.Counter(leaders).most_common(1)[0]
+
+
+def lose_leader(brokers, workers, topics):
+    """The leader dies while all of them are in the middle of their work, and comes back."""
+    victim, count = victim_of(brokers, topics)
+    balsa.check(count == len(topics), f"broker {victim} leads a part of {count} of {topics}")
     brokers.kill(victim)
-    worker.signal(signal.SIGCONT)
+    for worker in workers:
+        worker.signal(signal.SIGCONT)
     time.sleep(AWAY_S)
     brokers.start(victim)
-    good = worker.finish()
-    brokers.wait_ready()
-    print(f"  {client}: {total} records in {time.monotonic() - start:.1f} s, broker {victim} killed behind {before} of them", flush=True)
-    balsa.check(before < total, f"{client}: the death fell into the writing")
-    return good
+    return victim
 
 
-def consume(brokers, client, command, topics, expected, directory):
-    out = os.path.join(directory, f"out-{client}")
-    os.mkdir(out)
+def produce(brokers, wave, paths):
+    """The clients of a wave write while the leader of a part of each's topic dies."""
     start = time.monotonic()
-    Worker(client, command, "consume", brokers.addresses, out, *topics.values()).finish(LIMIT_S * 2)
+    workers = []
+    befores = []
+    topics = [topic_of(client) for client, _ in wave]
+    for (client, command), topic in zip(wave, topics):
+        worker = Worker(client, command, "produce", brokers.addresses, topic, paths[client], matrix.kill_codec(client), "all", "1")
+        workers.append(worker)
+        balsa.wait_until(lambda w=worker, t=topic: not w.is_running() or is_known(brokers, t), 60, 0.005)
+        hold(worker, lambda t=topic: written(brokers, t) > 0)
+        befores.append(written(brokers, topic))
+        balsa.check(0 < befores[-1] < RECORDS, f"{client}: the death falls into the writing, {befores[-1]} of {RECORDS} are there")
+    victim = lose_leader(brokers, workers, topics)
+    for worker in workers:
+        worker.finish()
+    brokers.wait_ready()
+    print(f"  {', '.join(client for client, _ in wave)}: {RECORDS} records each in {time.monotonic() - start:.1f} s, broker {victim} killed behind "
+          f"{befores} of them", flush=True)
+
+
+def consume(brokers, wave, topics, expected, directory):
+    """The clients of a wave read all topics while a leader of their partitions dies."""
+    start = time.monotonic()
+    workers = []
+    outs = []
+    for client, command in wave:
+        out = os.path.join(directory, f"out-{client}")
+        os.mkdir(out)
+        worker = Worker(client, command, "consume", brokers.addresses, out, *topics.values())
+        hold(worker, lambda o=out: os.listdir(o))
+        balsa.check(worker.is_running(), f"{client}: the death falls into the reading")
+        workers.append(worker)
+        outs.append(out)
+    victim = lose_leader(brokers, workers, list(topics.values()))
+    for (client, _), worker, out in zip(wave, workers, outs):
+        worker.finish(LIMIT_S * 2)
+        check_read(client, out, topics, expected)
+        shutil.rmtree(out)
+    brokers.wait_ready()
+    print(f"  {', '.join(client for client, _ in wave)}: all read in {time.monotonic() - start:.1f} s, broker {victim} killed", flush=True)
+
+
+def check_read(client, out, topics, expected):
     for producer, topic in topics.items():
         for partition in range(PARTITIONS):
             entries = records.found(out, topic, partition)
             due = expected[producer].get(partition, [])
             wrong = compare_kcat(due, entries) if producer == "kcat" else records.compare(due, entries)
             balsa.check(wrong is None, f"{client} reads {topic}-{partition}: {wrong}")
-    print(f"  {client}: all read in {time.monotonic() - start:.1f} s", flush=True)
-    shutil.rmtree(out)
 
 
 def compare_kcat(due, entries):
@@ -150,31 +190,39 @@ def without_empty(made):
         yield partition, timestamp, key or None, value or None, headers
 
 
+def run(count, ready, paths, expected):
+    os.environ.update(BROKERS=str(count), KILLS="1")  # for clients' programs: how many there are, and that they die
+    topics = {client: topic_of(client) for client in ready}
+    clients = list(ready.items())
+    waves = [clients[at:at + AT_ONCE] for at in range(0, len(clients), AT_ONCE)]
+    settings = {"num.partitions": PARTITIONS}
+    with cluster.Cluster(count, shards=SHARDS, settings=settings) as brokers, tempfile.TemporaryDirectory(prefix="balsa-read-") as directory:
+        for wave in waves:
+            produce(brokers, wave, paths)
+        for wave in waves:
+            consume(brokers, wave, topics, expected, directory)
+        for wave in waves:
+            for worker in [Worker(client, command, "admin", brokers.addresses) for client, command in wave]:
+                worker.finish()
+        for topic in topics.values():
+            brokers.check_replicas("at the end", topic)
+            brokers.check_producers("at the end", topic)
+
+
 def main():
     cluster.need("cluster_clients")
     ready, missing = prepare.commands(CLIENTS)
     for name, why in missing.items():
         balsa.skip(name, why)
-    directory = tempfile.mkdtemp(prefix="balsa-cluster-clients-")
-    try:
-        with cluster.Cluster(BROKERS, shards=SHARDS, settings={"num.partitions": PARTITIONS}) as brokers:
-            expected = {}
-            topics = {}
-            now_ms = int(time.time() * 1000)
-            for seed, (client, command) in enumerate(ready.items()):
-                path = os.path.join(directory, client)
-                made = records.generate(seed, RECORDS, PARTITIONS, now_ms, is_strict=client in STRICT)
-                expected[client], _ = records.write(path, without_empty(made) if client == "kcat" else made)
-                topics[client] = f"cluster-{client}"
-                produce(brokers, client, command, path, CODECS[seed % len(CODECS)], RECORDS)
-            for client, command in ready.items():
-                consume(brokers, client, command, topics, expected, directory)
-            for client, command in ready.items():
-                Worker(client, command, "admin", brokers.addresses).finish()
-            for topic in topics.values():
-                brokers.check_replicas("at the end", topic)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="balsa-cluster-clients-") as directory:
+        paths, expected = {}, {}
+        now_ms = int(time.time() * 1000)
+        for seed, client in enumerate(ready):
+            paths[client] = os.path.join(directory, client)
+            made = records.generate(seed, RECORDS, PARTITIONS, now_ms, is_strict=client in matrix.STRICT)
+            expected[client], _ = records.write(paths[client], without_empty(made) if client == "kcat" else made)
+        for count in BROKERS:
+            run(count, ready, paths, expected)
     balsa.finish()
 
 

@@ -16,6 +16,7 @@ import balsa
 import cluster
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "clients"))
+import matrix  # noqa: E402
 import prepare  # noqa: E402
 
 CLIENTS = os.environ.get("CLIENTS", " ".join(prepare.MAKERS)).split()
@@ -178,7 +179,7 @@ def life(brokers, client, command, commit, lose):
 
 def lives(brokers, ready):
     """Several at a time, as they mostly wait; on three brokers one after the other, as each loses the coordinator."""
-    kinds = ("sync", "async")
+    kinds = matrix.COMMITS
     runs = [(client, command, kinds[n % 2]) for n, (client, command) in enumerate(ready.items())]
     if os.environ.get("COMMITS") == "both":
         runs += [(client, command, kinds[(n + 1) % 2]) for n, (client, command) in enumerate(ready.items())]

@@ -25,11 +25,11 @@ NAMES = ("trace", "type", "n", "", "größe", "x" * 40)
 
 
 def soon(condition, brokers):
-    """Of several brokers the one that is asked may hear of a change a moment later than the one that made it."""
+    """Of several brokers the one that is asked may hear of a change a moment later than the one that made it; so may the next one."""
     end = time.monotonic() + (10 if brokers > 1 else 0)
-    while time.monotonic() < end and not condition():
+    while not (is_so := condition()) and time.monotonic() < end:
         time.sleep(0.02)
-    return condition()
+    return is_so
 
 
 def field(data):

@@ -113,9 +113,9 @@ async def admin(broker):
     report.check(len(cluster["brokers"]) == BROKERS and cluster["cluster_id"], f"cluster {cluster['cluster_id']}")
     await client.delete_topics([topic])
     end = asyncio.get_running_loop().time() + 10
-    while topic in await client.list_topics() and asyncio.get_running_loop().time() < end:
+    while (is_there := topic in await client.list_topics()) and asyncio.get_running_loop().time() < end:
         await asyncio.sleep(0.02)
-    report.check(topic not in await client.list_topics(), "a deleted topic is gone")
+    report.check(not is_there, "a deleted topic is gone")
     await client.close()
 
 
