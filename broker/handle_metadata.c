@@ -12,7 +12,7 @@
 #include "metadata/topic_name.h"
 
 #define AUTO_CREATE_TIMEOUT_MS 2000
-#define NEW_LEADERS_MS 300 /* news of the leaders of new partitions: they are under way */
+#define NEW_LEADERS_MS 1000 /* news of the leaders of new partitions: they are under way, and late on a busy machine */
 
 struct metadata_work {
     struct forward_call call;
