@@ -39,6 +39,9 @@ struct replica_shard {
     uint64_t tick;                     /* the last one that was handled */
     size_t timed_count;                /* replicas in slots */
     struct list slots[TIMER_SLOT_COUNT]; /* replicas by deadline / tick_ms; may be looked at too early */
+    struct list soon;                  /* replicas that the wheel would be late for: new groups that hurry (R26) */
+    struct timer soon_timer;
+    uint64_t soon_ms;                  /* when it is due; UINT64_MAX: it is not set */
     struct list replicas;              /* all that are not stopped */
     struct succession succession;
     struct hand_over hand_over;
@@ -95,7 +98,7 @@ struct replica {
     struct list shard_link, dirty_link, waiting_link, timer_link;
     struct heir heir;
     struct lease lease;
-    uint64_t deadline_ms, timer_tick;  /* UINT64_MAX: none */
+    uint64_t deadline_ms, timer_tick;  /* UINT64_MAX: none; TICK_SOON: not in a slot, but in `soon` */
     char damage_text[120];
 };
 

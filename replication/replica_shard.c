@@ -4,13 +4,18 @@
  * Time: one timer for all replicas. A replica with a deadline sits in the slot of a wheel (tick_ms wide) where that
  * deadline falls; when the slot comes round it is looked at, and put further on if its deadline has moved since, which
  * is the common case (each heartbeat moves it) and costs nothing at the time. Without replicas that wait for time (a
- * broker that is alone) the timer is not set at all. */
+ * broker that is alone) the timer is not set at all. The wheel is up to two ticks late, which makes no difference to
+ * heartbeats and elections; who has less than a tick left when it says so is in a list with a timer of its own. */
 #include "replication/replica_internal.h"
 
 #include "base/assert.h"
 #include "base/mem.h"
 
+#define TICK_SOON 0
+#define SOON_TICK_COUNT 4 /* so far behind the wheel is nothing soon: heartbeats are eight apart */
+
 static void shard_on_timer(struct timer *timer);
+static void shard_on_soon(struct timer *timer);
 static void shard_on_flush(struct task *task);
 
 struct replica_shard *replica_shard_open(const struct replica_shard_params *params)
@@ -28,6 +33,9 @@ struct replica_shard *replica_shard_open(const struct replica_shard_params *para
     hand_over_init(shard);
     task_init(&shard->flush, shard_on_flush);
     timer_init(&shard->timer, shard_on_timer);
+    timer_init(&shard->soon_timer, shard_on_soon);
+    list_init(&shard->soon);
+    shard->soon_ms = UINT64_MAX;
     shard->tick_ms = params->heartbeat_ms / 8 > 0 ? params->heartbeat_ms / 8 : 1;
     shard->tick = shard_now_ms(shard) / shard->tick_ms;
     for (unsigned i = 0; i < TIMER_SLOT_COUNT; i++) {
@@ -40,6 +48,7 @@ void replica_shard_close(struct replica_shard *shard)
 {
     assert(shard->replica_count == 0);
     env_timer_cancel(shard->params.env, &shard->timer);
+    env_timer_cancel(shard->params.env, &shard->soon_timer);
     shard->params.env->tasks->cancel(shard->params.env->tasks, &shard->flush);
     succession_deinit(shard);
     hand_over_deinit(shard);
@@ -160,7 +169,30 @@ static void slot_remove(struct replica *replica)
 {
     if (!list_is_empty(&replica->timer_link)) {
         list_remove(&replica->timer_link);
-        replica->shard->timed_count--;
+        replica->shard->timed_count -= replica->timer_tick != TICK_SOON;
+    }
+}
+
+/* What is due already is the wheel's: it may not be able to do anything about it yet. */
+static bool is_soon(const struct replica_shard *shard, uint64_t deadline_ms)
+{
+    if (!shard->is_started || deadline_ms >= (shard->tick + SOON_TICK_COUNT) * shard->tick_ms) {
+        return false;
+    }
+    uint64_t now_ms = shard_now_ms(shard);
+    return deadline_ms > now_ms && deadline_ms < now_ms + shard->tick_ms;
+}
+
+static void soon_put(struct replica *replica)
+{
+    struct replica_shard *shard = replica->shard;
+    replica->timer_tick = TICK_SOON;
+    list_push(&shard->soon, &replica->timer_link);
+    if (replica->deadline_ms < shard->soon_ms) {
+        uint64_t now_ms = shard_now_ms(shard);
+        uint64_t left_ms = replica->deadline_ms > now_ms ? replica->deadline_ms - now_ms : 0;
+        shard->soon_ms = replica->deadline_ms;
+        env_timer(shard->params.env, &shard->soon_timer, (int64_t)left_ms * 1000);
     }
 }
 
@@ -192,11 +224,37 @@ void shard_set_deadline(struct replica *replica, uint64_t deadline_ms)
     if (shard->timed_count == 0) {
         shard->tick = shard_now_ms(shard) / shard->tick_ms; /* the wheel stood still */
     }
-    if (list_is_empty(&replica->timer_link)) {
+    if (is_soon(shard, deadline_ms)) {
+        slot_remove(replica);
+        soon_put(replica);
+    } else if (list_is_empty(&replica->timer_link)) {
         slot_put(replica);
     } else if (deadline_ms / shard->tick_ms + 1 < replica->timer_tick) {
         slot_remove(replica);
         slot_put(replica);
+    }
+}
+
+/* Those that are not due have said something later since. */
+static void shard_on_soon(struct timer *timer)
+{
+    struct replica_shard *shard = container_of(timer, struct replica_shard, soon_timer);
+    uint64_t now_ms = shard_now_ms(shard);
+    struct list all;
+    struct list *link;
+    shard->soon_ms = UINT64_MAX;
+    list_init(&all);
+    list_move_all(&all, &shard->soon);
+    while ((link = list_pop(&all)) != NULL) {
+        struct replica *replica = container_of(link, struct replica, timer_link);
+        if (replica->deadline_ms > now_ms) {
+            shard_set_deadline(replica, replica->deadline_ms);
+            continue;
+        }
+        replica_tick(replica); /* sets a new deadline, or none */
+        if (replica->deadline_ms != UINT64_MAX && list_is_empty(&replica->timer_link)) {
+            slot_put(replica);
+        }
     }
 }
 

@@ -413,6 +413,36 @@ START_TEST(timers_keep_their_rates)
 }
 END_TEST
 
+/* Goal:   the first member of a new group asks for votes to the millisecond, not when the wheel comes round, and again.
+ * Method: a group that is made while the shard runs, at every place of the wheel; nobody answers. */
+START_TEST(new_groups_hurry)
+{
+    struct membership membership = {.count = 3, .servers = {{1, true}, {2, true}, {3, true}}};
+    world_open(3, 0);
+    world_sync();
+    replica_close(world.replica);
+    turn_env_advance(&world.turn, (uint64_t)_i * 1000);
+    struct entry *first = replica_bootstrap_entry(&membership, 1);
+    struct replica_tail_entry tail = {first, 0};
+    struct replica_params params = {
+        .group = WORLD_GROUP, .machine = &world.machine, .term = 1, .tail = &tail, .tail_count = 1};
+    world.machine = (struct replica_machine){.ops = &world_machine_ops};
+    ck_assert_int_eq((int)replica_open(world.shard, &params, &world.replica, NULL), (int)OK);
+    entry_release(first);
+    turn_env_run(&world.turn);
+    turn_env_advance(&world.turn, 9000);
+    ck_assert_uint_eq(world_sent(REPLICA_VOTE), 0);
+    turn_env_advance(&world.turn, 1000);
+    ck_assert_uint_eq(world_sent(REPLICA_VOTE), 2);
+    for (unsigned i = 0; i < 1000; i++) {
+        turn_env_advance(&world.turn, 1000);
+    }
+    ck_assert_uint_ge(world_sent(REPLICA_VOTE), 2 * 8);
+    ck_assert_uint_le(world_sent(REPLICA_VOTE), 2 * 14);
+    world_close();
+}
+END_TEST
+
 static Suite *replica_suite(void)
 {
     Suite *suite = suite_create("replica");
@@ -436,6 +466,7 @@ static Suite *replica_suite(void)
     suite_add_tcase(suite, messages);
     TCase *timing = tcase_create("timing");
     tcase_add_test(timing, timers_keep_their_rates);
+    tcase_add_loop_test(timing, new_groups_hurry, 0, 30);
     suite_add_tcase(suite, timing);
     return suite;
 }
