@@ -62,8 +62,9 @@ class Worker:
         self.out.seek(0)
         text = self.out.read().decode(errors="replace")
         claims = [line for line in text.splitlines() if line.startswith(("ok ", "FAIL "))]
+        notes = [line for line in text.splitlines() if line.startswith("note ")]
         for line in claims:
-            balsa.check(line.startswith("ok "), f"{self.what}: {line[5:]}")
+            balsa.check(line.startswith("ok "), f"{self.what}: {line[5:]} {notes[:3]}")
         return balsa.check(code == 0 and claims, f"{self.what}: exit {code}: {text[-2000:]}")
 
 

@@ -37,18 +37,19 @@ func produce(broker, topic, file, codec, acks, idempotent string) {
 	settings.Producer.Return.Successes = true
 	settings.Producer.MaxMessageBytes = 1048588
 	settings.Producer.Flush.Frequency = 20 * time.Millisecond
-	settings.Producer.Retry.Max = 20
+	settings.Producer.Retry.Max = 1200 // 100 ms apart: two minutes, as others' delivery timeout
 	settings.Producer.Idempotent = idempotent == "1"
 	settings.Net.MaxOpenRequests = 1
 	producer := records.Must(sarama.NewAsyncProducer(strings.Split(broker, ","), settings))
 	next := map[int32]int64{}
 	errors := []string{}
 	acked, sent := 0, 0
-	var done sync.WaitGroup
+	var done, waiting sync.WaitGroup
 	done.Add(2)
 	go func() {
 		defer done.Done()
 		for message := range producer.Successes() {
+			waiting.Done()
 			acked++
 			if acks != "0" && message.Offset != next[message.Partition] {
 				errors = append(errors, fmt.Sprintf("partition %d: acknowledged at %d instead of %d", message.Partition, message.Offset, next[message.Partition]))
@@ -60,12 +61,14 @@ func produce(broker, topic, file, codec, acks, idempotent string) {
 	go func() {
 		defer done.Done()
 		for err := range producer.Errors() {
+			waiting.Done()
 			failed++
 			fmt.Println("note", err.Err)
 		}
 	}()
 	records.Read(file, func(source *records.Record) {
 		sent++
+		waiting.Add(1)
 		message := &sarama.ProducerMessage{Topic: topic, Partition: source.Partition, Timestamp: time.UnixMilli(source.Millis)}
 		if source.Key != nil {
 			message.Key = sarama.ByteEncoder(source.Key)
@@ -78,6 +81,8 @@ func produce(broker, topic, file, codec, acks, idempotent string) {
 		}
 		producer.Input() <- message
 	})
+	/* sarama 1.61 gives up what it would send again as soon as it is told to close ("in process of shutting down"). */
+	waiting.Wait()
 	producer.AsyncClose()
 	done.Wait()
 	records.Check(failed == 0 && len(errors) == 0 && acked == sent, "%d sent, %d acknowledged, each where it belongs %v", sent, acked, errors[:min(3, len(errors))])
