@@ -18,6 +18,7 @@
 #include "broker/mover.h"
 #include "broker/topic_defaults.h"
 #include "metadata/broker_list.h"
+#include "replication/catchup.h"
 
 #define PASS_ARENA_SIZE_MAX MIB(64)
 #define RETRY_US (5 * 1000 * 1000)
@@ -38,6 +39,7 @@ struct creation {
 struct removal {
     struct replica_remove remove;
     struct reconciler *reconciler;
+    bool is_damaged;
 };
 
 static void reconciler_on_retry(struct timer *timer)
@@ -72,6 +74,9 @@ static void on_removed(struct replica_remove *req, enum err err)
     struct reconciler *reconciler = removal->reconciler;
     uint64_t group = req->group;
     bool is_deleted = req->is_deleted;
+    if (removal->is_damaged && err == OK && reconciler->shard->catchups != NULL) {
+        catchup_bury_group(reconciler->shard->catchups, group); /* nobody else knows them, and it may come back now */
+    }
     trace(DEBUG, REPLICA, "replica removed", KV("group", (int64_t)group), KV("result", err_name(err)));
     (void)map_remove(&reconciler->removing, group);
     mem_free(removal);
@@ -87,6 +92,7 @@ static void remove_group(struct reconciler *reconciler, uint64_t group, bool is_
     }
     struct removal *removal = mem_alloc(sizeof(*removal));
     removal->reconciler = reconciler;
+    removal->is_damaged = shard_is_damaged(reconciler->shard, group);
     removal->remove = (struct replica_remove){.group = group, .is_deleted = is_deleted, .cb = on_removed};
     map_put(&reconciler->removing, group, removal);
     replicas_remove(reconciler->shard->replicas, &removal->remove);

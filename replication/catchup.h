@@ -66,3 +66,6 @@ void catchups_each(const struct catchups *catchups, void *context,
                    void (*cb)(void *context, const struct catchup_progress *progress));
 /* As the options say from now on. */
 void catchups_set_rate(struct catchups *catchups, int64_t bytes_per_second);
+/* A damaged group was removed: so are its directories, before it may come back. Blocks while it lists the topics'
+ * directory, which is seldom enough. */
+void catchup_bury_group(struct catchups *catchups, uint64_t group);

@@ -124,6 +124,26 @@ static void sweep_name(struct catchups *catchups, const char *name)
     }
 }
 
+void catchup_bury_group(struct catchups *catchups, uint64_t group)
+{
+    struct disk *disk = catchups->params.env->disk;
+    struct catchup_sweep found = {0};
+    enum err err = disk->list(disk, catchups->topics_dir, sweep_on_entry, &found);
+    if (err != OK) {
+        trace(WARN, REPLICA, "topics not swept", KV("cause", err_text(err)));
+    }
+    for (size_t i = 0; i < found.count; i++) {
+        struct partition_dir_name parsed;
+        char path[4096];
+        (void)snprintf(path, sizeof(path), "%s/%s", catchups->topics_dir, found.names[i]);
+        if (partition_dir_parse(found.names[i], &parsed) && parsed.group == group && !parsed.is_deleted) {
+            bury(catchups, path, group);
+        }
+        mem_free(found.names[i]);
+    }
+    mem_free(found.names);
+}
+
 static void sweep_on_done(struct work *work)
 {
     struct catchups *catchups = container_of(work, struct catchups, sweep_work);

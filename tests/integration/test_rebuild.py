@@ -4,6 +4,7 @@ up. All that was acknowledged is there, and replicas are the same byte by byte.
 import glob
 import os
 import random
+import re
 
 import balsa
 import cluster
@@ -24,6 +25,12 @@ def damage(path, how, rng):
         os.truncate(path, os.path.getsize(path) // 2)
     elif how == "remove":
         os.unlink(path)
+
+
+def promoted(brokers, victim):
+    """How often replicas of the broker were made voters after they had caught up, by what leaders say."""
+    logs = (open(node.log_path, encoding="utf-8", errors="replace").read() for node in brokers.nodes.values())
+    return sum(len(re.findall(f'event="member promoted" group=[0-9]+ broker={victim}', log)) for log in logs)
 
 
 def lose_logs(brokers, load, victim):
@@ -55,9 +62,10 @@ def main():
         load = history.Load(brokers.addresses, topic, PARTITIONS, rng, rate=2000, sizes=(100, 1000))
         load.start()
         load.wait_acked(6000)
-        for victim, how in ((3, "cut"), (1, "remove")):
+        again = rng.sample(range(PARTITIONS), 3)  # twice: the second time what was rebuilt goes, and leaves nothing behind
+        for victim, how, hurt in ((3, "cut", again), (1, "remove", rng.sample(range(PARTITIONS), 3)), (3, "cut", again)):
             brokers.stop(victim)
-            hurt = rng.sample(range(PARTITIONS), 3)
+            before = promoted(brokers, victim)
             for partition in hurt:
                 paths = segments(brokers, victim, topic, partition)
                 if balsa.check(paths, f"broker {victim} has segments of partition {partition}"):
@@ -69,6 +77,8 @@ def main():
             log = open(brokers[victim].log_path, encoding="utf-8", errors="replace").read()
             rebuilt = log.count("damaged replica is rebuilt from its peers")
             balsa.check(rebuilt >= len(hurt), f"{how}: {len(hurt)} replicas were damaged, {rebuilt} rebuilt")
+            # Before they vote again the next broker must not lose anything: that would be a majority.
+            balsa.check(balsa.wait_until(lambda: promoted(brokers, victim) >= before + len(hurt), 60, 0.05), f"{how}: all that was rebuilt votes again")
         lose_logs(brokers, load, 2)
         away = 2
         brokers.kill(away)

@@ -7,10 +7,12 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "metadata/tables.h"
+#include "replication/replica_internal.h"
 #include "replication/replicas.h"
 
 struct view { /* of one group on one broker */
     uint64_t term;
+    uint64_t durable_term; /* what a crash must not take: until then no message of that term has left */
     uint64_t commit_index;
     uint64_t applied_index;
     int64_t start_offset, end_offset;
@@ -141,6 +143,11 @@ static void check_offsets(struct observer *observer, const struct group *group, 
     }
 }
 
+static bool is_term_durable(const struct replica *replica)
+{
+    return !replica->has_gate || replica->gate_lsn < replica->shard->durable_lsn;
+}
+
 static void look_at(void *context, uint64_t id, struct replica_machine *machine)
 {
     struct observer *observer = context;
@@ -151,10 +158,10 @@ static void look_at(void *context, uint64_t id, struct replica_machine *machine)
     }
     struct view *view = &group->of[observer->node];
     replica_status(machine->replica, &status);
-    if (status.term < view->term) {
+    if (status.term < view->durable_term) {
         history_violation(observer->history, "term-back", "group %llu on n%u: %llu, before it was %llu",
                           (unsigned long long)id, observer->node + 1, (unsigned long long)status.term,
-                          (unsigned long long)view->term);
+                          (unsigned long long)view->durable_term);
     }
     /* Nothing at all: a new one, after the replica had been moved away or was damaged. */
     if (status.commit_index < view->commit_index && status.commit_index > 0) {
@@ -176,6 +183,9 @@ static void look_at(void *context, uint64_t id, struct replica_machine *machine)
     }
     view->shown = shown;
     view->term = status.term;
+    if (is_term_durable(machine->replica)) {
+        view->durable_term = status.term;
+    }
     view->commit_index = status.commit_index;
     view->applied_index = status.applied_index;
     view->is_seen = true;

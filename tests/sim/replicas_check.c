@@ -46,6 +46,9 @@ static void add(const char *path, uint64_t size, bool is_directory, void *contex
     }
     const char *dot = memchr(dir, '.', (size_t)(base - dir));
     (void)snprintf(name, sizeof(name), "%s", base + 1);
+    if (strncmp(base - strlen(".staging"), ".staging", strlen(".staging")) == 0) {
+        return; /* a catch-up that broke off may go on with it for ten minutes */
+    }
     if (dot == NULL || sscanf(dot, ".%llu.%llu/", &group, &generation) < 1 || strlen(path) >= PATH_SIZE_MAX) {
         return;
     }
