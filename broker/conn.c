@@ -235,28 +235,38 @@ static size_t conn_held(const struct conn *conn)
     return (conn->frame != NULL ? conn->frame->size : 0) + conn->unsent_size;
 }
 
-/* Not a byte since `limit_us`, or a frame that comes so slowly that it makes no difference. */
+/* Not a byte since `limit_us`, or a frame that comes so slowly that it makes no difference. Where we do not read, and
+ * there is nothing for the client to take, that is no fault of its own. */
 static bool conn_dawdles(const struct conn *conn, int64_t limit_us)
 {
+    if (conn->is_paused && conn->unsent_size == 0) {
+        return false;
+    }
     int64_t frame_us = env_now_us(conn->conns->env) - conn->frame_started_us;
     bool is_slow = conn->frame != NULL && conn->frame_started_us <= limit_us &&
                    (int64_t)conn->frame_got < frame_us * (int64_t)FRAME_RATE_MIN / 1000000;
     return is_slow || conn->active_us <= limit_us;
 }
 
+/* Of those that dawdle. But when frames in part and untaken answers are most of what is held, no work will give much
+ * back: then some of those that nobody reads have to go as well, so that the others' frames get through. */
 static struct conn *largest_holder(struct conns *conns, int64_t limit_us)
 {
+    struct conn *dawdler = NULL;
     struct conn *largest = NULL;
+    size_t held = 0;
     for (struct list *link = conns->list.next; link != &conns->list; link = link->next) {
         struct conn *conn = container_of(link, struct conn, link);
-        if (!conn_dawdles(conn, limit_us)) {
-            continue;
+        size_t size = conn_held(conn);
+        held += size;
+        if (size > 0 && conn_dawdles(conn, limit_us) && (dawdler == NULL || size > conn_held(dawdler))) {
+            dawdler = conn;
         }
-        if (conn_held(conn) > 0 && (largest == NULL || conn_held(conn) > conn_held(largest))) {
+        if (size > 0 && conn->active_us <= limit_us && (largest == NULL || size > conn_held(largest))) {
             largest = conn;
         }
     }
-    return largest;
+    return dawdler == NULL && held > conns->budget.size_max / 2 ? largest : dawdler;
 }
 
 static bool somebody_waits(const struct conns *conns, int64_t limit_us)
