@@ -34,7 +34,7 @@ static void allocate_decided(struct wish *wish)
 
 static void allocate_on_allocated(struct controller_producer_ids *allocate)
 {
-    wish_decided(&container_of(allocate, struct allocate_work, allocate)->wish);
+    wish_controlled_one(&container_of(allocate, struct allocate_work, allocate)->wish, allocate->error);
 }
 
 static void allocate_decide(struct wish *wish, struct controller *controller)

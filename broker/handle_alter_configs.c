@@ -125,7 +125,7 @@ static void alter_decided(struct wish *wish)
 
 static void alter_on_controlled(struct controller_alter *alter)
 {
-    wish_decided(&container_of(alter, struct alter_work, alter)->wish);
+    wish_controlled(&container_of(alter, struct alter_work, alter)->wish, alter->results, alter->count);
 }
 
 static void alter_decide(struct wish *wish, struct controller *controller)

@@ -89,7 +89,7 @@ static void add_decided(struct wish *wish)
 
 static void add_on_controlled(struct controller_add_partitions *add)
 {
-    wish_decided(&container_of(add, struct add_item, add)->wish);
+    wish_controlled(&container_of(add, struct add_item, add)->wish, &add->result, 1);
 }
 
 static void add_decide(struct wish *wish, struct controller *controller)

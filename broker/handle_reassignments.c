@@ -54,7 +54,7 @@ static void alter_decided(struct wish *wish)
 
 static void alter_on_controlled(struct controller_move *move)
 {
-    wish_decided(&container_of(move, struct alter_work, move)->wish);
+    wish_controlled(&container_of(move, struct alter_work, move)->wish, move->results, move->count);
 }
 
 static void alter_decide(struct wish *wish, struct controller *controller)

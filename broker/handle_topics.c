@@ -285,7 +285,7 @@ static void delete_decided(struct wish *wish)
 
 static void delete_on_controlled(struct controller_delete *req)
 {
-    wish_decided(&container_of(req, struct delete_work, delete)->wish);
+    wish_controlled(&container_of(req, struct delete_work, delete)->wish, req->results, req->count);
 }
 
 /* What the origin's snapshot did not have is looked for once more: this shard's is the controller's. */

@@ -33,7 +33,7 @@ static void unregister_decided(struct wish *wish)
 
 static void unregister_on_changed(struct controller_broker_change *change)
 {
-    wish_decided(&container_of(change, struct unregister_work, change)->wish);
+    wish_controlled_one(&container_of(change, struct unregister_work, change)->wish, change->error);
 }
 
 static void unregister_decide(struct wish *wish, struct controller *controller)

@@ -38,6 +38,23 @@ void wish_decided(struct wish *wish)
     shard_send(wish->target, wish->origin->number, &wish->message);
 }
 
+void wish_controlled_one(struct wish *wish, enum kafka_error error)
+{
+    if (error == KAFKA_NOT_CONTROLLER) {
+        wish->refusal = error;
+    }
+    wish_decided(wish);
+}
+
+void wish_controlled(struct wish *wish, const struct controller_result *results, size_t count)
+{
+    size_t undone = 0;
+    for (size_t i = 0; i < count; i++) {
+        undone += results[i].error == KAFKA_NOT_CONTROLLER;
+    }
+    wish_controlled_one(wish, count > 0 && undone == count ? KAFKA_NOT_CONTROLLER : KAFKA_NONE);
+}
+
 size_t wish_topic_groups(struct shard *shard, const struct uuid *topic, int32_t first, uint64_t **groups, size_t count)
 {
     for (int32_t index = first; index < TOPIC_PARTITION_COUNT_MAX; index++) {
@@ -78,7 +95,7 @@ static void create_decided(struct wish *wish)
 
 static void create_on_controlled(struct controller_create *req)
 {
-    wish_decided(&container_of(req, struct wish_create, create)->wish);
+    wish_controlled(&container_of(req, struct wish_create, create)->wish, req->results, req->count);
 }
 
 static void create_decide(struct wish *wish, struct controller *controller)

@@ -19,6 +19,11 @@ struct wish {                  /* The carrier; embedded by those below and by ha
 };
 void wish_send(struct wish *wish, struct shard *origin);
 void wish_decided(struct wish *wish); /* shard 0 */
+/* Shard 0: wish_decided() with what the controller said. NOT_CONTROLLER of it (it hands over, or was deposed) means
+ * that nothing was done; where that is all there is, `refusal` says so, and whoever forwarded the request asks the
+ * next one. */
+void wish_controlled(struct wish *wish, const struct controller_result *results, size_t count);
+void wish_controlled_one(struct wish *wish, enum kafka_error error);
 
 struct wish_create {           /* CreateTopics, and auto-creation */
     struct controller_create create; /* in: topics, count, is_validate_only, results[count] */
