@@ -5,6 +5,7 @@
 #include "broker/broker.h"
 #include "broker/conn_internal.h"
 #include "broker/forward_internal.h"
+#include "broker/wish.h"
 #include "metadata/apply.h"
 #include "tests/lib/test.h"
 #include "tests/lib/turn_env.h"
@@ -529,6 +530,35 @@ START_TEST(a_detached_request_is_answered)
 }
 END_TEST
 
+/* ---- What the controller said ---- */
+
+static void on_wish_decided(struct wish *wish)
+{
+    (void)wish;
+    called++;
+}
+
+/* Goal: a request of which nothing was done, as the controller hands over or was deposed, counts as not asked; one of
+ * which something was done or refused does not. Method: results of two items in all such combinations. */
+START_TEST(what_a_leaving_controller_refuses_is_undone)
+{
+    static const enum kafka_error errors[] = {KAFKA_NONE, KAFKA_NOT_CONTROLLER, KAFKA_REQUEST_TIMED_OUT,
+                                              KAFKA_TOPIC_ALREADY_EXISTS};
+    for (size_t i = 0; i < array_count(errors) * array_count(errors) + 1; i++) {
+        bool is_empty = i == array_count(errors) * array_count(errors);
+        enum kafka_error first = errors[i % array_count(errors)];
+        enum kafka_error second = errors[i / array_count(errors) % array_count(errors)];
+        struct controller_result results[2] = {{.error = first}, {.error = second}};
+        struct wish wish = {.origin = &own_shard, .target = &own_shard, .decided = on_wish_decided};
+        wish_controlled(&wish, results, is_empty ? 0 : 2);
+        turn_env_run(&turn);
+        ck_assert_uint_eq(called, i + 1);
+        bool is_undone = !is_empty && first == KAFKA_NOT_CONTROLLER && second == KAFKA_NOT_CONTROLLER;
+        ck_assert_int_eq(wish.refusal, is_undone ? KAFKA_NOT_CONTROLLER : KAFKA_NONE);
+    }
+}
+END_TEST
+
 static Suite *forward_suite(void)
 {
     Suite *suite = suite_create("forward");
@@ -556,6 +586,7 @@ static Suite *forward_suite(void)
     tcase_add_checked_fixture(detached, setup, teardown);
     tcase_add_loop_test(detached, a_detached_request_always_ends, 0, 4);
     tcase_add_test(detached, a_detached_request_is_answered);
+    tcase_add_test(detached, what_a_leaving_controller_refuses_is_undone);
     suite_add_tcase(suite, detached);
     return suite;
 }
