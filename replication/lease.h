@@ -8,7 +8,9 @@
  * sockets while the process was stopped proves nothing: answers that come in the first moments after are not counted.
  *
  * Bound: a successor by a lost link (succession.h) does not wait for the timeout; a server whose link is lost counts as
- * not heard, but the two ends may learn of it some milliseconds apart. Source: Raft thesis 6.4.1.
+ * not heard, but the two ends may learn of it apart: some milliseconds, or as long as the way to the leader is cut
+ * (docs/SIMULATION.md, seed 2003572). An answer counts from when it came, however long it was on its way.
+ * Source: Raft thesis 6.4.1.
  * Pure; times are milliseconds of the monotonic clock. */
 #pragma once
 

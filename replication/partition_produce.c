@@ -462,6 +462,9 @@ void partition_trim(struct partition *partition, struct partition_trim *req)
     list_init(&req->link);
     req->proposal = NULL;
     enum kafka_error error = partition_role_error(partition);
+    if (error == KAFKA_NONE && !replica_is_leading(partition->machine.replica)) {
+        error = KAFKA_NOT_LEADER_OR_FOLLOWER; /* a successor may know of more: what is compared here would be old */
+    }
     if (error == KAFKA_NONE && !partition->config.is_deleted_by_retention) {
         error = KAFKA_POLICY_VIOLATION;
     }

@@ -103,6 +103,10 @@ START_TEST(only_a_ready_leader_answers)
         ck_assert_int_eq(offset, rows[i].error == KAFKA_NONE ? 5 : -1);
         ck_assert_int_eq(partition_epoch_end(partition, 7, &epoch, &offset), rows[i].error);
         ck_assert_int_eq(offset, rows[i].error == KAFKA_NONE ? 5 : -1);
+        struct test_trim trim; /* of nothing: what it says is read, too */
+        test_trim(partition, &trim, 0);
+        partition_fixture_turn(&fixture);
+        ck_assert(trim.answers == 1 && (trim.req.error == KAFKA_NONE) == (rows[i].error == KAFKA_NONE));
     }
     struct partition_offsets offsets;
     ck_assert_int_eq(partition_offsets(partition, &offsets), KAFKA_NONE);
