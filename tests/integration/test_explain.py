@@ -80,6 +80,7 @@ def behind():
     with cluster:
         client = admin.Admin(cluster.where(2))
         client.CreateTopic(name="slow", partitions=1, replication_factor=3)
+        cluster.wait_led("slow")  # by all brokers' word
         admin.patiently(client.TransferLeader, topic="slow", partition=0, to=1)
         check(wait_until(lambda: cluster.leader_of("slow", 0) == 1, 30) and cluster.write("slow", 0, b"first") == 0, "broker 1 leads")
         wire_to_3.rate = SLOW_RATE
@@ -171,8 +172,9 @@ def lost(cluster, client):
     named(client, "its partitions", "PARTITIONS_WITHOUT_LEADER")
     named(client, "half of a partition's votes", "NO_QUORUM", "1 of 2", topic="pair", partition=0)
     named(client, "the only replica", "NO_REPLICAS", topic="single", partition=0, absent=["NO_QUORUM"])
-    admin.patiently(client.MovePartition, topic="single", partition=0, replicas=[1])
-    named(client, "a move that nobody can carry out", "REPLICA_ABSENT", "broker 1", topic="single", partition=0)
+    # Broker 3 makes no new replica while its disk is full; another one would have an empty one in some milliseconds.
+    admin.patiently(client.MovePartition, topic="single", partition=0, replicas=[3])
+    named(client, "a move that nobody can carry out", "REPLICA_ABSENT", "broker 3", topic="single", partition=0)
 
 
 def main():
