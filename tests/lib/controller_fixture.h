@@ -52,6 +52,14 @@ static inline const char *controller_fixture_default(void *context, const char *
     return NULL;
 }
 
+/* For tests that ask nothing of changes. */
+static inline void controller_fixture_no_change(void *owner, const struct metadata_change *changes, size_t count)
+{
+    (void)owner;
+    (void)changes;
+    (void)count;
+}
+
 typedef void (*controller_fixture_changed)(void *owner, const struct metadata_change *changes, size_t count);
 
 static inline void controller_fixture_init(struct controller_fixture *fixture, controller_fixture_changed on_changed)
@@ -79,6 +87,14 @@ static inline struct controller_params controller_fixture_params(struct controll
                                       .partitions_default = 1,
                                       .replication_factor_default = 1,
                                       .group_term = controller_fixture_term};
+}
+
+/* What was proposed is decided, and the reader has it. */
+static inline void controller_fixture_decide(struct controller_fixture *fixture)
+{
+    (void)fake_replica_apply_all(fixture->replica);
+    turn_env_run(&fixture->turn);
+    store_reader_refresh(fixture->reader);
 }
 
 /* After the controller is closed. */

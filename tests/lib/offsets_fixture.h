@@ -152,22 +152,7 @@ void request_respond(struct request *request, const struct schema *schema, const
     end_request(request);
 }
 
-static inline void on_changed(void *owner, const struct metadata_change *changes, size_t count)
-{
-    (void)owner;
-    (void)changes;
-    (void)count;
-}
-
 /* ---- The log ---- */
-
-/* What was proposed is decided. */
-static inline void decide(void)
-{
-    (void)fake_replica_apply_all(f.base.replica);
-    turn_env_run(&f.base.turn);
-    store_reader_refresh(f.base.reader);
-}
 
 static inline void on_proposed(struct metadata_propose *propose)
 {
@@ -178,14 +163,14 @@ static inline void put(const Balsa__Record__Record *record)
 {
     f.propose.cb = on_proposed;
     metadata_propose(f.base.metadata, record, &f.propose);
-    decide();
+    controller_fixture_decide(&f.base);
 }
 
 static inline void setup(void)
 {
     memset(&f, 0, sizeof(f));
     memset(f.filler, 'x', sizeof(f.filler));
-    controller_fixture_init(&f.base, on_changed);
+    controller_fixture_init(&f.base, controller_fixture_no_change);
     arena_init(&f.decoded, MIB(1));
     f.arena_size = ARENA_SIZE;
     f.options.offset_metadata_size_max = METADATA_SIZE_MAX;
@@ -355,7 +340,7 @@ static inline void given(const char *text)
 {
     ask_commit(9, bytes_from_text("g"), text, -1);
     ck_assert_uint_eq(turn(), 1);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert_uint_eq(f.answered, 1);
     f.answered = 0;
 }

@@ -58,20 +58,6 @@ void shard_send(struct shard *shard, unsigned number, struct message *message)
     ck_abort_msg("nothing is sent here");
 }
 
-static void on_changed(void *owner, const struct metadata_change *changes, size_t count)
-{
-    (void)owner;
-    (void)changes;
-    (void)count;
-}
-
-static void decide(void)
-{
-    (void)fake_replica_apply_all(f.base.replica);
-    turn_env_run(&f.base.turn);
-    store_reader_refresh(f.base.reader);
-}
-
 static void on_proposed(struct metadata_propose *propose)
 {
     ck_assert_int_eq(propose->error, KAFKA_NONE);
@@ -81,13 +67,13 @@ static void put(const Balsa__Record__Record *record)
 {
     f.propose.cb = on_proposed;
     metadata_propose(f.base.metadata, record, &f.propose);
-    decide();
+    controller_fixture_decide(&f.base);
 }
 
 static void setup(void)
 {
     memset(&f, 0, sizeof(f));
-    controller_fixture_init(&f.base, on_changed);
+    controller_fixture_init(&f.base, controller_fixture_no_change);
     f.options.group_session_min_ms = 1;
     f.options.group_session_max_ms = 100 * SESSION_MS;
     f.options.group_size_max = 100;
@@ -188,7 +174,7 @@ static struct ask *make_stable(const char *group)
     struct ask *joined = join(group);
     struct ask *synced = sync_group(group, joined, "all");
     ck_assert_uint_eq(f.base.replica->submitted, 1);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert_int_eq(synced->error, KAFKA_NONE);
     return joined;
 }
@@ -232,7 +218,7 @@ START_TEST(a_part_is_told_when_it_is_stored)
     turn_env_run(&f.base.turn);
     ck_assert_uint_eq(f.base.replica->submitted, 1);
     ck_assert_uint_eq(synced->answers, 0);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert_uint_eq(synced->answers, 1);
     ck_assert_int_eq(synced->error, KAFKA_NONE);
     ck_assert_int_eq(stored_generation("g", &member_count), 1);
@@ -252,9 +238,9 @@ START_TEST(one_record_at_a_time)
     ck_assert_uint_eq(synced->answers, 1); /* it has gone: nobody waits */
     ck_assert_uint_eq(f.base.replica->submits, 1);
     ck_assert(is_hosted("g"));
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert_uint_eq(f.base.replica->submits, 2);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert_uint_eq(f.base.replica->submits, 2);
     (void)stored_generation("g", &member_count);
     ck_assert_uint_eq(member_count, 0);
@@ -280,7 +266,7 @@ START_TEST(failed_records_are_tried_again)
         turn_env_advance(&f.base.turn, (uint64_t)due_us);
     }
     ck_assert_uint_eq(f.base.replica->submitted, 1);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert(!is_hosted("g"));
     size_t member_count;
     (void)stored_generation("g", &member_count);
@@ -329,7 +315,7 @@ START_TEST(groups_without_anybody_are_forgotten)
     ck_assert_int_eq(metrics_value(f.shard.metrics, METRIC_GROUPS), 1);
     leave("g", joined);
     ck_assert(is_hosted("g")); /* until the store knows */
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert(!is_hosted("g"));
     ck_assert_uint_eq(f.coordinator->size, 0);
 }
@@ -342,7 +328,7 @@ START_TEST(generations_go_on)
         const struct ask *joined = make_stable("g");
         ck_assert_int_eq(joined->generation, generation);
         leave("g", joined);
-        decide();
+        controller_fixture_decide(&f.base);
         ck_assert(!is_hosted("g"));
     }
 }
@@ -356,7 +342,7 @@ START_TEST(silent_members_go)
     ck_assert_uint_eq(f.base.replica->submitted, 0);
     turn_env_advance(&f.base.turn, 1);
     ck_assert_uint_eq(f.base.replica->submitted, 1);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert(!is_hosted("g"));
     ck_assert_int_eq(timer_heap_due_us(&f.base.turn.heap), INT64_MAX);
 }
@@ -391,7 +377,7 @@ START_TEST(dropped_groups_tell_who_waits)
     ck_assert_int_eq(second->error, KAFKA_NOT_COORDINATOR);
     ck_assert_uint_eq(f.coordinator->count, 0);
     if (_i == 0) {
-        decide();
+        controller_fixture_decide(&f.base);
     } else {
         fake_replica_role(f.base.replica, REPLICA_FOLLOWER, 4, false);
         turn_env_run(&f.base.turn);

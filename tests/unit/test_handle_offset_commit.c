@@ -53,7 +53,7 @@ START_TEST(partitions_are_answered_each)
     commit(commit_cases[_i].asked);
     ck_assert_msg(turn() == commit_cases[_i].records, "%s", name);
     ck_assert_msg(f.answered == (commit_cases[_i].records == 0), "%s: answered before it is decided", name);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert_uint_eq(f.answered, 1);
     ck_assert_str_eq(commit_answer(), commit_cases[_i].answer);
     size_t count = parse(commit_cases[_i].asked, items);
@@ -80,7 +80,7 @@ START_TEST(what_was_said_is_stored)
     commit("t:0=1 t:0=7 t:1=9");
     (void)turn();
     int64_t now_ms = env_wall_ms(f.shard.env);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert(find("g", 0, 0, &offset));
     ck_assert_int_eq(offset.offset, 7);
     ck_assert_int_eq(offset.leader_epoch, COMMIT_EPOCH);
@@ -111,7 +111,7 @@ START_TEST(own_retention_is_kept_up_to_version_4)
     ask_commit(retention_cases[_i].version, bytes_from_text("g"), "t:0=1", retention_cases[_i].retention_ms);
     (void)turn();
     int64_t now_ms = env_wall_ms(f.shard.env);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert_str_eq(commit_answer(), "t:0=NONE");
     ck_assert(find("g", 0, 0, &offset));
     ck_assert_int_eq(offset.expire_ms, lives_ms == NOT_TOLD    ? 0
@@ -147,7 +147,7 @@ START_TEST(long_group_ids_are_refused)
     ck_assert_str_eq(commit_answer(), "t:0=INVALID_GROUP_ID");
     ask_commit(9, (struct bytes){f.filler, GROUP_ID_SIZE_MAX}, "t:0=1", -1);
     ck_assert_uint_eq(turn(), 1);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert_str_eq(commit_answer(), "t:0=NONE");
 }
 END_TEST
@@ -182,7 +182,7 @@ START_TEST(no_memory_ends_the_connection)
         unsigned killed = f.killed;
         commit("t:0=1 other:0=2 t:1=3");
         ck_assert_uint_eq(turn(), f.killed == killed);
-        decide();
+        controller_fixture_decide(&f.base);
         ck_assert_uint_eq(f.killed - killed + f.answered, 1);
     }
     ck_assert_uint_gt(f.killed, 3);

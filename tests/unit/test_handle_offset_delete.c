@@ -77,7 +77,7 @@ START_TEST(offsets_go_that_nobody_subscribes_to)
     given("t:0=1 t:1=2 other:0=3");
     ask_commit(9, bytes_from_text("h"), "t:0=4", -1);
     (void)turn();
-    decide();
+    controller_fixture_decide(&f.base);
     f.answered = 0;
     if (delete_cases[_i].type != NULL) {
         store_record_group(put, "g", delete_cases[_i].type, delete_cases[_i].has_members, 1);
@@ -87,7 +87,7 @@ START_TEST(offsets_go_that_nobody_subscribes_to)
     ask_delete(bytes_from_text(delete_cases[_i].group), delete_cases[_i].asked);
     ck_assert_msg(turn() == 1, "%s: a majority is asked", name);
     ck_assert_uint_eq(f.answered, 0);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert_uint_eq(f.answered, 1);
     ck_assert_msg(strcmp(delete_answer(), delete_cases[_i].answer) == 0, "%s: %s", name, f.text);
     ck_assert_msg(left() == delete_cases[_i].left, "%s: %llu are left", name, (unsigned long long)left());
@@ -133,7 +133,7 @@ START_TEST(no_memory_ends_the_connection)
         ck_assert_uint_eq(left(), 2);
         ask_delete(bytes_from_text("g"), "t:0 other:0");
         (void)turn();
-        decide();
+        controller_fixture_decide(&f.base);
         ck_assert_uint_eq(f.killed - killed + f.answered, 1);
     }
     ck_assert_uint_gt(f.killed, 3);

@@ -133,7 +133,7 @@ START_TEST(versions_tell_what_there_is)
     fetch(fetch_cases[_i].version, fetch_cases[_i].group, fetch_cases[_i].asked);
     (void)turn();
     ck_assert_uint_eq(f.answered, 0);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert_uint_eq(f.answered, 1);
     ck_assert_msg(strcmp(fetch_answer(), fetch_cases[_i].answer) == 0, "%s: %s", fetch_cases[_i].name, f.text);
 }
@@ -146,7 +146,7 @@ START_TEST(groups_are_answered_each)
     given("t:0=10");
     ask_fetch(8, groups, array_count(groups), "t:0");
     (void)turn();
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert_str_eq(fetch_answer(), "[nobody t:0=-1,-1,][x !INVALID_GROUP_ID][g t:0=10,3,note]");
 }
 END_TEST
@@ -165,7 +165,7 @@ START_TEST(reads_tell_what_was_committed_before)
     fake_replica_apply(f.base.replica, 1); /* the commit */
     ck_assert_uint_eq(turn(), 1);          /* the read's record had to wait for it */
     ck_assert_uint_eq(f.answered, 1);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert_uint_eq(f.answered, 2);
     ck_assert_str_eq(fetch_answer(), "t:0=12,3,note");
 }
@@ -237,7 +237,7 @@ START_TEST(no_memory_ends_the_connection)
         unsigned killed = f.killed;
         fetch(memory_cases[_i].version, "g", memory_cases[_i].asked);
         (void)turn();
-        decide();
+        controller_fixture_decide(&f.base);
         ck_assert_uint_eq(f.killed - killed + f.answered, 1);
     }
     ck_assert_uint_gt(f.killed, 3);

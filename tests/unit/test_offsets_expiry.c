@@ -61,21 +61,7 @@ void coordinator_forget(struct coordinator *coordinator, struct bytes group)
     f.forgotten++;
 }
 
-static void on_changed(void *owner, const struct metadata_change *changes, size_t count)
-{
-    (void)owner;
-    (void)changes;
-    (void)count;
-}
-
 /* ---- The store's contents ---- */
-
-static void decide(void)
-{
-    (void)fake_replica_apply_all(f.base.replica);
-    turn_env_run(&f.base.turn);
-    store_reader_refresh(f.base.reader);
-}
 
 static void on_proposed(struct metadata_propose *propose)
 {
@@ -89,7 +75,7 @@ static void put(const Balsa__Record__Record *record)
     f.is_proposed = false;
     metadata_propose(f.base.metadata, record, &f.propose);
     if (!f.is_held) {
-        decide();
+        controller_fixture_decide(&f.base);
         ck_assert(f.is_proposed);
     }
 }
@@ -173,7 +159,7 @@ static void finish(void)
 {
     while (f.base.replica->submitted > 0 || due_in_us() <= PAUSE_US_MAX) {
         if (f.base.replica->submitted > 0) {
-            decide();
+            controller_fixture_decide(&f.base);
         } else {
             slice();
         }
@@ -197,7 +183,7 @@ static void set_wall(int64_t wall_ms)
 static void setup(void)
 {
     memset(&f, 0, sizeof(f));
-    controller_fixture_init(&f.base, on_changed);
+    controller_fixture_init(&f.base, controller_fixture_no_change);
     f.options.offsets_retention_ms = RETENTION_MS;
     f.options.offsets_check_interval_ms = INTERVAL_MS;
     f.shard.options = &f.options;
@@ -361,7 +347,7 @@ START_TEST(walks_go_in_slices)
     slice();
     while (f.base.replica->submitted > 0 || due_in_us() <= PAUSE_US_MAX) {
         slices++;
-        decide();
+        controller_fixture_decide(&f.base);
         ck_assert_uint_le(before - offset_count(), OFFSETS_REMOVED_COUNT_MAX);
         before = offset_count();
         if (due_in_us() <= PAUSE_US_MAX) {
@@ -410,7 +396,7 @@ START_TEST(only_the_coordinator_removes)
     ck_assert_uint_eq(offset_count(), PARTITION_COUNT_MAX);
     f.check = KAFKA_NONE;
     slice();
-    decide();
+    controller_fixture_decide(&f.base);
     uint64_t left = offset_count();
     ck_assert_uint_lt(left, PARTITION_COUNT_MAX);
     f.check = KAFKA_NOT_COORDINATOR;
@@ -531,7 +517,7 @@ START_TEST(nothing_begins_after_a_stop)
     slice();
     offsets_expiry_stop(f.expiry);
     offsets_expiry_hurry(f.expiry);
-    decide();
+    controller_fixture_decide(&f.base);
     ck_assert_int_eq(due_in_us(), INT64_MAX);
     ck_assert_uint_lt(offset_count(), PARTITION_COUNT_MAX);
     ck_assert_uint_gt(offset_count(), 0);
