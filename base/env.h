@@ -108,6 +108,9 @@ struct disk {
     void (*close)(struct disk *disk, int file);
     enum err (*size)(struct disk *disk, int file, uint64_t *size);
     enum err (*truncate)(struct disk *disk, int file, uint64_t size);
+    /* A file that is shorter becomes `size` bytes long: what is added reads as zeros and has its place on the disk, so
+     * that writing it needs no space. Durable with the next sync(). ERR_UNSUPPORTED: not on this file system. */
+    enum err (*allocate)(struct disk *disk, int file, uint64_t size);
     /* Buffered write of all bytes at `position`; not durable before sync(). ERR_NO_SPACE may leave a part written. */
     enum err (*pwritev)(struct disk *disk, int file, uint64_t position, const struct iovec *iov, int count);
     enum err (*pread)(struct disk *disk, int file, uint64_t position, void *data, size_t size, size_t *got);

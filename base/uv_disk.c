@@ -77,6 +77,20 @@ static enum err disk_truncate(struct disk *disk, int file, uint64_t size)
     return ftruncate(file, (off_t)size) == 0 ? OK : err_from_errno(errno);
 }
 
+static enum err disk_allocate(struct disk *disk, int file, uint64_t size)
+{
+    (void)disk;
+    while (fallocate(file, 0, 0, (off_t)size) != 0) {
+        if (errno == EOPNOTSUPP || errno == ENOSYS) {
+            return ERR_UNSUPPORTED;
+        }
+        if (errno != EINTR) {
+            return err_from_errno(errno);
+        }
+    }
+    return OK;
+}
+
 /* Copies what is left of the iov, from the byte `skip` of its first element on. */
 static int iov_window(struct iovec window[IOV_COUNT_MAX], const struct iovec *iov, int count, size_t skip)
 {
@@ -453,6 +467,7 @@ static const struct disk disk_functions = {
     .close = disk_close,
     .size = disk_size,
     .truncate = disk_truncate,
+    .allocate = disk_allocate,
     .pwritev = disk_pwritev,
     .pread = disk_pread,
     .pread_nowait = disk_pread_nowait,

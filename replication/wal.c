@@ -271,7 +271,7 @@ static void wal_tick(struct wal *wal)
 {
     uint64_t durable_lsn = wal->durable_lsn;
     wal_pump(wal);
-    wal_files_tick(&wal->files, wal->kept_lsn, wal->is_stalled);
+    wal_files_tick(&wal->files, wal->kept_lsn, wal->is_stalled, !list_is_empty(&wal->queue));
     wal_invariants(wal);
     if (durable_lsn > wal->reported_lsn) {
         wal->reported_lsn = durable_lsn;

@@ -1,4 +1,4 @@
-/* Happy path: .new is written and synced, renamed, and the directory synced.
+/* Happy path: .new gets its place, is written and synced, renamed, and the directory synced.
  * Failure:    what was made is removed again, as far as that goes; the next attempt overwrites what is left. */
 #include "replication/wal_file.h"
 
@@ -50,8 +50,9 @@ enum err wal_file_sync_dir(struct disk *disk, const char *dir, struct errmsg *ms
     return err == OK ? OK : op_fail(msg, err, dir, "sync");
 }
 
-static enum err file_fill(struct disk *disk, int fd, const char *path, const struct wal_file_header *header,
-                          bool is_new, struct errmsg *msg)
+/* The header, and zeros behind it: as many as there is time for if the file has its place on the disk already. */
+static enum err file_fill(struct disk *disk, int fd, const struct wal_file_header *header, bool is_new,
+                          bool is_allocated, const atomic_bool *is_hurried)
 {
     uint64_t end = is_new ? header->size : WAL_BLOCK_SIZE;
     /* A log's first file is small, and nobody waits yet: one write, one flush of the disk. */
@@ -60,6 +61,9 @@ static enum err file_fill(struct disk *disk, int fd, const char *path, const str
     wal_file_header_encode(header, data);
     enum err err = OK;
     for (uint64_t at = 0; at < end && err == OK;) {
+        if (at > 0 && is_allocated && atomic_load_explicit(is_hurried, memory_order_relaxed)) {
+            break;
+        }
         size_t size = end - at < capacity ? (size_t)(end - at) : capacity;
         struct iovec iov = {.iov_base = data, .iov_len = size};
         err = disk->pwritev(disk, fd, at, &iov, 1);
@@ -69,14 +73,31 @@ static enum err file_fill(struct disk *disk, int fd, const char *path, const str
         at += size;
     }
     mem_free(data);
-    if (err == OK) {
-        err = disk->sync(disk, fd);
+    return err == OK ? disk->sync(disk, fd) : err;
+}
+
+/* Where the disk does not give a file its place at once, filling does. */
+static enum err file_write(struct disk *disk, int fd, const char *path, const struct wal_file_header *header,
+                           bool is_new, const atomic_bool *is_hurried, struct errmsg *msg)
+{
+    bool is_allocated = false;
+    if (is_new) {
+        enum err err = disk->truncate(disk, fd, 0); /* an attempt before may have left a part */
+        if (err != OK) {
+            return op_fail(msg, err, path, "truncate");
+        }
+        err = disk->allocate(disk, fd, header->size);
+        if (err != OK && err != ERR_UNSUPPORTED) {
+            return op_fail(msg, err, path, "allocate");
+        }
+        is_allocated = err == OK;
     }
+    enum err err = file_fill(disk, fd, header, is_new, is_allocated, is_hurried);
     return err == OK ? OK : op_fail(msg, err, path, is_new ? "make" : "new header");
 }
 
 enum err wal_file_prepare(struct disk *disk, const char *dir, const struct wal_file_header *header, bool is_new,
-                          int *fd, struct errmsg *msg)
+                          const atomic_bool *is_hurried, int *fd, struct errmsg *msg)
 {
     char *path_new = wal_file_path(dir, header->sequence, WAL_SUFFIX_NEW);
     char *path = wal_file_path(dir, header->sequence, WAL_SUFFIX);
@@ -84,14 +105,7 @@ enum err wal_file_prepare(struct disk *disk, const char *dir, const struct wal_f
     if (err != OK) {
         goto err_before_open;
     }
-    if (is_new) {
-        err = disk->truncate(disk, *fd, 0); /* an attempt before may have left a part */
-        if (err != OK) {
-            err = op_fail(msg, err, path_new, "truncate");
-            goto err_after_open;
-        }
-    }
-    err = file_fill(disk, *fd, path_new, header, is_new, msg);
+    err = file_write(disk, *fd, path_new, header, is_new, is_hurried, msg);
     if (err != OK) {
         goto err_after_open;
     }

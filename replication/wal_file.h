@@ -4,6 +4,8 @@
  *           a file gets its .wal name when its header is durable, and one name is changed at a time, durably. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "base/env.h"
 #include "base/list.h"
 #include "replication/wal_format.h"
@@ -27,11 +29,12 @@ void wal_files_free(struct list *files); /* none of them open */
 /* "<dir>/<sequence, 20 digits><suffix>", mem_alloc'ed. */
 char *wal_file_path(const char *dir, uint64_t sequence, const char *suffix);
 
-/* Brings <sequence>.new under its .wal name, with this header. It is new and filled with zeros up to header->size so
- * that every later write overwrites allocated blocks (no metadata changes with it), or an old file of that size.
+/* Brings <sequence>.new under its .wal name, with this header. It is an old file of header->size, or a new one: that
+ * has its place on the disk, and is filled with zeros so that a later write overwrites written blocks (no metadata
+ * changes with it), as far as that gets before *is_hurried, which another thread may set meanwhile. An old one: NULL.
  * *fd stays open on success (DISK_DIRECT); on failure nothing is left. */
 MUST_CHECK enum err wal_file_prepare(struct disk *disk, const char *dir, const struct wal_file_header *header,
-                                     bool is_new, int *fd, struct errmsg *msg);
+                                     bool is_new, const atomic_bool *is_hurried, int *fd, struct errmsg *msg);
 /* <source>.wal becomes <sequence>.new: it leaves the log. */
 MUST_CHECK enum err wal_file_take(struct disk *disk, const char *dir, uint64_t source, uint64_t sequence,
                                   struct errmsg *msg);

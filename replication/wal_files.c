@@ -106,12 +106,12 @@ static void job_run(struct work *work)
     struct wal_file_header header = {job->sequence, job->generation, job->size};
     switch (job->kind) {
     case WAL_JOB_MAKE:
-        job->err = wal_file_prepare(job->disk, job->dir, &header, true, &job->fd, &job->msg);
+        job->err = wal_file_prepare(job->disk, job->dir, &header, true, &job->is_hurried, &job->fd, &job->msg);
         break;
     case WAL_JOB_RECYCLE:
         job->err = wal_file_take(job->disk, job->dir, job->source, job->sequence, &job->msg);
         if (job->err == OK) {
-            job->err = wal_file_prepare(job->disk, job->dir, &header, false, &job->fd, &job->msg);
+            job->err = wal_file_prepare(job->disk, job->dir, &header, false, NULL, &job->fd, &job->msg);
         }
         break;
     case WAL_JOB_REMOVE:
@@ -181,7 +181,15 @@ static bool has_room_to_make(const struct wal_files *files)
     return size <= files->count_max * files->file_size;
 }
 
-static void job_start(struct wal_files *files, enum wal_job_kind kind)
+/* A log that is behind would wait for the zeros, on the disk or for their file: its first pass over a new file costs it
+ * a change of metadata a write, which is less. */
+static bool is_hurry(const struct wal_files *files, bool is_awaited, bool is_behind)
+{
+    bool is_nearly_full = wal_files_room(files, 0) < files->active->size / 8;
+    return is_awaited || is_behind || (is_nearly_full && files->ready_count == 0);
+}
+
+static void job_start(struct wal_files *files, enum wal_job_kind kind, bool is_hurried)
 {
     files->is_job_running = true;
     files->job = (struct wal_job){
@@ -193,13 +201,18 @@ static void job_start(struct wal_files *files, enum wal_job_kind kind)
         .sequence = files_last(files)->sequence + 1,
         .generation = env_random(files->env),
         .size = kind == WAL_JOB_MAKE ? size_to_make(files) : files_first(files)->size,
+        .is_hurried = is_hurried,
         .fd = -1,
     };
     files->env->workers->submit(files->env->workers, &files->job.work);
 }
 
-void wal_files_tick(struct wal_files *files, uint64_t kept_lsn, bool is_awaited)
+void wal_files_tick(struct wal_files *files, uint64_t kept_lsn, bool is_awaited, bool is_behind)
 {
+    bool is_hurried = is_hurry(files, is_awaited, is_behind);
+    if (files->is_job_running && is_hurried) {
+        atomic_store_explicit(&files->job.is_hurried, true, memory_order_relaxed);
+    }
     if (files->is_job_running || files->is_closing) {
         return;
     }
@@ -210,14 +223,14 @@ void wal_files_tick(struct wal_files *files, uint64_t kept_lsn, bool is_awaited)
     if (can_free) {
         /* A small one is better than none where a full one finds no space. */
         bool is_fit = (files_first(files)->size == files->file_size || files->is_failing) && !files->is_source_broken;
-        job_start(files, is_fit && files->ready_count < files->ready_max ? WAL_JOB_RECYCLE : WAL_JOB_REMOVE);
+        job_start(files, is_fit && files->ready_count < files->ready_max ? WAL_JOB_RECYCLE : WAL_JOB_REMOVE, false);
         return;
     }
     /* A log that nothing was written to needs no second file: an idle shard does no I/O. */
     bool is_used = files->position > WAL_BLOCK_SIZE || files->active->sequence > 1 || is_awaited;
     bool is_young = files_last(files)->size < files->file_size;
     if (is_used && files->ready_count < (is_young ? 2U : 1U) && has_room_to_make(files)) {
-        job_start(files, WAL_JOB_MAKE);
+        job_start(files, WAL_JOB_MAKE, is_hurried);
     }
 }
 
@@ -273,7 +286,8 @@ static enum err first_make(struct wal_files *files, uint64_t size, struct wal_re
     int fd = -1;
     enum err err = parent_sync(files, msg);
     if (err == OK) {
-        err = wal_file_prepare(files->env->disk, files->dir, &header, true, &fd, msg);
+        const atomic_bool is_hurried = false;
+        err = wal_file_prepare(files->env->disk, files->dir, &header, true, &is_hurried, &fd, msg);
     }
     if (err != OK) {
         return err;
@@ -325,7 +339,7 @@ static enum err spares_renew(struct wal_files *files, struct errmsg *msg)
         struct wal_file *file = container_of(link, struct wal_file, link);
         file->generation = env_random(files->env);
         const struct wal_file_header header = {file->sequence, file->generation, file->size};
-        err = wal_file_prepare(disk, files->dir, &header, false, &file->fd, msg);
+        err = wal_file_prepare(disk, files->dir, &header, false, NULL, &file->fd, msg);
         files->ready_count++;
     }
     return err;

@@ -1,7 +1,7 @@
 /* The files of a write-ahead log: the one that is written, full ones before it, ready ones behind it; and the
  * background job that makes, recycles and removes them.
  *
- *      make: create <n>.new, zero-fill, header        recycle: <old>.wal -> <n>.new, new header
+ *      make: <n>.new, allocate, header, zero-fill       recycle: <old>.wal -> <n>.new, new header
  *                     |                                                  |
  *                     +---------> rename to <n>.wal, directory synced <--+
  *                                        |
@@ -33,6 +33,7 @@ struct wal_job { /* Owned by the worker while it runs. */
     uint64_t sequence;   /* make, recycle: of the new file */
     uint64_t generation;
     uint64_t size;
+    atomic_bool is_hurried; /* make: what is filled is enough; set by the shard's thread while it runs */
     int fd;              /* out: of the new file */
     enum err err;        /* out */
     struct errmsg msg;   /* out */
@@ -75,10 +76,11 @@ uint64_t wal_files_room(const struct wal_files *files, uint64_t reserve);
 struct wal_file *wal_files_next(struct wal_files *files);               /* ready to follow the active one; NULL */
 /* The next file becomes the active one; `lsn` is that of its first unit. */
 void wal_files_advance(struct wal_files *files, uint64_t lsn);
-/* Starts a job if there is something to do. Files wholly below `kept_lsn`, which a durable unit has told, are free;
- * never the active one or the one before it while the active one holds no unit. `is_awaited`: a unit waits for a file,
- * which may be the very first one, and larger than the first file. */
-void wal_files_tick(struct wal_files *files, uint64_t kept_lsn, bool is_awaited);
+/* Starts a job if there is something to do, and hurries one whose file is needed before it can be filled. Files wholly
+ * below `kept_lsn`, which a durable unit has told, are free; never the active one or the one before it while the active
+ * one holds no unit. `is_awaited`: a unit waits for a file, which may be the very first one, and larger than the first
+ * file; `is_behind`: units wait for the disk. */
+void wal_files_tick(struct wal_files *files, uint64_t kept_lsn, bool is_awaited, bool is_behind);
 /* Whether tick at `kept_lsn` would find a free file. */
 bool wal_files_can_free(const struct wal_files *files, uint64_t kept_lsn);
 uint64_t wal_files_start_lsn(const struct wal_files *files);            /* 0: no unit yet */

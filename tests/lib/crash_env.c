@@ -90,6 +90,15 @@ static enum err disk_truncate(struct disk *disk, int file, uint64_t size)
     return OK;
 }
 
+/* As where the file system cannot: whoever needs the space writes it. */
+static enum err disk_allocate(struct disk *disk, int file, uint64_t size)
+{
+    (void)disk;
+    (void)file;
+    (void)size;
+    return ERR_UNSUPPORTED;
+}
+
 static enum err disk_pwritev(struct disk *disk, int file, uint64_t position, const struct iovec *iov, int count)
 {
     struct crash_env *crash = of_disk(disk);
@@ -345,6 +354,7 @@ static const struct disk disk_functions = {
     .close = disk_close,
     .size = disk_size,
     .truncate = disk_truncate,
+    .allocate = disk_allocate,
     .pwritev = disk_pwritev,
     .pread = disk_pread,
     .pread_nowait = disk_pread,

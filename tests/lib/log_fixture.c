@@ -52,6 +52,11 @@ static enum err fixture_truncate(struct disk *disk, int file, uint64_t size)
     return inner(disk)->truncate(inner(disk), file, size);
 }
 
+static enum err fixture_allocate(struct disk *disk, int file, uint64_t size)
+{
+    return inner(disk)->allocate(inner(disk), file, size);
+}
+
 static enum err fixture_pwritev(struct disk *disk, int file, uint64_t position, const struct iovec *iov, int count)
 {
     if (fixture_of_disk(disk)->write_failure != OK) {
@@ -199,6 +204,7 @@ void log_fixture_init(struct log_fixture *fixture, unsigned files_count_max)
         .close = fixture_close,
         .size = fixture_size,
         .truncate = fixture_truncate,
+        .allocate = fixture_allocate,
         .pwritev = fixture_pwritev,
         .pread = fixture_pread,
         .pread_nowait = fixture_pread_nowait,

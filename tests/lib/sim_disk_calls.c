@@ -299,6 +299,19 @@ static enum err disk_truncate(struct disk *disk, int file, uint64_t size)
     return err;
 }
 
+static enum err disk_allocate(struct disk *disk, int file, uint64_t size)
+{
+    struct sim_handle *handle = handle_of(disk, file);
+    if ((handle->flags & DISK_READ_ONLY) != 0) {
+        return ERR_IO;
+    }
+    enum err err = sim_disk_op_whole(handle->disk, SIM_OP_TRUNCATE, handle->path);
+    if (err == OK && !sim_file_allocate(&handle->node->file, size, handle->disk->capacity)) {
+        err = ERR_NO_SPACE;
+    }
+    return err;
+}
+
 static void check_alignment(const struct sim_handle *handle, uint64_t position, const void *data, size_t size)
 {
     if ((handle->flags & DISK_DIRECT) != 0) {
@@ -551,6 +564,7 @@ void sim_disk_fill(struct sim_env *env)
         .close = disk_close,
         .size = disk_size,
         .truncate = disk_truncate,
+        .allocate = disk_allocate,
         .pwritev = disk_pwritev,
         .pread = disk_pread,
         .pread_nowait = disk_pread_nowait,

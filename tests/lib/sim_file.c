@@ -339,6 +339,25 @@ void sim_file_truncate(struct sim_file *file, uint64_t size, struct sim_random *
     mark_dirty_file(file);
 }
 
+bool sim_file_allocate(struct sim_file *file, uint64_t size, uint64_t capacity)
+{
+    size_t count = (size_t)((size + SIM_PAGE_SIZE - 1) / SIM_PAGE_SIZE);
+    uint64_t needed = 0;
+    for (size_t number = 0; number < count; number++) {
+        needed += page_at(file, number)->is_allocated ? 0 : SIM_PAGE_SIZE;
+    }
+    if (*file->used + needed > capacity) {
+        return false;
+    }
+    for (size_t number = 0; number < count; number++) {
+        file->pages[number].is_allocated = true;
+    }
+    *file->used += needed;
+    file->size = size > file->size ? size : file->size;
+    mark_dirty_file(file);
+    return true;
+}
+
 void sim_file_sync(struct sim_file *file)
 {
     settle(file);

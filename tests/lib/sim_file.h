@@ -54,6 +54,8 @@ size_t sim_file_write_durable(struct sim_file *file, uint64_t position, const ui
 void sim_file_write_partly(struct sim_file *file, uint64_t position, const uint8_t *data, size_t size,
                            uint64_t capacity, struct sim_random *random);
 void sim_file_truncate(struct sim_file *file, uint64_t size, struct sim_random *random);
+/* Zeros up to `size`, which take their space now. False, and nothing done: `capacity` does not suffice. */
+bool sim_file_allocate(struct sim_file *file, uint64_t size, uint64_t capacity);
 void sim_file_sync(struct sim_file *file);
 void sim_file_sync_fail(struct sim_file *file, struct sim_random *random);
 void sim_file_power_loss(struct sim_file *file, struct sim_random *random);

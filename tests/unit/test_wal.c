@@ -2,10 +2,13 @@
  * closing. Crashes are in test_wal_files.c, damage in test_wal_recover.c, the real disk in test_wal_uv.c. */
 #include "replication/wal.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "replication/wal_file.h"
 #include "replication/wal_format.h"
 #include "tests/lib/sim_disk.h"
 #include "tests/lib/test.h"
@@ -280,6 +283,50 @@ START_TEST(first_unit_is_larger_than_the_first_file)
 }
 END_TEST
 
+/* Writes to files that are being made, until the log has `sequence`. */
+static uint64_t fill_count(uint64_t sequence, unsigned at_once)
+{
+    struct sim_fault count = {.ops = SIM_OP_PWRITEV, .path = WAL_SUFFIX_NEW};
+    fault_init(&count.when, 1, FAULT_FOREVER);
+    sim_disk_fault_add(world.disk, &count);
+    char path[64];
+    (void)snprintf(path, sizeof(path), WAL_WORLD_DIR "/%020" PRIu64 WAL_SUFFIX, sequence);
+    uint64_t size = 0;
+    while (!sim_disk_stat(world.disk, path, &size)) {
+        for (unsigned i = 0; i < at_once; i++) {
+            wal_world_append(&world, WAL_ENTRY, 10000);
+        }
+        wal_world_settle(&world);
+    }
+    ck_assert_uint_eq(size, world.options.file_size);
+    sim_disk_fault_remove(world.disk, &count);
+    return count.hit_count;
+}
+
+/* Goal: the next file is filled with zeros while there is time, and not when the log would wait for it; it has its size
+ * and its place on the disk all the same. Method: two logs, one written to now and then, one with more than units of
+ * it can hold; then the disk is full, and the files that are there take what they can. */
+START_TEST(a_file_is_filled_while_there_is_time)
+{
+    world.options = (struct wal_options){.file_size = MIB(1), .file_size_first = KIB(256), .file_count_max = 8};
+    open_log();
+    ck_assert_uint_ge(fill_count(2, 1), MIB(1) / WAL_FILL_SIZE);
+    close_log();
+    wal_world_deinit(&world);
+    wal_world_init(&world, &small, 7);
+    world.options = (struct wal_options){.file_size = MIB(1), .file_size_first = KIB(256), .file_count_max = 8};
+    open_log();
+    ck_assert_uint_lt(fill_count(3, 300), 6);
+    sim_disk_set_capacity(world.disk, sim_disk_used(world.disk));
+    for (unsigned i = 0; i < 100 && !wal_is_stalled(world.wal); i++) {
+        wal_world_append(&world, WAL_ENTRY, 10000);
+        wal_world_settle(&world);
+    }
+    power_loss_and_open();
+    close_log();
+}
+END_TEST
+
 /* Goal: a recycled file is as large as it was: a log in its stride makes nothing longer. Method: after a warm-up
  * that releases, the disk is full, and much more than all files hold is written without a stall. */
 START_TEST(files_are_recycled_not_made)
@@ -470,6 +517,7 @@ static Suite *wal_suite(void)
     tcase_add_test(tcase, pressure_is_told_once_until_released);
     tcase_add_test(tcase, full_disk_stalls_and_mends_itself);
     tcase_add_test(tcase, first_unit_is_larger_than_the_first_file);
+    tcase_add_test(tcase, a_file_is_filled_while_there_is_time);
     tcase_add_test(tcase, files_are_recycled_not_made);
     tcase_add_test(tcase, each_failing_file_operation_is_survived);
     tcase_add_test(tcase, first_opening_tells_a_full_disk);
