@@ -44,6 +44,7 @@ struct conn {
     int64_t frame_started_us;
     bool is_reading_frame;         /* the read under way goes into `frame` */
     bool is_paused;
+    int64_t paused_us;             /* since when */
     struct budget_waiter waiter;
     int64_t waiting_since_us;      /* for memory; 0: not waiting */
     /* Requests in order of arrival; those from `undispatched` on wait for their turn. */

@@ -21,12 +21,18 @@ static bool pipeline_is_full(const struct conn *conn)
     return conn->request_count >= CONNECTION_PIPELINE_MAX || conn->unsent_size > UNSENT_SIZE_MAX;
 }
 
+static void pause_begins(struct conn *conn)
+{
+    conn->is_paused = true;
+    conn->paused_us = env_now_us(conn->conns->env);
+    metrics_add(conn->conns->env->metrics, METRIC_READ_PAUSES, 1);
+}
+
 static void pause_reading(struct conn *conn)
 {
     if (!conn->is_paused) {
-        conn->is_paused = true;
+        pause_begins(conn);
         conn->conns->env->net->stream_pause(conn->stream);
-        metrics_add(conn->conns->env->metrics, METRIC_READ_PAUSES, 1);
     }
 }
 
@@ -51,6 +57,9 @@ void conn_read_resume(struct conn *conn)
     }
     if (conn->is_paused) {
         conn->is_paused = false;
+        /* The time in which we did not read is not the client's: neither silent nor slow for it (conn_dawdles). */
+        conn->frame_started_us += env_now_us(conn->conns->env) - conn->paused_us;
+        conn_touch(conn);
         conn->conns->env->net->stream_resume(conn->stream);
     }
 }
@@ -167,8 +176,7 @@ static void conn_on_alloc(void *owner, size_t size_hint, uint8_t **data, size_t 
     struct conn *conn = owner;
     (void)size_hint;
     if (!has_memory(conn)) {
-        conn->is_paused = true;
-        metrics_add(conn->conns->env->metrics, METRIC_READ_PAUSES, 1);
+        pause_begins(conn);
         *size = 0;
         return;
     }
