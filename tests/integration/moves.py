@@ -1,4 +1,6 @@
 """Reassignments and elections, by hand: what clients of the admin APIs send, without any of their libraries."""
+import datetime
+import re
 import struct
 import time
 
@@ -180,3 +182,28 @@ def unregister(node, number):
 def wait_settled(node, timeout_s=60):
     """Until nothing moves any more by the word of this broker. Whether it came to that."""
     return balsa.wait_until(lambda: not listed(node), timeout_s, 0.05) is not None
+
+
+ROLE = re.compile(r"^(\S+) level=debug component=replica event=(leader|follower|candidate|\"replica removed\") group=(\d+)", re.M)
+
+
+def leaderless(brokers, since, until):
+    """(seconds, group) of each time in which no broker took itself for a group's leader, by the brokers' logs of level debug, between two
+    moments of time.time(): from when the last one gave up, or lost its replica, to when the next one won."""
+    events = []
+    for number, node in brokers.nodes.items():
+        with open(node.log_path, encoding="utf-8", errors="replace") as log:
+            for when, event, group in ROLE.findall(log.read()):
+                events.append((datetime.datetime.fromisoformat(when.replace("Z", "+00:00")).timestamp(), number, event, int(group)))
+    leading, lost, found = {}, {}, []
+    for when, number, event, group in sorted(events):
+        of_group = leading.setdefault(group, set())
+        if event == "leader":
+            if not of_group and group in lost and since <= when and lost[group] <= until:
+                found.append((when - lost[group], group))
+            of_group.add(number)
+        elif number in of_group:
+            of_group.remove(number)
+            if not of_group:
+                lost[group] = when
+    return sorted(found, reverse=True)

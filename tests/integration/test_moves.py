@@ -1,7 +1,8 @@
 """Partitions move between brokers while they are written: all that was acknowledged is where it was acknowledged, replicas are on exactly the
 brokers wished for and are the same byte by byte, cancelled moves leave nothing behind, and a broker that comes back with an emptied disk gets
 its replicas again. A drained broker loses its replicas, gets none, and is forgotten when it has been stopped. Leadership comes back to who
-is preferred for it. min.insync.replicas above the majority holds. PARTITIONS=300 for more.
+is preferred for it. min.insync.replicas above the majority holds. PARTITIONS=300 for more; ROLES=1 tells how long
+partitions had no leader.
 """
 import os
 import random
@@ -17,6 +18,7 @@ NOT_REGISTERED, NOT_ENOUGH, NOT_ENOUGH_AFTER = 102, 19, 20
 PARTITIONS = int(os.environ.get("PARTITIONS", "50"))
 SHARDS = int(os.environ.get("SHARDS", "2"))
 SEED = int(os.environ.get("SEED", "1"))
+ROLES = "ROLES" in os.environ
 
 
 def known(brokers, topic, of=1):
@@ -48,7 +50,7 @@ def check_places(brokers, what, topic, wanted, timeout_s=30):
 
 
 def move_all(brokers, what, topic, wanted, through, load, timeout_s=120):
-    start = time.monotonic()
+    start, clock = time.monotonic(), time.time()
     found = moves.alter(brokers[through], {(topic, p): replicas for p, replicas in enumerate(wanted)})
     wrong = {at: result for at, result in found.items() if result[0] != moves.NONE}
     balsa.check(not wrong, f"{what}: accepted; refused: {list(wrong.items())[:3]}")
@@ -57,6 +59,10 @@ def move_all(brokers, what, topic, wanted, through, load, timeout_s=120):
     time.sleep(1)
     gap = max(load.gap(partition, start, end) for partition in range(len(wanted)))
     print(f"  {what}: {len(wanted)} partitions in {end - start:.1f} s, longest time without an acknowledgement {gap:.2f} s", flush=True)
+    if ROLES:
+        times = moves.leaderless(brokers, clock, time.time())
+        longest, group = times[0] if times else (0, None)
+        print(f"    {len(times)} times without a leader, the longest {longest * 1000:.0f} ms (group {group})", flush=True)
 
 
 def refusals(brokers):
@@ -147,7 +153,7 @@ def insync():
 def main():
     cluster.need("moves")
     rng = random.Random(SEED)
-    with cluster.Cluster(4, shards=SHARDS) as brokers:
+    with cluster.Cluster(4, shards=SHARDS, settings={"balsa.log.level": "debug"} if ROLES else None) as brokers:
         refusals(brokers)
         topic = "moved"
         brokers.create(topic, PARTITIONS, 3)
