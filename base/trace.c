@@ -309,9 +309,8 @@ static bool is_leap(int year)
     return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
 }
 
-/* 2026-01-01T00:00:00.123Z. Not by gmtime_r(), which takes a lock of the C library that a dying
- * process may hold. */
-static void line_time(struct line *line, int64_t wall_ms)
+/* Not by gmtime_r(), which takes a lock of the C library that a dying process may hold. */
+void trace_time(int64_t wall_ms, char *text, size_t size)
 {
     static const int64_t ms_max = INT64_C(253402300799999); /* the end of the year 9999 */
     static const uint8_t month_days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
@@ -328,9 +327,14 @@ static void line_time(struct line *line, int64_t wall_ms)
         days -= month_days[month] + (month == 1 && is_leap(year));
         month++;
     }
-    char text[64];
-    (void)snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", year, month + 1, days + 1,
-                   (int)(ms / 3600000), (int)(ms / 60000 % 60), (int)(ms / 1000 % 60), (int)(ms % 1000));
+    (void)snprintf(text, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", year, month + 1, days + 1, (int)(ms / 3600000),
+                   (int)(ms / 60000 % 60), (int)(ms / 1000 % 60), (int)(ms % 1000));
+}
+
+static void line_time(struct line *line, int64_t wall_ms)
+{
+    char text[TRACE_TIME_SIZE];
+    trace_time(wall_ms, text, sizeof(text));
     line_text(line, text);
 }
 

@@ -77,6 +77,10 @@ void trace_event(enum trace_level level, enum trace_component component, const c
                  const struct trace_arg *args, size_t count);
 void trace_set_level(enum trace_component component, enum trace_level level);
 bool trace_set_level_text(const char *component, const char *level); /* "all" sets every one; false: unknown name */
+#define TRACE_TIME_SIZE 40
+/* A wall time as traces have it, 2026-01-01T00:00:00.123Z, and as all else that is for people. */
+void trace_time(int64_t wall_ms, char *text, size_t size);
+
 /* Source of the time stamps and shard name of the calling thread; the simulator sets its own, as often as it likes. The
  * name is copied (cut to 15 bytes) and may be NULL; so may wall_ms: the system's clock. */
 void trace_set_thread(const char *name, int64_t (*wall_ms)(void *), void *context);

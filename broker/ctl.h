@@ -16,14 +16,14 @@ enum ctl_exit {
     CTL_REFUSED = 1,     /* the cluster said no: nothing was done */
     CTL_USAGE = 2,       /* the command makes no sense */
     CTL_UNREACHABLE = 3, /* no broker took it: nothing was done */
-    CTL_IN_DOUBT = 4,    /* it was sent and not answered */
+    CTL_IN_DOUBT = 4,    /* it was sent and not answered, or done in part */
 };
 
 #define CTL_FIELDS_MAX 4
 
 struct ctl_command {
-    const char *words;   /* "topic create" */
-    const char *method;  /* "CreateTopic" */
+    const char *words;   /* "topic create", "produce" */
+    const char *method;  /* "CreateTopic"; NULL: one for records (ctl_records.h), whose arguments are the request */
     const ProtobufCMessageDescriptor *request, *response;
     const char *fields[CTL_FIELDS_MAX]; /* of the request, by position; the last one may repeat if the field does */
     const char *done;    /* what to say when the answer has nothing to show; NULL: nothing */
@@ -45,6 +45,8 @@ void ctl_print_completion(FILE *out);
  * the text says what is wrong. */
 MUST_CHECK enum err ctl_build(const struct ctl_command *command, char **words, size_t count, struct arena *arena,
                               ProtobufCMessage **request, struct errmsg *msg);
+/* "host:port", "[::1]:port"; false: it is none. */
+MUST_CHECK bool ctl_parse_address(struct bytes text, char *host, size_t size, uint16_t *port);
 /* The flag of a field, without the dashes: "replication-factor". size >= 64. */
 void ctl_flag(const char *field, char *target, size_t size);
 

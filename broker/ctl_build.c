@@ -192,3 +192,25 @@ enum err ctl_build(const struct ctl_command *command, char **words, size_t count
     }
     return err;
 }
+
+bool ctl_parse_address(struct bytes text, char *host, size_t size, uint16_t *port)
+{
+    const uint8_t *colon = text.size > 0 ? memrchr(text.data, ':', text.size) : NULL;
+    int64_t number;
+    if (colon == NULL) {
+        return false;
+    }
+    struct bytes name = {text.data, (size_t)(colon - text.data)};
+    struct bytes port_text = {colon + 1, text.size - name.size - 1};
+    if (name.size > 2 && name.data[0] == '[' && name.data[name.size - 1] == ']') {
+        name = (struct bytes){name.data + 1, name.size - 2};
+    }
+    if (name.size == 0 || name.size >= size || !config_parse_long(port_text, &number) || number < 1 ||
+        number > UINT16_MAX) {
+        return false;
+    }
+    memcpy(host, name.data, name.size);
+    host[name.size] = '\0';
+    *port = (uint16_t)number;
+    return true;
+}

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "broker/ctl.h"
+#include "proto/ctl.pb-c.h"
 #include <string.h>
 
 #define METHOD(method, message) \
@@ -121,6 +122,20 @@ const struct ctl_command ctl_commands[] = {
      "nothing is wrong",
      "why a partition is unavailable, slow or has too few replicas"},
     {"explain group", METHOD("Explain", explain), {"group"}, "nothing is wrong", "why a group does not progress"},
+    {"produce",
+     NULL,
+     &balsa__ctl__produce__descriptor,
+     NULL,
+     {"topic"},
+     NULL,
+     "writes each line of standard input as a record; --compression gzip, snappy, lz4 or zstd"},
+    {"consume",
+     NULL,
+     &balsa__ctl__consume__descriptor,
+     NULL,
+     {"topic"},
+     NULL,
+     "prints records, up to the end or on and on with --follow; --from beginning, end or an offset"},
     {"log level",
      METHOD("SetLogLevel", set_log_level),
      {"component", "level"},
@@ -133,20 +148,28 @@ static const struct {
     const char *flag, *help;
 } global_flags[] = {
     {"--admin HOST:PORT[,...]", "admin addresses, the next when one cannot be reached (BALSA_ADMIN; 127.0.0.1:9292)"},
-    {"--timeout SECONDS", "for the whole command (30; with --wait: none)"},
+    {"--timeout SECONDS",
+     "for the whole command (30; with --wait: none); of produce and consume: how long nothing may go well"},
     {"--wait",
      "until what the command began is done, with an estimate: partition move, cancel-move, broker drain, decommission"},
-    {"--output table|json", "for people, or one line of JSON for each answer (table)"},
+    {"--output table|json",
+     "for people, or one line of JSON for each answer or record (table); consume: raw, values alone"},
 };
+
+/* Size of the first of a command's words. */
+static size_t first_size(const struct ctl_command *command)
+{
+    return strcspn(command->words, " ");
+}
 
 const struct ctl_command *ctl_find(char **words, size_t count, size_t *used)
 {
     for (size_t i = 0; i < ctl_command_count; i++) {
-        const char *space = strchr(ctl_commands[i].words, ' ');
-        size_t first = (size_t)(space - ctl_commands[i].words);
-        if (count >= 2 && strlen(words[0]) == first && strncmp(words[0], ctl_commands[i].words, first) == 0 &&
-            strcmp(words[1], space + 1) == 0) {
-            *used = 2;
+        size_t first = first_size(&ctl_commands[i]);
+        const char *second = ctl_commands[i].words[first] != '\0' ? &ctl_commands[i].words[first + 1] : NULL;
+        if (count >= 1 && strlen(words[0]) == first && strncmp(words[0], ctl_commands[i].words, first) == 0 &&
+            (second == NULL || (count >= 2 && strcmp(words[1], second) == 0))) {
+            *used = second == NULL ? 1 : 2;
             return &ctl_commands[i];
         }
     }
@@ -206,7 +229,7 @@ void ctl_print_help(FILE *out)
         (void)fprintf(out, "  %-24s %s\n", global_flags[i].flag, global_flags[i].help);
     }
     (void)fprintf(out, "\n'balsactl COMMAND --help' has the arguments of one. Exit codes: 0 done, 1 refused, 2 usage, "
-                       "3 no broker took it, 4 in doubt.\n");
+                       "3 no broker took it, 4 in doubt, or done in part.\n");
 }
 
 void ctl_print_completion(FILE *out)
@@ -224,7 +247,7 @@ void ctl_print_completion(FILE *out)
     }
     (void)fprintf(out, "        \"\") COMPREPLY=($(compgen -W $'completion");
     for (size_t i = 0; i < ctl_command_count; i++) {
-        int size = (int)(strchr(ctl_commands[i].words, ' ') - ctl_commands[i].words);
+        int size = (int)first_size(&ctl_commands[i]);
         if (i == 0 || strncmp(ctl_commands[i].words, ctl_commands[i - 1].words, (size_t)size + 1) != 0) {
             (void)fprintf(out, "\\n%.*s", size, ctl_commands[i].words);
         }
@@ -266,6 +289,6 @@ void ctl_print_man(FILE *out)
     }
     (void)fprintf(out,
                   ".SH EXIT STATUS\n0 done; 1 the cluster refused, nothing was done; 2 the command makes no sense; "
-                  "3 no broker took it, nothing was done; 4 it was sent and not answered: look before doing it "
-                  "again.\n");
+                  "3 no broker took it, nothing was done; 4 it was sent and not answered, or done in part: look "
+                  "before doing it again.\n");
 }

@@ -5,15 +5,18 @@
  *             │ --wait
  *             v
  *           question ── not done ──> half a second ──> question ...      (any address; it may be repeated)
- *             │ done, or nobody has answered for a minute, or --timeout */
+ *             │ done, or nobody has answered for a minute, or --timeout
+ *
+ * produce and consume ask for the brokers in that way, then do the rest over Kafka's protocol (ctl_records). */
 
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/trace.h"
 #include "base/uv_env.h"
-#include "broker/ctl.h"
+#include "broker/ctl_records.h"
 #include "broker/grpc_client.h"
 #include "metadata/config_value.h"
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +35,7 @@ struct ctl {
     const char *admin;
     struct bytes addresses_left;
     int64_t timeout_us;
-    bool is_json;
+    bool is_json, is_raw;
     const struct ctl_command *command;
     struct arena arena;
     ProtobufCMessage *request;
@@ -50,6 +53,9 @@ struct ctl {
     bool is_done;
     int64_t heard_us, end_us;
     struct timer timer;
+    /* produce and consume */
+    struct ctl_records *records;
+    char host[256]; /* of the admin address that was asked last */
 };
 
 static int usage_error(const char *text)
@@ -64,6 +70,8 @@ static void next_address(struct ctl *ctl);
 static void wait_begin(struct ctl *ctl);
 static void on_wait_message(struct grpc_client_call *call, struct bytes message);
 static void on_wait_done(struct grpc_client_call *call);
+static void on_brokers(struct grpc_client_call *call, struct bytes message);
+static void on_brokers_done(struct grpc_client_call *call);
 
 static void on_message(struct grpc_client_call *call, struct bytes message)
 {
@@ -131,53 +139,35 @@ static void on_done(struct grpc_client_call *call)
     grpc_client_close(ctl->client, ctl, on_client_closed);
 }
 
-static bool parse_address(struct bytes text, char *host, size_t size, uint16_t *port)
-{
-    const uint8_t *colon = text.size > 0 ? memrchr(text.data, ':', text.size) : NULL;
-    int64_t number;
-    if (colon == NULL) {
-        return false;
-    }
-    struct bytes name = {text.data, (size_t)(colon - text.data)};
-    struct bytes port_text = {colon + 1, text.size - name.size - 1};
-    if (name.size > 2 && name.data[0] == '[' && name.data[name.size - 1] == ']') {
-        name = (struct bytes){name.data + 1, name.size - 2};
-    }
-    if (name.size == 0 || name.size >= size || !config_parse_long(port_text, &number) || number < 1 ||
-        number > UINT16_MAX) {
-        return false;
-    }
-    memcpy(host, name.data, name.size);
-    host[name.size] = '\0';
-    *port = (uint16_t)number;
-    return true;
-}
-
 static void make_call(struct ctl *ctl)
 {
     bool is_waiting = ctl->wait != NULL;
+    bool is_for_brokers = ctl->records != NULL;
     ctl->call = (struct grpc_client_call){.path = ctl->path,
-                                          .request = is_waiting ? ctl->question : ctl->request,
+                                          .request = is_waiting || is_for_brokers ? ctl->question : ctl->request,
                                           .timeout_us = is_waiting ? WAIT_ANSWER_US : ctl->timeout_us,
                                           .owner = ctl,
-                                          .on_message = is_waiting ? on_wait_message : on_message,
-                                          .cb = is_waiting ? on_wait_done : on_done};
+                                          .on_message = is_for_brokers ? on_brokers
+                                                        : is_waiting   ? on_wait_message
+                                                                       : on_message,
+                                          .cb = is_for_brokers ? on_brokers_done
+                                                : is_waiting   ? on_wait_done
+                                                               : on_done};
     grpc_client_call(ctl->client, &ctl->call);
 }
 
 static void next_address(struct ctl *ctl)
 {
     struct bytes address = BYTES_NONE;
-    char host[256];
     uint16_t port;
     (void)config_list_next(&ctl->addresses_left, &address);
-    if (!parse_address(address, host, sizeof(host), &port)) {
+    if (!ctl_parse_address(address, ctl->host, sizeof(ctl->host), &port)) {
         ctl->code = CTL_USAGE;
         (void)fprintf(stderr, "balsactl: --admin '%s': expected host:port, more with commas between\n", ctl->admin);
         uv_env_stop(ctl->uv);
         return;
     }
-    ctl->client = grpc_client_open(ctl->env, host, port);
+    ctl->client = grpc_client_open(ctl->env, ctl->host, port);
     make_call(ctl);
 }
 
@@ -256,13 +246,89 @@ static void on_wait_done(struct grpc_client_call *call)
     grpc_client_close(ctl->client, ctl, on_client_closed);
 }
 
+/* ---- produce and consume ---- */
+
+static enum record_format format_of(const struct ctl *ctl)
+{
+    return ctl->is_json ? RECORD_JSON : ctl->is_raw ? RECORD_RAW : RECORD_TEXT;
+}
+
+static void on_records_ended(struct task *task)
+{
+    struct ctl *ctl = container_of(task, struct ctl, again);
+    ctl_records_close(ctl->records);
+    ctl->records = NULL;
+    uv_env_stop(ctl->uv);
+}
+
+static void on_records_end(void *owner, enum ctl_exit code)
+{
+    struct ctl *ctl = owner;
+    ctl->code = code;
+    task_init(&ctl->again, on_records_ended);
+    env_task(ctl->env, &ctl->again);
+}
+
+static void on_signal(void *owner, int signal)
+{
+    struct ctl *ctl = owner;
+    if (ctl->records != NULL && signal != SIGUSR1) {
+        ctl_records_stop(ctl->records);
+    }
+}
+
+static void records_begin(void *owner)
+{
+    struct ctl *ctl = owner;
+    uv_env_on_signal(ctl->uv, ctl, on_signal); /* until now there is nothing to be ended well */
+    ctl_records_begin(ctl->records);
+}
+
+static void on_brokers(struct grpc_client_call *call, struct bytes message)
+{
+    struct ctl *ctl = call->owner;
+    Balsa__Admin__V1__ClusterStatusResponse *status =
+        balsa__admin__v1__cluster_status_response__unpack(NULL, message.size, message.data);
+    if (status != NULL) { /* else there are no brokers, which is told */
+        ctl_records_add(ctl->records, status, ctl->host);
+        balsa__admin__v1__cluster_status_response__free_unpacked(status, NULL);
+    }
+}
+
+static void on_brokers_done(struct grpc_client_call *call)
+{
+    struct ctl *ctl = call->owner;
+    if (call->status == GRPC_OK) {
+        grpc_client_close(ctl->client, ctl, records_begin);
+    } else {
+        on_done(call);
+    }
+}
+
+static void records_open(struct ctl *ctl)
+{
+    struct ctl_records_params params = {
+        .arguments = ctl->request, .format = format_of(ctl), .owner = ctl, .on_end = on_records_end};
+    ctl->records = ctl_records_open(ctl->command, &params, ctl->env, ctl->timeout_us);
+    ctl->question = arena_alloc(&ctl->arena, sizeof(Balsa__Admin__V1__ClusterStatusRequest));
+    assert(ctl->question != NULL);
+    protobuf_c_message_init(&balsa__admin__v1__cluster_status_request__descriptor, ctl->question);
+    (void)snprintf(ctl->path, sizeof(ctl->path), SERVICE "ClusterStatus");
+}
+
 static void on_start(struct task *task)
 {
-    next_address(container_of(task, struct ctl, again));
+    struct ctl *ctl = container_of(task, struct ctl, again);
+    if (ctl->records != NULL && !ctl_records_needs_admin(ctl->records)) {
+        records_begin(ctl);
+    } else {
+        next_address(ctl);
+    }
 }
 
 static int run(struct ctl *ctl)
 {
+    uv_process_prepare(1); /* whoever hangs up, a broker or the end of a pipe, is told of by an error */
     struct metrics *metrics = metrics_open();
     struct errmsg msg = {""};
     if (uv_env_open(0, metrics, &ctl->uv, &msg) != OK) {
@@ -271,10 +337,17 @@ static int run(struct ctl *ctl)
     }
     ctl->env = uv_env_env(ctl->uv);
     ctl->addresses_left = bytes_from_text(ctl->admin);
-    (void)snprintf(ctl->path, sizeof(ctl->path), SERVICE "%s", ctl->command->method);
+    if (ctl->command->method == NULL) {
+        records_open(ctl);
+    } else {
+        (void)snprintf(ctl->path, sizeof(ctl->path), SERVICE "%s", ctl->command->method);
+    }
     task_init(&ctl->again, on_start);
     env_task(ctl->env, &ctl->again);
     uv_env_run(ctl->uv);
+    if (ctl->records != NULL) { /* no broker told of the others */
+        ctl_records_close(ctl->records);
+    }
     uv_env_close(ctl->uv);
     metrics_close(metrics);
     return (int)ctl->code;
@@ -290,8 +363,9 @@ static bool take_global(struct ctl *ctl, const char *flag, const char *value, st
     }
     if (strcmp(flag, "--output") == 0) {
         ctl->is_json = strcmp(value, "json") == 0;
-        if (!ctl->is_json && strcmp(value, "table") != 0) {
-            (void)fail(msg, ERR_INVALID, "--output %s: expected table or json", value);
+        ctl->is_raw = strcmp(value, "raw") == 0;
+        if (!ctl->is_json && !ctl->is_raw && strcmp(value, "table") != 0) {
+            (void)fail(msg, ERR_INVALID, "--output %s: expected table or json; consume has raw as well", value);
         }
         return true;
     }
@@ -361,6 +435,9 @@ int main(int argc, char **argv)
         ctl_print_usage(ctl.command, stdout);
         return CTL_DONE;
     }
+    if (ctl.is_raw && ctl.command->method != NULL) {
+        return usage_error("--output raw: expected table or json; consume has raw as well");
+    }
     if (ctl.wants_wait && ctl_wait_find(ctl.command) == NULL) {
         return usage_error("--wait: this command is done when it is answered");
     }
@@ -371,7 +448,8 @@ int main(int argc, char **argv)
     }
     arena_init(&ctl.arena, MIB(16));
     int code = CTL_USAGE;
-    if (ctl_build(ctl.command, words + used, count - used, &ctl.arena, &ctl.request, &msg) != OK) {
+    if (ctl_build(ctl.command, words + used, count - used, &ctl.arena, &ctl.request, &msg) != OK ||
+        (ctl.command->method == NULL && ctl_records_check(ctl.command, ctl.request, format_of(&ctl), &msg) != OK)) {
         (void)fprintf(stderr, "balsactl: %s\n", msg.text);
         ctl_print_usage(ctl.command, stderr);
     } else {
