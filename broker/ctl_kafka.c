@@ -150,7 +150,10 @@ static void on_metadata(struct kafka_client_call *call)
     const struct kafka_metadata_response *answer = call->response;
     char text[600];
     if (call->err != OK) {
-        (void)snprintf(text, sizeof(text), "%s:%u: %s", kafka->at->host, kafka->at->port, err_text(call->err));
+        bool is_no_kafka = call->err == ERR_CORRUPT || call->err == ERR_SHORT;
+        (void)snprintf(text, sizeof(text), "%s:%u: %s", kafka->at->host, kafka->at->port,
+                       is_no_kafka ? "what it answers is no Kafka: is it the port of a client listener?"
+                                   : err_text(call->err));
         broker_disconnect(kafka->at);
         ctl_kafka_again(kafka, text);
         return;
