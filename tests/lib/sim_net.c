@@ -45,10 +45,9 @@ struct arrival { /* a connection for the listener's callback */
 
 /* ---- Who is where */
 
-/* The latest process under that name or address, as `asker` sees it, alive or not; NULL: there never was one. */
+/* The process alive under that name or address, as `asker` sees it; NULL: none. */
 static struct sim_process *process_find(struct sim_process *asker, const char *host)
 {
-    struct sim_process *found = NULL;
     if (strcmp(host, "localhost") == 0 || strcmp(host, "127.0.0.1") == 0 || strcmp(host, asker->name) == 0) {
         return asker;
     }
@@ -56,12 +55,11 @@ static struct sim_process *process_find(struct sim_process *asker, const char *h
         struct sim_process *process = container_of(link, struct sim_process, link);
         char text[NET_ADDRESS_TEXT_SIZE];
         sim_net_print_address(process, text);
-        if ((strcmp(host, process->name) == 0 || strcmp(host, text) == 0) &&
-            (found == NULL || found->end != SIM_ALIVE)) {
-            found = process;
+        if (process->end == SIM_ALIVE && (strcmp(host, process->name) == 0 || strcmp(host, text) == 0)) {
+            return process;
         }
     }
-    return found;
+    return NULL;
 }
 
 static struct listener *listener_find(struct sim_process *process, uint16_t port)
@@ -238,16 +236,15 @@ static void connect_on_event(struct sim_event *event)
     struct sim_process *process = process_find(env->process, req->host);
     connect->is_answered = true;
     if (process == NULL) {
-        connect->err = ERR_REFUSED; /* the address is there, nobody has ever listened */
+        connect->err = ERR_IO; /* the address is there, the process is not */
     } else if (sim_net_is_cut(env->world, env->process->name, process->name) ||
-               sim_net_is_cut(env->world, process->name, env->process->name) ||
-               (process->end != SIM_ALIVE && process->is_power_lost)) { /* whose kernel could refuse? */
+               sim_net_is_cut(env->world, process->name, env->process->name)) {
         connect->err = ERR_TIMED_OUT;
         sim_event_set(env->world, event, NET_CONNECT_TIMEOUT_US);
         return;
     } else {
-        struct listener *listener = process->end == SIM_ALIVE ? listener_find(process, req->port) : NULL;
-        connect->err = listener == NULL ? ERR_REFUSED : OK;
+        struct listener *listener = listener_find(process, req->port);
+        connect->err = listener == NULL ? ERR_IO : OK;
         connect->stream = listener == NULL ? NULL : connection_make(env, listener);
     }
     sim_event_set(env->world, event, sim_net_delay(env->world));
