@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "broker/ctl.h"
+#include "broker/lines.h"
 #include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
@@ -65,31 +66,15 @@ static enum err print_number(const ProtobufCFieldDescriptor *field, const void *
 
 /* ---- JSON ---- */
 
-static enum err json_string(const char *text, struct dynbuf *out)
-{
-    enum err err = dynbuf_printf(out, "\"");
-    for (; *text != '\0' && err == OK; text++) {
-        uint8_t byte = (uint8_t)*text;
-        if (byte == '"' || byte == '\\') {
-            err = dynbuf_printf(out, "\\%c", byte);
-        } else if (byte < ' ') {
-            err = dynbuf_printf(out, "\\u%04x", byte);
-        } else {
-            err = dynbuf_put(out, (struct bytes){&byte, 1});
-        }
-    }
-    return err == OK ? dynbuf_printf(out, "\"") : err;
-}
-
 static enum err json_value(const ProtobufCFieldDescriptor *field, const void *value, struct dynbuf *out)
 {
     switch ((unsigned)field->type) {
     case PROTOBUF_C_TYPE_STRING:
-        return json_string(*(const char *const *)value, out);
+        return json_text_put(out, bytes_from_text(*(const char *const *)value));
     case PROTOBUF_C_TYPE_BOOL:
         return dynbuf_printf(out, "%s", *(const protobuf_c_boolean *)value ? "true" : "false");
     case PROTOBUF_C_TYPE_ENUM:
-        return json_string(enum_text(field, value), out);
+        return json_text_put(out, bytes_from_text(enum_text(field, value)));
     case PROTOBUF_C_TYPE_MESSAGE: {
         const ProtobufCMessage *inner = *(const ProtobufCMessage *const *)value;
         return inner != NULL ? ctl_print_json(inner, out) : dynbuf_printf(out, "null");

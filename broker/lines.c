@@ -99,7 +99,7 @@ static enum err put_escaped(struct dynbuf *out, struct bytes text)
     return err;
 }
 
-static enum err put_json_text(struct dynbuf *out, struct bytes text)
+enum err json_text_put(struct dynbuf *out, struct bytes text)
 {
     enum err err = put_text(out, "\"");
     for (size_t start = 0; start < text.size && err == OK;) {
@@ -142,7 +142,7 @@ static enum err put_json_field(struct dynbuf *out, const char *name, bool is_nul
     }
     bool is_text = is_utf8(bytes);
     enum err err = dynbuf_printf(out, is_text ? "\"%s\":" : "\"%s_base64\":", name);
-    return err != OK ? err : is_text ? put_json_text(out, bytes) : put_base64(out, bytes);
+    return err != OK ? err : is_text ? json_text_put(out, bytes) : put_base64(out, bytes);
 }
 
 /* ---- Records to text ---- */

@@ -21,6 +21,8 @@ enum record_format {
     RECORD_RAW,  /* the value as it is, and LF */
 };
 
+/* Appends text, which is UTF-8, as a JSON string. ERR_TOO_LARGE. */
+MUST_CHECK enum err json_text_put(struct dynbuf *out, struct bytes text);
 /* Appends. ERR_TOO_LARGE; ERR_CORRUPT: headers that are none. */
 MUST_CHECK enum err record_print(const struct record *record, int32_t partition, enum record_format format,
                                  struct dynbuf *out);
