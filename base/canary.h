@@ -32,7 +32,9 @@
     X(OFFSETS_READ_OLD, "a coordinator reads offsets without asking whether it still is one")                       \
     X(ANY_GENERATION, "whoever has been a member may commit")                                                       \
     X(READS_UNLEASED, "a leader tells readers what it has without asking whether it still leads")                   \
-    X(LEASE_FROM_SOCKETS, "answers that stood in the sockets while a leader was stopped renew its lease")           \
+    X(LEASE_FROM_ANSWERS, "a lease counts from when an answer came, not from when it was asked for")                \
+    X(SUCCESSION_BY_LOST_LINK, "a leader whose link was lost is taken for one whose process has ended")               \
+    X(LEASE_AFTER_ORDER, "a leader that has told another one to campaign still counts on what was promised to it")   \
     X(FRAMES_PINNED, "an entry keeps the whole frame that brought it in memory")
 
 enum canary {

@@ -203,8 +203,8 @@ struct net {
     /* Makes a stream of an accepted token on this shard. TCP_NODELAY and keep-alive are set. */
     enum err (*adopt)(struct net *net, int accepted, struct stream **stream);
     void (*refuse)(struct net *net, int accepted);
-    /* Tries the addresses of the host in turn; ERR_TIMED_OUT after NET_CONNECT_TIMEOUT_US altogether. On OK the stream
-     * is the caller's to start and close. */
+    /* Tries the addresses of the host in turn; ERR_TIMED_OUT after NET_CONNECT_TIMEOUT_US altogether. ERR_REFUSED:
+     * nobody listens at any of them, and their kernels say so. On OK the stream is the caller's to start and close. */
     void (*connect)(struct net *net, struct stream_connect *req);
     void (*connect_cancel)(struct net *net, struct stream_connect *req); /* before cb only: it gets ERR_CANCELED */
 

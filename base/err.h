@@ -25,6 +25,7 @@
     X(ERR_NOT_READY, "not ready yet")                                                                                  \
     X(ERR_DAMAGED, "replica damaged")                                                                                  \
     X(ERR_ADDRESS, "address not usable")                                                                               \
+    X(ERR_REFUSED, "connection refused")                                                                               \
     X(ERR_DENIED, "permission denied")
 
 enum err {

@@ -74,7 +74,7 @@
     X(CATCHUP_INSTALLS, catchup_installs_total, COUNTER, "States of other members that took the place of a replica's") \
     X(GROUPS, groups, GAUGE, "Consumer groups with members that are coordinated here")                                 \
     X(GROUP_REBALANCES, group_rebalances_total, COUNTER, "Generations of consumer groups that have begun here")        \
-    X(SUCCESSIONS, successions_total, COUNTER, "Elections started because the links of a leader died")                 \
+    X(SUCCESSIONS, successions_total, COUNTER, "Elections started because the process of a leader ended")              \
     X(COMPACTIONS, compactions_total, COUNTER, "Compactions of a replica carried out")                                 \
     X(COMPACTION_READ_BYTES, compaction_read_bytes_total, COUNTER, "Bytes of segments read by compactions")            \
     X(COMPACTION_WRITTEN_BYTES, compaction_written_bytes_total, COUNTER, "Bytes of segments written by compactions")   \

@@ -283,6 +283,8 @@ enum err uv_err(int status)
         return ERR_CANCELED;
     case UV_ETIMEDOUT:
         return ERR_TIMED_OUT;
+    case UV_ECONNREFUSED:
+        return ERR_REFUSED;
     case UV_EADDRINUSE:
     case UV_EADDRNOTAVAIL:
     case UV_EAFNOSUPPORT:

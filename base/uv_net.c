@@ -306,6 +306,16 @@ static bool is_own_end(uv_tcp_t *tcp)
            memcmp(&here, &there, (size_t)here_length) == 0;
 }
 
+/* Refused are those that are refused at every address. */
+static void connect_failed(struct uv_connect *connect, int status)
+{
+    enum err err = uv_err(status);
+    bool is_first = connect->next == 1;
+    connect->err = is_first || err != ERR_REFUSED ? err : connect->err;
+    uv_stream_drop(connect->stream);
+    connect->stream = NULL;
+}
+
 static void connect_on_connected(uv_connect_t *request, int status)
 {
     struct uv_connect *connect = container_of(request, struct uv_connect, connect);
@@ -322,9 +332,7 @@ static void connect_on_connected(uv_connect_t *request, int status)
         connect_finish(connect, OK);
         return;
     }
-    connect->err = uv_err(status);
-    uv_stream_drop(connect->stream);
-    connect->stream = NULL;
+    connect_failed(connect, status);
     connect_try(connect);
 }
 
@@ -338,9 +346,7 @@ static void connect_try(struct uv_connect *connect)
         if (status == 0) {
             return;
         }
-        connect->err = uv_err(status);
-        uv_stream_drop(connect->stream);
-        connect->stream = NULL;
+        connect_failed(connect, status);
     }
     connect_finish(connect, connect->err);
 }

@@ -192,17 +192,20 @@ void broker_handed_over(struct broker *broker)
     for (unsigned i = 0; i < broker->listener_count; i++) {
         net->listener_close(broker->listeners[i], on_listener_closed);
     }
-    if (broker->peer_listener != NULL) {
-        net->listener_close(broker->peer_listener, on_listener_closed);
-    }
     call_all(broker, shard_drain);
 }
 
 void broker_drained(struct broker *broker)
 {
-    if (++broker->drained == broker->shard_count) {
-        call_all(broker, shard_unlink);
+    struct net *net = broker->shards[0].env->net;
+    if (++broker->drained < broker->shard_count) {
+        return;
     }
+    /* Not before the last answer is given: whoever is refused there takes this process for ended (succession.h). */
+    if (broker->peer_listener != NULL) {
+        net->listener_close(broker->peer_listener, on_listener_closed);
+    }
+    call_all(broker, shard_unlink);
 }
 
 void broker_unlinked(struct broker *broker)

@@ -255,13 +255,20 @@ static void on_up(void *owner, const struct peer_identity *identity)
 static void on_down(void *owner, int32_t node, uint64_t server_id, bool is_reset)
 {
     struct shard *shard = owner;
+    replicas_peer_down(shard->replicas, server_id);
     if (is_reset) {
-        replicas_peer_down(shard->replicas, server_id);
         leaders_hide(shard->leaders, node, LEADERS_ENDED);
     }
     if (shard->cluster != NULL) {
         cluster_peer_down(shard->cluster, node, server_id, is_reset);
     }
+}
+
+static void on_ended(void *owner, int32_t node, uint64_t server_id)
+{
+    struct shard *shard = owner;
+    (void)node;
+    replicas_peer_ended(shard->replicas, server_id);
 }
 
 static void on_refused(void *owner, const char *host, uint16_t port, const char *cause)
@@ -340,6 +347,7 @@ void shard_peers_open(struct shard *shard)
         .request = on_request,
         .up = on_up,
         .down = on_down,
+        .ended = on_ended,
         .refused = on_refused,
     };
     shard->links = mem_alloc(sizeof(*shard->links));

@@ -12,7 +12,7 @@ static unsigned slot_of(const struct lease *lease, uint64_t server)
     return lease->count;
 }
 
-void lease_heard(struct lease *lease, uint64_t term, uint64_t server, uint64_t now_ms)
+void lease_heard(struct lease *lease, uint64_t term, uint64_t server, uint64_t echo_ms)
 {
     if (lease->term != term) {
         lease->term = term;
@@ -23,23 +23,21 @@ void lease_heard(struct lease *lease, uint64_t term, uint64_t server, uint64_t n
         lease->count = 0; /* servers came and went: those that are there will be heard again */
         slot = 0;
     }
+    uint64_t before_ms = slot < lease->count ? lease->echo_ms[slot] : 0;
     lease->count += slot == lease->count;
     lease->servers[slot] = server;
-    lease->heard_ms[slot] = now_ms;
+    lease->echo_ms[slot] = echo_ms > before_ms ? echo_ms : before_ms;
 }
 
-void lease_forget(struct lease *lease, uint64_t server)
+static bool is_promised(const struct lease *lease, uint64_t server, const struct lease_time *time)
 {
     unsigned slot = slot_of(lease, server);
-    if (slot < lease->count) {
-        lease->count--;
-        lease->servers[slot] = lease->servers[lease->count];
-        lease->heard_ms[slot] = lease->heard_ms[lease->count];
-    }
+    uint64_t echo_ms = slot < lease->count ? lease->echo_ms[slot] : 0;
+    return echo_ms > time->released_ms && time->now_ms < echo_ms + time->election_ms * 3 / 4;
 }
 
 bool lease_is_held(const struct lease *lease, uint64_t term, const struct membership *membership, uint64_t self,
-                   uint64_t now_ms, unsigned election_ms)
+                   const struct lease_time *time)
 {
     unsigned voters = 0;
     unsigned heard = 0;
@@ -51,9 +49,8 @@ bool lease_is_held(const struct lease *lease, uint64_t term, const struct member
         voters++;
         if (server->id == self) {
             heard++;
-        } else if (lease->term == term) {
-            unsigned slot = slot_of(lease, server->id);
-            heard += slot < lease->count && now_ms < lease->heard_ms[slot] + election_ms * 3 / 4;
+        } else {
+            heard += lease->term == term && is_promised(lease, server->id, time);
         }
     }
     return heard > voters / 2;

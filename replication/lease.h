@@ -2,32 +2,42 @@
  * of its log does not: a leader that was stopped for a minute, or cut off, may have a successor that has told more,
  * and does not know yet.
  *
- * Voters that follow a leader elect no other one for an election timeout after they heard of it (raft: no vote while a
- * leader is known). So a leader may tell what it has as long as a majority, itself included, was heard within less than
- * that: three quarters, which leaves an answer half a second at the default of 2 s to be on its way. What stood in the
- * sockets while the process was stopped proves nothing: answers that come in the first moments after are not counted.
+ * A voter that takes a message of its leader promises to elect no other one for an election timeout from then on (R27).
+ * Its answer says which message that was, by the leader's own clock when it was sent: the promise began then or later,
+ * however long message and answer were on their way, or stood in sockets while somebody was stopped. So a leader may
+ * tell what it has as long as a majority, itself included, has promised: three quarters of a timeout from there on.
  *
- * Bound: a successor by a lost link (succession.h) does not wait for the timeout; a server whose link is lost counts as
- * not heard, but the two ends may learn of it apart: some milliseconds, or as long as the way to the leader is cut
- * (docs/SIMULATION.md, seed 2003572). An answer counts from when it came, however long it was on its way.
- * Source: Raft thesis 6.4.1.
- * Pure; times are milliseconds of the monotonic clock. */
+ * What does not wait for the timeout deposes nobody who still counts on it: a leader that hands over (R13) gives back
+ * what was promised to it before it tells its successor to campaign; and one whose process has ended (succession.h)
+ * tells nothing any more.
+ *
+ * What this rests on: two clocks run at rates within 4/3 of each other; a connection that is refused where a process
+ * listened means that the process has ended (succession.h).
+ * Bound: a voter that crashes has promised what it does not know any more. One that is back and votes for another
+ * leader within three quarters of a timeout, while the one that counts on it lives and is cut off, is not provided
+ * for.
+ * Source: Raft thesis 6.4.1, with the time of sending in place of a round of its own.
+ * Pure; times are milliseconds of the leader's monotonic clock. */
 #pragma once
 
 #include "replication/membership.h"
 
-#define LEASE_SETTLE_MS 100 /* after a stop: until what stood in the sockets has been read */
-
 struct lease {              /* of a replica; zeros to begin with */
     uint64_t term;          /* that it counts for */
     uint64_t servers[REPLICA_SERVER_COUNT_MAX];
-    uint64_t heard_ms[REPLICA_SERVER_COUNT_MAX];
+    uint64_t echo_ms[REPLICA_SERVER_COUNT_MAX]; /* when the latest message was sent that each has taken */
     unsigned count;
 };
 
-/* An answer of a follower, in the leader's own term. */
-void lease_heard(struct lease *lease, uint64_t term, uint64_t server, uint64_t now_ms);
-void lease_forget(struct lease *lease, uint64_t server); /* its link is lost */
-/* Whether a majority of the voters was heard in this term within the last three quarters of `election_ms`. */
+struct lease_time {
+    uint64_t now_ms;
+    unsigned election_ms;
+    uint64_t released_ms;   /* promises up to this echo were given back: raft_core_released_ms() */
+};
+
+/* An answer of a follower, in the leader's own term. `echo_ms` > 0, not later than now; what is older than its latest
+ * one changes nothing. */
+void lease_heard(struct lease *lease, uint64_t term, uint64_t server, uint64_t echo_ms);
+/* Whether the promises of a majority of the voters of this term still hold. */
 bool lease_is_held(const struct lease *lease, uint64_t term, const struct membership *membership, uint64_t self,
-                   uint64_t now_ms, unsigned election_ms);
+                   const struct lease_time *time);

@@ -38,6 +38,7 @@ struct peer_conn {
     struct task flush;
     bool is_ping_wanted;
     bool has_sent;                         /* since the last tick, other than a ping */
+    bool tells_time;                       /* in each frame: Raft messages have gone this way */
     struct dynbuf sending;                 /* the write under way: head and envelope */
     struct list sending_items;
     struct iovec *iov;

@@ -18,7 +18,8 @@
 
 #define KEPT_SIZE_MAX KIB(64)
 
-static_assert(ENVELOPE_SIZE_SOFT + RAFT_WIRE_SIZE_MAX <= PEER_ENVELOPE_SIZE_MAX, "and the last one still fits");
+static_assert(ENVELOPE_SIZE_SOFT + RAFT_WIRE_SIZE_MAX + PEER_ELEMENT_SIZE_MAX <= PEER_ENVELOPE_SIZE_MAX,
+              "and the last one still fits, with the time");
 static_assert(PEER_URGENT_SIZE_MAX + RAFT_WIRE_SIZE_MAX < ENVELOPE_SIZE_SOFT, "each frame takes an item");
 
 static void conn_on_flush(struct task *task);
@@ -148,6 +149,7 @@ bool peer_conn_put_message(struct peer_conn *conn, uint64_t group, const struct 
     unsigned count = message->kind == REPLICA_APPEND ? message->append.entry_count : 0;
     uintptr_t waiting = (uintptr_t)map_get(&conn->groups, group);
     assert(conn->events != NULL);
+    conn->tells_time = true;
     struct bytes bytes = {element, raft_wire_encode(group, message, element)};
     if (count == 0 && waiting == 0) {
         return put_urgent(conn, bytes);
@@ -263,6 +265,11 @@ static void frame_put_envelope(struct peer_conn *conn)
     for (struct list *link = conn->sending_items.next; link != &conn->sending_items; link = link->next) {
         const struct peer_item *item = container_of(link, struct peer_item, link);
         err = err == OK ? dynbuf_put(&conn->sending, (struct bytes){item->element, item->element_size}) : err;
+    }
+    if (conn->tells_time) { /* as late as can be: what waited for a slow link must not look old for that */
+        uint8_t element[PEER_ELEMENT_SIZE_MAX];
+        size_t size = peer_time_encode((uint64_t)(env_now_us(conn->shared.env) / 1000), element);
+        err = err == OK ? dynbuf_put(&conn->sending, (struct bytes){element, size}) : err;
     }
     assert(err == OK);
 }

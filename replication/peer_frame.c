@@ -203,3 +203,10 @@ size_t peer_reply_encode(uint64_t id, size_t size, bool is_busy, uint8_t *target
     envelope.replies = replies;
     return envelope_pack(&envelope, target);
 }
+
+size_t peer_time_encode(uint64_t sent_ms, uint8_t *target)
+{
+    Balsa__Peer__Envelope envelope = BALSA__PEER__ENVELOPE__INIT;
+    envelope.sent_ms = sent_ms;
+    return envelope_pack(&envelope, target);
+}

@@ -45,3 +45,4 @@ size_t peer_welcome_encode(const struct peer_identity *self, uint8_t *target);
 size_t peer_refusal_encode(int code, const char *cause, uint8_t *target); /* Balsa__Peer__Refusal__Code */
 size_t peer_call_encode(uint64_t id, unsigned method, size_t size, uint8_t *target);
 size_t peer_reply_encode(uint64_t id, size_t size, bool is_busy, uint8_t *target);
+size_t peer_time_encode(uint64_t sent_ms, uint8_t *target);

@@ -237,6 +237,9 @@ static bool in_on_raft(struct peer_in *in, struct peer_frame *frame, const char 
             *cause = "a Raft message that is malformed";
             return false;
         }
+        if (message.kind == REPLICA_APPEND) {
+            message.append.sent_ms = frame->envelope->sent_ms;
+        }
         params->receive(params->owner, group, &message);
     }
     return true;

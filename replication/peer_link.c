@@ -3,10 +3,13 @@
  *      +-----------> RESTING --timer--> CONNECTING --connected, hello--> GREETING --welcome--> UP
  *      |               ^ ^ ^                |                               |                   |
  *      |  at once, then | | +---failed, 2 s--+                               |                   |
- *      |  50 ms .. 1 s  | +-----------refused, no answer for 5 s ------------+                   |
+ *      |   5 ms .. 1 s  | +-----------refused, no answer for 5 s ------------+                   |
  *      |                +-------------- lost, nothing heard for 4 s -----------------------------+
  *
  * RESTING ends early when the other side connects to us.
+ * The first attempts after a loss go to the address that the lost connection was with, whatever the name stands for
+ * now: if nobody listens there, the process has ended (peers_params.ended). At its end the kernel closes the listener
+ * and the connections one after the other, so an attempt may still be taken, and be reset; hence several.
  * Up and down are told last in each step, as the owner may close the link inside.
  * A seed's link has no node until the welcome; if that node has a link already, the seed's ends without a word, and so
  * does one that has reached ourselves. */
@@ -21,7 +24,8 @@
 #include <string.h>
 
 enum {
-    BACKOFF_FIRST_US = 50000,
+    BACKOFF_FIRST_US = 5000,
+    PROBE_BACKOFF_US_MAX = 80000, /* 0, 5, 10, 20, 40, 80 ms, or up to half less: over within 160 */
     BACKOFF_MAX_US = 1000000,
     CONNECT_TICKS = 2,
     GREETING_TICKS = 5,
@@ -108,6 +112,7 @@ static void link_rest(struct peer_link *link)
         delay_us = delay_us / 2 + (int64_t)(env_random(env) % (uint64_t)(delay_us / 2 + 1));
     }
     int64_t next_us = link->backoff_us > 0 ? 2 * link->backoff_us : BACKOFF_FIRST_US;
+    link->is_probing = link->is_probing && link->backoff_us <= PROBE_BACKOFF_US_MAX;
     link->backoff_us = next_us < BACKOFF_MAX_US ? next_us : BACKOFF_MAX_US;
     env_timer(env, &link->retry, delay_us);
 }
@@ -144,6 +149,21 @@ static void link_refused(struct peer_link *link, const char *cause)
     }
 }
 
+static void link_not_reached(struct peer_link *link, enum err err)
+{
+    const struct peers_params *params = &link->peers->params;
+    bool has_ended = link->is_probing && err == ERR_REFUSED;
+    const char *cause = err == ERR_REFUSED ? "nobody listens there"
+                        : err == ERR_IO    ? "the network is not there"
+                                           : err_text(err);
+    trace_unreachable(link, err == ERR_CANCELED ? err_text(ERR_TIMED_OUT) : cause);
+    link->is_probing = false;
+    link_rest(link);
+    if (has_ended && params->ended != NULL) {
+        params->ended(params->owner, link->node, link->identity.server_id);
+    }
+}
+
 static void link_on_connected(struct stream_connect *req, enum err err, struct stream *stream)
 {
     struct peer_link *link = container_of(req, struct peer_link, connect);
@@ -158,9 +178,7 @@ static void link_on_connected(struct stream_connect *req, enum err err, struct s
         return;
     }
     if (err != OK) {
-        const char *cause = err == ERR_IO ? "nobody listens there, or the network is not there" : err_text(err);
-        trace_unreachable(link, err == ERR_CANCELED ? err_text(ERR_TIMED_OUT) : cause);
-        link_rest(link);
+        link_not_reached(link, err);
         return;
     }
     link->state = PEER_LINK_GREETING;
@@ -180,7 +198,8 @@ static void link_on_retry(struct timer *timer)
     link->state = PEER_LINK_CONNECTING;
     link->ticks = 0;
     memcpy(link->connect_host, link->host, sizeof link->connect_host);
-    link->connect = (struct stream_connect){.host = link->connect_host, .port = link->port, .cb = link_on_connected};
+    link->connect = (struct stream_connect){
+        .host = link->is_probing ? link->address : link->connect_host, .port = link->port, .cb = link_on_connected};
     link->is_connecting = true;
     net->connect(net, &link->connect);
 }
@@ -193,6 +212,7 @@ static void link_lose(struct peer_link *link, bool is_reset, const char *cause)
     int32_t node = link->node;
     uint64_t server_id = link->identity.server_id;
     bool was_up = link_leave(link, ERR_CLOSED);
+    link->is_probing = link->is_probing || (was_up && link->address[0] != '\0');
     link_rest(link);
     if (!was_up) {
         trace_unreachable(link, cause);
@@ -224,6 +244,7 @@ void peer_link_move(struct peer_link *link, const char *host, uint16_t port)
     link->port = port;
     link->cause[0] = '\0';
     link->backoff_us = 0;
+    link->is_probing = false;
     if (link->state == PEER_LINK_RESTING) {
         env_timer(link->peers->env, &link->retry, 0);
     } else if (link->is_connecting) {
@@ -265,6 +286,9 @@ static void link_up(struct peer_link *link, const struct peer_identity *identity
     link->state = PEER_LINK_UP;
     link->backoff_us = 0;
     link->cause[0] = '\0';
+    link->is_probing = false;
+    uint16_t port;
+    peer_conn_address(link->conn, link->address, &port);
     peer_conn_trust(link->conn);
     metrics_add(peers->env->metrics, METRIC_PEER_LINKS, 1);
     trace(INFO, PEER, "link up", KV("node", link->node), KV("host", (const char *)link->host), KV("port", link->port));

@@ -11,7 +11,8 @@
  * Bounds: payload queued per link PEER_QUEUE_SIZE_MAX, calls PEER_CALL_COUNT_MAX; beyond, Raft messages with entries
  * are dropped and counted (Raft sends again), heartbeats of groups that have nothing queued overtake, calls get
  * ERR_BUSY.
- * Bulk (replies of catch-up) is only taken while little else is queued. Reconnect: at once, then backoff to 1 s.
+ * Bulk (replies of catch-up) is only taken while little else is queued. Reconnect: at once, then backoff from 5 ms to
+ * 1 s.
  *
  * Runs on: its shard, except where said. Callbacks never fire inside calls.
  * Names: `node` is a broker's node.id; the Raft server id is node << 32 | first bytes of its incarnation. */
@@ -71,6 +72,10 @@ struct peers_params {
      * other side, so its process has most likely ended. */
     void (*up)(void *owner, const struct peer_identity *identity);
     void (*down)(void *owner, int32_t node, uint64_t server_id, bool is_reset);
+    /* After `down`: nobody listens any more at the very address that the link was with, so the process at its other end
+     * has ended, whatever there may be meanwhile; so have all that this server was before that link was lost. Told for
+     * what is found right after a loss only. May be NULL. */
+    void (*ended)(void *owner, int32_t node, uint64_t server_id);
     /* The other side refused us, or we it: static causes are told once per change, as a trace line too. */
     void (*refused)(void *owner, const char *host, uint16_t port, const char *cause);
 };

@@ -54,6 +54,8 @@ struct peer_link {                 /* our connection to one broker, or to whoeve
     int64_t backoff_us;            /* before the next attempt */
     unsigned ticks;                /* in this state, connecting and greeting */
     char connect_host[256];        /* what `connect` uses; the address may be replaced meanwhile */
+    char address[NET_ADDRESS_TEXT_SIZE]; /* that the last link that was up was with, and in its place while */
+    bool is_probing;               /* the link was just lost: has the process ended? */
     struct stream_connect connect;
     bool is_connecting;            /* `connect` is under way */
     struct peer_conn *conn;        /* greeting and up */

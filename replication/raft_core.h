@@ -5,7 +5,7 @@
  * ownership rules of libraft 0.22.1, and invariants that are asserted after every step.
  *
  * Order of an update: hard state, then entries (which may replace what is there), then messages, then role and commit.
- * Source:  libraft 0.22.1, raft.h; rules R1..R25: replication/README.md, "Raft".
+ * Source:  libraft 0.22.1, raft.h; rules R1..R27: replication/README.md, "Raft".
  * Runs on: its owner's thread. Cores on different threads are independent. */
 #pragma once
 
@@ -97,7 +97,10 @@ enum replica_role raft_core_role(const struct raft_core *core);
 uint64_t raft_core_leader(const struct raft_core *core);       /* server id, 0 unknown */
 /* The same, but 0 until the leader of the present term has made itself known. */
 uint64_t raft_core_term_leader(const struct raft_core *core);
-uint64_t raft_core_contact_ms(const struct raft_core *core);   /* when a leader was heard last; 0 never */
+uint64_t raft_core_leader_term(const struct raft_core *core);  /* in which a leader was heard last; 0 never */
+/* Of a leader that has told another member to campaign: what was promised to it up to then, by its own clock, does not
+ * count any more (R27). 0: it has not, in this term. */
+uint64_t raft_core_released_ms(const struct raft_core *core);
 uint64_t raft_core_commit(const struct raft_core *core);       /* never falls */
 uint64_t raft_core_apply_bound(const struct raft_core *core);  /* min(commit, stored), 0 while installing (R16) */
 uint64_t raft_core_last_index(const struct raft_core *core);

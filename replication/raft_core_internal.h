@@ -38,7 +38,10 @@ struct raft_core {
     uint64_t confirmed;        /* index of the last membership that libraft knows to be committed */
     uint64_t leader_term;      /* in which a follower's leader made itself known: libraft keeps its name beyond that */
     uint64_t contact_until_ms; /* a leader's message came less than an election timeout before this */
-    uint64_t disrupt_term;     /* of the election that TIMEOUT_NOW asked for */
+    uint64_t disrupt_term;     /* of the election that TIMEOUT_NOW asked for, */
+    uint64_t deposed_term, deposed_ms; /* which leader that is to depose, and what was promised to it up to when */
+    uint64_t echo_term, echo_ms; /* the latest sent_ms taken from the leader of that term */
+    uint64_t released_term, released_ms; /* raft_core_released_ms(), in that term */
     uint64_t retry_ms;         /* a sole voter may not restart before (R9d) */
     uint64_t now_ms;
     unsigned hurries;          /* R26: campaigns of a new group's first member that were not left to the timeout */

@@ -2,6 +2,7 @@
 #include "replication/raft_core_internal.h"
 
 #include "base/assert.h"
+#include "base/canary.h"
 
 uint64_t raft_core_term(const struct raft_core *core)
 {
@@ -29,9 +30,15 @@ uint64_t raft_core_term_leader(const struct raft_core *core)
     return is_known ? core_leader(core) : 0;
 }
 
-uint64_t raft_core_contact_ms(const struct raft_core *core)
+uint64_t raft_core_leader_term(const struct raft_core *core)
 {
-    return core->contact_until_ms > 0 ? core->contact_until_ms - core->params.election_ms : 0;
+    return core->leader_term;
+}
+
+uint64_t raft_core_released_ms(const struct raft_core *core)
+{
+    bool is_this_term = core->released_term == core->raft.current_term && !canary_is(CANARY_LEASE_AFTER_ORDER);
+    return is_this_term ? core->released_ms : 0;
 }
 
 uint64_t raft_core_commit(const struct raft_core *core)

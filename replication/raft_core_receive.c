@@ -113,7 +113,8 @@ static void receive_vote(struct step *step, const struct replica_message *source
         message.request_vote.last_log_index = core->terms.last_index;
         message.request_vote.last_log_term = term_log_last(&core->terms);
     }
-    message.request_vote.disrupt_leader = source->vote.is_disruptive;
+    message.request_vote.disrupt_leader =
+        source->vote.is_disruptive && rule_may_depose(&view, source->vote.deposed_term, source->vote.released_ms);
     message.request_vote.pre_vote = source->vote.is_pre_vote;
     struct raft_server *self = NULL;
     if (rule_votes_as_voter(&view, source)) {
@@ -147,12 +148,16 @@ static void receive_vote_result(struct step *step, const struct replica_message 
     core_step_message(step, &message);
 }
 
-static void receive_timeout_now(struct step *step, const struct replica_message *source)
+/* `deposed_term`: of the leader whose successor is to be elected. */
+static void step_timeout_now(struct step *step, const struct replica_message *source, uint64_t deposed_term)
 {
     struct raft_core *core = step->core;
     struct raft_view view = core_view(core);
     if (rule_must_restart(&view)) {
         return; /* a sole voter needs nobody's permission; its own timer restarts it */
+    }
+    if (!rule_may_depose(&view, source->term, source->timeout_now.released_ms)) {
+        return; /* the order was given up long ago */
     }
     struct raft_message message = {.type = RAFT_TIMEOUT_NOW, .server_id = source->peer, .server_address = PEER_ADDRESS};
     message.timeout_now.term = source->term;
@@ -161,6 +166,8 @@ static void receive_timeout_now(struct step *step, const struct replica_message 
     if (core->raft.state == RAFT_FOLLOWER) {
         /* The requests for votes come out of this very step, in the term after. */
         core->disrupt_term = (source->term > core->raft.current_term ? source->term : core->raft.current_term) + 1;
+        core->deposed_term = deposed_term;
+        core->deposed_ms = source->timeout_now.released_ms;
     }
     core_step_message(step, &message);
 }
@@ -183,9 +190,26 @@ void core_campaign(struct step *step, uint64_t leader)
         .kind = REPLICA_TIMEOUT_NOW,
         .peer = leader,
         .term = core->raft.current_term,
-        .timeout_now = {.last_index = core->terms.last_index, .last_term = term_log_last(&core->terms)},
+        .timeout_now = {.last_index = core->terms.last_index,
+                        .last_term = term_log_last(&core->terms),
+                        .released_ms = UINT64_MAX},
     };
-    receive_timeout_now(step, &message);
+    step_timeout_now(step, &message, core->leader_term);
+}
+
+/* From here on nobody else is elected with this member's vote for an election timeout (R27), and what it answers says
+ * since when, by the leader's clock. */
+static void note_contact(struct step *step, const struct replica_message *message)
+{
+    struct raft_core *core = step->core;
+    uint64_t before_ms = core->echo_term == message->term ? core->echo_ms : 0;
+    core->contact_until_ms = core->now_ms + core->params.election_ms;
+    core->echo_term = message->term;
+    core->echo_ms = message->append.sent_ms > before_ms ? message->append.sent_ms : before_ms;
+    if (core->raft.state == RAFT_FOLLOWER &&
+        core->raft.follower_state.randomized_election_timeout < core->params.election_ms) {
+        core->raft.follower_state.randomized_election_timeout = core->params.election_ms; /* it hurried: R26 */
+    }
 }
 
 void core_receive(struct step *step, const struct replica_message *message)
@@ -208,7 +232,7 @@ void core_receive(struct step *step, const struct replica_message *message)
     switch (message->kind) {
     case REPLICA_APPEND:
         if (!step->is_stale) {
-            core->contact_until_ms = core->now_ms + core->params.election_ms;
+            note_contact(step, message);
         }
         receive_append(step, message);
         return;
@@ -222,7 +246,7 @@ void core_receive(struct step *step, const struct replica_message *message)
         receive_vote_result(step, message);
         return;
     case REPLICA_TIMEOUT_NOW:
-        receive_timeout_now(step, message);
+        step_timeout_now(step, message, message->term);
         return;
     case REPLICA_INSTALL:
         step->update->err = ERR_INVALID;

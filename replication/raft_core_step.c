@@ -51,16 +51,17 @@ const struct change *core_latest(const struct raft_core *core)
 
 struct raft_view core_view(const struct raft_core *core)
 {
+    uint64_t proven_index = core->commit > core->confirmed ? core->commit : core->confirmed;
     return (struct raft_view){
         .id = core->params.id,
         .term = core->raft.current_term,
         .role = core_role(core),
         .is_installing = core->is_installing,
-        .is_in_contact =
-            core->now_ms<core->contact_until_ms, .commit_index = core->raft.commit_index, .proven_index = core->commit>
-                    core->confirmed
-                ? core->commit
-                : core->confirmed,
+        .is_in_contact = core->now_ms < core->contact_until_ms,
+        .leader_term = core->leader_term,
+        .promised_ms = core->echo_term == core->leader_term ? core->echo_ms : 0,
+        .commit_index = core->raft.commit_index,
+        .proven_index = proven_index,
         .stored_index = core->raft.last_stored,
         .last_index = core->terms.last_index,
         .terms = &core->terms,
@@ -121,6 +122,7 @@ static void put_result(struct step *step, const struct raft_message *source, str
     const struct raft_append_entries_result *result = &source->append_entries_result;
     target->kind = REPLICA_APPEND_RESULT;
     target->term = result->term;
+    target->append_result.echo_ms = core->echo_term == result->term ? core->echo_ms : 0;
     target->append_result.rejected = result->rejected;
     target->append_result.last_index = result->last_log_index;
     if (step->is_stale) {
@@ -142,6 +144,10 @@ static void put_vote(struct step *step, const struct raft_message *source, struc
     target->vote.last_term = vote->last_log_term;
     target->vote.is_pre_vote = vote->pre_vote;
     target->vote.is_disruptive = vote->disrupt_leader && rule_may_disrupt(vote->term, step->core->disrupt_term);
+    if (target->vote.is_disruptive) {
+        target->vote.deposed_term = step->core->deposed_term;
+        target->vote.released_ms = step->core->deposed_ms;
+    }
 }
 
 static void put_install(struct step *step, const struct raft_message *source, struct replica_message *target)
@@ -153,6 +159,19 @@ static void put_install(struct step *step, const struct raft_message *source, st
     target->install.last_index = install->last_index;
     target->install.last_term = install->last_term;
     target->install.membership = *raft_core_membership_at(core, install->last_index, &target->install.membership_index);
+}
+
+/* R27. While the order may be carried out nothing is promised to us: what is sent meanwhile is of no more use. */
+static void put_timeout_now(struct step *step, const struct raft_message *source, struct replica_message *target)
+{
+    struct raft_core *core = step->core;
+    target->kind = REPLICA_TIMEOUT_NOW;
+    target->term = source->timeout_now.term;
+    target->timeout_now.last_index = source->timeout_now.last_log_index;
+    target->timeout_now.last_term = source->timeout_now.last_log_term;
+    core->released_term = core->raft.current_term;
+    core->released_ms = core->now_ms + core->params.election_ms;
+    target->timeout_now.released_ms = core->released_ms;
 }
 
 static void put_message(struct step *step, const struct raft_message *source)
@@ -167,6 +186,7 @@ static void put_message(struct step *step, const struct raft_message *source)
         target.append.prev_term = source->append_entries.prev_log_term;
         target.append.commit_index = source->append_entries.leader_commit;
         target.append.entry_count = source->append_entries.n_entries;
+        target.append.sent_ms = step->core->now_ms;
         break;
     case RAFT_APPEND_ENTRIES_RESULT:
         put_result(step, source, &target);
@@ -185,10 +205,7 @@ static void put_message(struct step *step, const struct raft_message *source)
         put_install(step, source, &target);
         break;
     case RAFT_TIMEOUT_NOW:
-        target.kind = REPLICA_TIMEOUT_NOW;
-        target.term = source->timeout_now.term;
-        target.timeout_now.last_index = source->timeout_now.last_log_index;
-        target.timeout_now.last_term = source->timeout_now.last_log_term;
+        put_timeout_now(step, source, &target);
         break;
     default:
         return;

@@ -56,7 +56,10 @@ enum err rule_check_message(const struct raft_view *view, const struct replica_m
         }
         return OK;
     case REPLICA_VOTE:
-        return is_sane(message->vote.last_index) && message->vote.last_term < message->term ? OK : ERR_CORRUPT;
+        return is_sane(message->vote.last_index) && message->vote.last_term < message->term &&
+                       message->vote.deposed_term < message->term
+                   ? OK
+                   : ERR_CORRUPT;
     case REPLICA_VOTE_RESULT: /* nobody can grant what was not asked for yet */
         return message->vote_result.is_granted && message->term > view->term + message->vote_result.is_pre_vote
                    ? ERR_CORRUPT
@@ -222,6 +225,13 @@ bool rule_asks_again(const struct raft_view *view)
 bool rule_may_disrupt(uint64_t term, uint64_t disrupt_term)
 {
     return !rule_is_on(RULE_DISRUPT) || term == disrupt_term;
+}
+
+bool rule_may_depose(const struct raft_view *view, uint64_t deposed_term, uint64_t released_ms)
+{
+    uint64_t leader_term = view->role == REPLICA_LEADER ? view->term : view->leader_term;
+    bool is_released = view->role == REPLICA_LEADER || view->promised_ms <= released_ms;
+    return !rule_is_on(RULE_PROMISE) || leader_term < deposed_term || (leader_term == deposed_term && is_released);
 }
 
 bool rule_must_restart(const struct raft_view *view)

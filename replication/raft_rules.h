@@ -42,6 +42,7 @@ enum raft_rule {               /* bit numbers of raft_rules_disabled */
     RULE_SETTINGS,             /* R24 */
     RULE_ASK_AGAIN,            /* R25 */
     RULE_HURRY,                /* R26 */
+    RULE_PROMISE,              /* R27 */
 };
 
 /* Tests only: rules whose bit is set do nothing. Never written by the program. */
@@ -58,6 +59,8 @@ struct raft_view {             /* a group as it is, borrowed */
     enum replica_role role;
     bool is_installing;
     bool is_in_contact;        /* a leader's message came within the last election timeout */
+    uint64_t leader_term;      /* of the leader heard last, */
+    uint64_t promised_ms;      /* and the latest sent_ms taken from it */
     uint64_t commit_index;     /* libraft's; what is compared with terms of the log */
     uint64_t proven_index;     /* committed for certain: the most that was ever known, and confirmed memberships */
     uint64_t stored_index;     /* reported durable */
@@ -134,3 +137,6 @@ bool rule_nudges(const struct raft_view *view);
 bool rule_asks_again(const struct raft_view *view);
 /* R22. Only the election that TIMEOUT_NOW asked for may depose a leader. */
 bool rule_may_disrupt(uint64_t term, uint64_t disrupt_term);
+/* R27. Who follows a leader helps to depose it only if that one has ended, or has given back what was promised to it
+ * since: nothing that an order asks for counts against promises that came after it, or were made to a later leader. */
+bool rule_may_depose(const struct raft_view *view, uint64_t deposed_term, uint64_t released_ms);

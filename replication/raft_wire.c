@@ -102,10 +102,13 @@ static unsigned put_kind(struct backward *out, const struct replica_message *mes
         put_number(out, 1, message->append.prev_index);
         return 3;
     case REPLICA_APPEND_RESULT:
+        put_number(out, 3, message->append_result.echo_ms);
         put_number(out, 2, message->append_result.last_index);
         put_number(out, 1, message->append_result.rejected);
         return 4;
     case REPLICA_VOTE:
+        put_number(out, 6, message->vote.released_ms);
+        put_number(out, 5, message->vote.deposed_term);
         put_number(out, 4, message->vote.is_disruptive);
         put_number(out, 3, message->vote.is_pre_vote);
         put_number(out, 2, message->vote.last_term);
@@ -119,6 +122,7 @@ static unsigned put_kind(struct backward *out, const struct replica_message *mes
         put_install(out, message);
         return 7;
     case REPLICA_TIMEOUT_NOW:
+        put_number(out, 3, message->timeout_now.released_ms);
         put_number(out, 2, message->timeout_now.last_term);
         put_number(out, 1, message->timeout_now.last_index);
         return 8;
@@ -209,6 +213,7 @@ static enum err decode_append(const Balsa__Peer__Append *append, struct shared *
     message->append.prev_index = append->prev_index;
     message->append.prev_term = append->prev_term;
     message->append.commit_index = append->commit_index;
+    message->append.sent_ms = 0;
     message->append.entries = NULL;
     message->append.entry_count = (unsigned)count;
     if (count > APPEND_ENTRY_COUNT_MAX || append->n_kinds != count || append->n_term_steps != count ||
@@ -253,6 +258,7 @@ enum err raft_wire_decode(const struct Balsa__Peer__Raft *wire, struct shared *b
         message->kind = REPLICA_APPEND_RESULT;
         message->append_result.rejected = wire->append_result->rejected;
         message->append_result.last_index = wire->append_result->last_index;
+        message->append_result.echo_ms = wire->append_result->echo_ms;
         return OK;
     case BALSA__PEER__RAFT__KIND_VOTE:
         message->kind = REPLICA_VOTE;
@@ -260,6 +266,8 @@ enum err raft_wire_decode(const struct Balsa__Peer__Raft *wire, struct shared *b
         message->vote.last_term = wire->vote->last_term;
         message->vote.is_pre_vote = wire->vote->is_pre_vote;
         message->vote.is_disruptive = wire->vote->is_disruptive;
+        message->vote.deposed_term = wire->vote->deposed_term;
+        message->vote.released_ms = wire->vote->released_ms;
         return OK;
     case BALSA__PEER__RAFT__KIND_VOTE_RESULT:
         message->kind = REPLICA_VOTE_RESULT;
@@ -273,6 +281,7 @@ enum err raft_wire_decode(const struct Balsa__Peer__Raft *wire, struct shared *b
         message->kind = REPLICA_TIMEOUT_NOW;
         message->timeout_now.last_index = wire->timeout_now->last_index;
         message->timeout_now.last_term = wire->timeout_now->last_term;
+        message->timeout_now.released_ms = wire->timeout_now->released_ms;
         return OK;
     case BALSA__PEER__RAFT__KIND__NOT_SET:
     case _BALSA__PEER__RAFT__KIND__CASE_IS_INT_SIZE:

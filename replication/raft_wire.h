@@ -17,7 +17,7 @@ struct Balsa__Peer__Raft;
 static_assert(MEMBERSHIP_SIZE_MAX + 128 <= RAFT_WIRE_SIZE_MAX, "an INSTALL fits as well");
 
 /* Writes the element to `target` (room for RAFT_WIRE_SIZE_MAX bytes), returns its size. `message->peer` is not in it:
- * the link knows. The payload of its entries must follow in their order. */
+ * the link knows. Nor is append.sent_ms: frames have it. The payload of its entries must follow in their order. */
 size_t raft_wire_encode(uint64_t group, const struct replica_message *message, uint8_t *target);
 
 /* `payload` is what is left of the frame's payload, of `block`; on success it has advanced by what the message's

@@ -249,24 +249,28 @@ bool replica_is_leading(const struct replica *replica)
 {
     const struct replica_shard *shard = replica->shard;
     uint64_t membership_index;
+    struct lease_time time = {
+        .now_ms = shard_now_ms(shard),
+        .election_ms = shard->params.election_ms,
+        .released_ms = raft_core_released_ms(replica->core),
+    };
     return is_ready(replica) &&
            (canary_is(CANARY_READS_UNLEASED) || raft_core_is_alone(replica->core) ||
             lease_is_held(&replica->lease, raft_core_term(replica->core),
-                          raft_core_membership(replica->core, &membership_index), shard->params.server_id,
-                          shard_now_ms(shard), shard->params.election_ms));
+                          raft_core_membership(replica->core, &membership_index), shard->params.server_id, &time));
 }
 
 /* ---- Messages in ------------------------------------------------------------------------------------------------ */
 
-/* A follower has answered: it elects nobody else for a while. */
+/* A follower has answered: it elects nobody else for a while, counted from when it was asked. An answer to what is yet
+ * to be sent is none. */
 static void note_answer(struct replica *replica, const struct replica_message *message)
 {
-    struct replica_shard *shard = replica->shard;
-    uint64_t now_ms = shard_now_ms(shard);
-    shard_note_running(shard, now_ms);
+    uint64_t now_ms = shard_now_ms(replica->shard);
+    uint64_t echo_ms = canary_is(CANARY_LEASE_FROM_ANSWERS) ? now_ms : message->append_result.echo_ms;
     if (message->term == raft_core_term(replica->core) && raft_core_role(replica->core) == REPLICA_LEADER &&
-        (now_ms >= shard->woken_ms + LEASE_SETTLE_MS || canary_is(CANARY_LEASE_FROM_SOCKETS))) {
-        lease_heard(&replica->lease, message->term, message->peer, now_ms);
+        echo_ms > 0 && echo_ms <= now_ms) {
+        lease_heard(&replica->lease, message->term, message->peer, echo_ms);
     }
 }
 

@@ -45,8 +45,6 @@ struct replica_shard {
     struct list replicas;              /* all that are not stopped */
     struct succession succession;
     struct hand_over hand_over;
-    uint64_t seen_ms;                  /* when this thread last was seen running, and when it last was after a stop: */
-    uint64_t woken_ms;                 /* lease.h */
 };
 
 struct outbox_message {
@@ -135,8 +133,6 @@ void hand_over_deinit(struct replica_shard *shard);
 
 /* replica_shard.c */
 uint64_t shard_now_ms(const struct replica_shard *shard);
-/* Notes that the thread runs, and that it was stopped for longer than between two heartbeats. */
-void shard_note_running(struct replica_shard *shard, uint64_t now_ms);
 void shard_add(struct replica_shard *shard, struct replica *replica);
 void shard_remove(struct replica *replica);    /* off all lists */
 void shard_mark_dirty(struct replica *replica);

@@ -27,15 +27,20 @@ struct replica_message {
             struct entry *const *entries;   /* indexes prev_index + 1 ...; NULL in an update of raft_core, where the
                                                replica fills them in from its log */
             unsigned entry_count;
+            uint64_t sent_ms;               /* leader's clock, when it left or before: lease.h. Links carry it once a
+                                               frame, not raft_wire; 0: whoever takes it promises nothing */
         } append;
         struct {
             uint64_t rejected;              /* 0: success; else the prev_index that did not match */
             uint64_t last_index;            /* success: durable and matching up to here; reject: where to try next */
+            uint64_t echo_ms;               /* sent_ms of the latest APPEND of this term's leader; 0: none */
         } append_result;
         struct {
             uint64_t last_index, last_term; /* of the candidate's durable log */
             bool is_pre_vote;
             bool is_disruptive;             /* the leader asked for this election: it may be voted out */
+            uint64_t deposed_term;          /* disruptive: which leader is meant, and up to which sent_ms */
+            uint64_t released_ms;           /* promises to it do not count; UINT64_MAX: it has ended */
         } vote;
         struct {
             bool is_granted;
@@ -48,6 +53,7 @@ struct replica_message {
         } install;
         struct {
             uint64_t last_index, last_term; /* of the leader's log */
+            uint64_t released_ms;           /* see vote */
         } timeout_now;
     };
 };

@@ -86,14 +86,6 @@ uint64_t shard_now_ms(const struct replica_shard *shard)
     return (uint64_t)(env_now_us(shard->params.env) / 1000);
 }
 
-void shard_note_running(struct replica_shard *shard, uint64_t now_ms)
-{
-    if (now_ms > shard->seen_ms + shard->params.heartbeat_ms) {
-        shard->woken_ms = now_ms;
-    }
-    shard->seen_ms = now_ms;
-}
-
 /* ---- Whose turn ------------------------------------------------------------------------------------------------- */
 
 void shard_add(struct replica_shard *shard, struct replica *replica)
@@ -282,7 +274,6 @@ static void shard_on_timer(struct timer *timer)
     uint64_t now_ms = shard_now_ms(shard);
     uint64_t end = now_ms / shard->tick_ms;
     shard->is_timer_set = false;
-    shard_note_running(shard, now_ms);
     if (end > shard->tick + TIMER_SLOT_COUNT) {
         shard->tick = end - TIMER_SLOT_COUNT; /* the process was stopped for a while: one time round is all */
     }

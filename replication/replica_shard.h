@@ -74,9 +74,11 @@ void replica_shard_on_durable(struct replica_shard *shard, uint64_t durable_lsn)
 /* Bytes of entries in memory, all groups. */
 size_t replica_shard_tail_size(const struct replica_shard *shard);
 
-/* The links to a server are lost, because its process ended as far as anybody can tell: where it leads, its successors
- * campaign at once (succession.h). Or they work again. From peers_params.down and .up; harmless when wrong. */
+/* News of the link to a server, from peers_params.down, .ended and .up: it is lost, which says nothing of the server;
+ * the process that it was with has ended, and so have all before it: where it led, its successors campaign at once
+ * (succession.h; this must be true); it works again. */
 void replica_shard_peer_down(struct replica_shard *shard, uint64_t server);
+void replica_shard_peer_ended(struct replica_shard *shard, uint64_t server);
 void replica_shard_peer_up(struct replica_shard *shard, uint64_t server);
 
 /* Before a stop: hands every group that is led here, and that another living voter could lead, to one of them.

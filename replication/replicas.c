@@ -704,6 +704,11 @@ void replicas_peer_down(struct replicas *replicas, uint64_t server_id)
     replica_shard_peer_down(replicas->shard, server_id);
 }
 
+void replicas_peer_ended(struct replicas *replicas, uint64_t server_id)
+{
+    replica_shard_peer_ended(replicas->shard, server_id);
+}
+
 void replicas_hand_over(struct replicas *replicas, unsigned timeout_ms, void *owner,
                         void (*cb)(void *owner, unsigned left))
 {

@@ -100,8 +100,9 @@ void replicas_remove(struct replicas *replicas, struct replica_remove *req);
  * one could lead, or the time is over. */
 void replicas_hand_over(struct replicas *replicas, unsigned timeout_ms, void *owner,
                         void (*cb)(void *owner, unsigned left));
-/* Links to a server are lost, or work again: replica_shard_peer_down(). */
+/* The link to a server is lost; its process has ended; or the link works again: replica_shard_peer_down(). */
 void replicas_peer_down(struct replicas *replicas, uint64_t server_id);
+void replicas_peer_ended(struct replicas *replicas, uint64_t server_id);
 void replicas_peer_up(struct replicas *replicas, uint64_t server_id);
 
 struct replica *replicas_find(struct replicas *replicas, uint64_t id);          /* NULL */

@@ -1,9 +1,11 @@
-/* Happy path: links to a server go down -> every replica that follows it takes its place in the line -> after the grace
- * one timer goes through the line in slices -> the core campaigns (raft_core: CAMPAIGN) -> the peers grant their votes.
+/* Happy path: the link to a server goes down -> every replica that follows it notes that -> its process turns out to
+ * have ended -> they take their places in the line -> after the grace one timer goes through the line in slices -> the
+ * core campaigns (raft_core: CAMPAIGN) -> the peers grant their votes.
  * Failure modes: see the header; each ends with the ordinary election timeout. */
 #include "replication/succession.h"
 
 #include "base/assert.h"
+#include "base/canary.h"
 #include "base/mem.h"
 #include "base/trace.h"
 #include "replication/replica_internal.h"
@@ -80,13 +82,13 @@ static void line_put(struct replica *replica, unsigned rank, uint64_t due_ms)
     list_push(&succession->lines[rank < SUCCESSION_RANK_MAX ? rank : SUCCESSION_RANK_MAX - 1], &replica->heir.link);
 }
 
-/* Whether nothing has happened since that makes an attempt needless: the leader lives, or somebody has our vote. */
+/* Whether nothing has happened since that makes an attempt needless: a new leader, or somebody has our vote. */
 static bool is_still_lost(const struct replica *replica)
 {
     const struct heir *heir = &replica->heir;
     const struct raft_core *core = replica->core;
     return replica->damage == NULL && raft_core_role(core) == REPLICA_FOLLOWER &&
-           raft_core_leader(core) == heir->leader && raft_core_contact_ms(core) == heir->contact_ms &&
+           raft_core_leader(core) == heir->leader && raft_core_leader_term(core) == heir->leader_term &&
            (raft_core_term(core) == heir->term || raft_core_vote(core) == 0);
 }
 
@@ -159,14 +161,25 @@ static void down_add(struct succession *succession, uint64_t server)
     succession->down[succession->down_count++] = server;
 }
 
+static void note_loss(struct replica *replica, uint64_t server)
+{
+    struct heir *heir = &replica->heir;
+    if (raft_core_leader(replica->core) == server && raft_core_role(replica->core) == REPLICA_FOLLOWER) {
+        list_remove(&heir->link);
+        heir->leader = server;
+        heir->leader_term = raft_core_leader_term(replica->core);
+    }
+}
+
 static bool join_line(struct replica *replica, uint64_t server, uint64_t now_ms)
 {
     struct heir *heir = &replica->heir;
     struct succession *succession = &replica->shard->succession;
     const struct raft_core *core = replica->core;
     uint64_t membership_index;
-    if (replica->is_stopped || replica->damage != NULL || raft_core_leader(core) != server ||
-        raft_core_role(core) != REPLICA_FOLLOWER || now_ms < heir->not_before_ms) {
+    if (replica->is_stopped || replica->damage != NULL || heir->leader != server || raft_core_leader(core) != server ||
+        raft_core_leader_term(core) != heir->leader_term || raft_core_role(core) != REPLICA_FOLLOWER ||
+        now_ms < heir->not_before_ms) {
         return false;
     }
     unsigned rank = succession_rank(raft_core_membership(core, &membership_index), replica->group, server,
@@ -175,9 +188,7 @@ static bool join_line(struct replica *replica, uint64_t server, uint64_t now_ms)
         return false;
     }
     rank = rank < SUCCESSION_RANK_MAX ? rank : SUCCESSION_RANK_MAX - 1;
-    heir->leader = server;
     heir->term = raft_core_term(core);
-    heir->contact_ms = raft_core_contact_ms(core);
     heir->until_ms = now_ms + replica->shard->params.election_ms;
     line_put(replica, rank, now_ms + SUCCESSION_GRACE_MS + (uint64_t)rank * SUCCESSION_STEP_MS);
     return true;
@@ -185,19 +196,30 @@ static bool join_line(struct replica *replica, uint64_t server, uint64_t now_ms)
 
 void replica_shard_peer_down(struct replica_shard *shard, uint64_t server)
 {
-    uint64_t now_ms = shard_now_ms(shard);
-    int64_t count = 0;
     if (server == shard->params.server_id) {
         return;
     }
     down_add(&shard->succession, server);
+    for (struct list *link = shard->replicas.next; link != &shard->replicas; link = link->next) {
+        note_loss(container_of(link, struct replica, shard_link), server);
+    }
+    if (canary_is(CANARY_SUCCESSION_BY_LOST_LINK)) {
+        replica_shard_peer_ended(shard, server);
+    }
+}
+
+void replica_shard_peer_ended(struct replica_shard *shard, uint64_t server)
+{
+    uint64_t now_ms = shard_now_ms(shard);
+    int64_t count = 0;
+    if (!succession_is_down(shard, server)) {
+        return; /* what the link is with now has not */
+    }
     for (struct list *link = shard->replicas.next; link != &shard->replicas && shard->is_started; link = link->next) {
-        struct replica *replica = container_of(link, struct replica, shard_link);
-        count += join_line(replica, server, now_ms);
-        lease_forget(&replica->lease, server);
+        count += join_line(container_of(link, struct replica, shard_link), server, now_ms);
     }
     if (count > 0) {
-        trace(INFO, REPLICA, "links of a leader are down", KV("server", (int64_t)server), KV("groups", count));
+        trace(INFO, REPLICA, "the process of a leader has ended", KV("server", (int64_t)server), KV("groups", count));
     }
     timer_arm(shard);
 }

@@ -323,6 +323,7 @@ static void run_failover(unsigned number)
     for (unsigned i = 0; i < BROKERS; i++) {
         if (i != number) {
             replica_shard_peer_down(brokers[i].shard, number + 1);
+            replica_shard_peer_ended(brokers[i].shard, number + 1);
         }
     }
     for (; led_by_all() < group_count && ms < 10000; ms++) {

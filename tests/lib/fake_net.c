@@ -1,5 +1,6 @@
 #include "tests/lib/fake_net.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -55,6 +56,7 @@ static void net_connect(struct net *net, struct stream_connect *req)
     struct fake_connect *connect = &fake->connects[fake->connect_count++ % FAKE_STREAM_MAX];
     assert(connect->req == NULL);
     *connect = (struct fake_connect){req, false};
+    (void)snprintf(fake->last_host, sizeof fake->last_host, "%s", req->host);
     req->handle = connect;
 }
 

@@ -33,6 +33,7 @@ struct fake_net {
     unsigned stream_count;
     struct fake_connect connects[FAKE_STREAM_MAX];
     unsigned connect_count;                /* ever */
+    char last_host[256];                   /* that was connected to last */
     enum err connect_err;                  /* in: what connects end with from now on */
     bool is_stuck;                         /* in: no write completes */
     bool detach_fails;                     /* in */

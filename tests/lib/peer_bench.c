@@ -38,6 +38,13 @@ static void on_down(void *owner, int32_t node, uint64_t server_id, bool is_reset
     bench->reset_count += is_reset;
 }
 
+static void on_ended(void *owner, int32_t node, uint64_t server_id)
+{
+    struct peer_bench *bench = owner;
+    ck_assert_uint_eq(server_id >> 32, (uint64_t)node);
+    bench->ended_count++;
+}
+
 static void on_refused(void *owner, const char *host, uint16_t port, const char *cause)
 {
     struct peer_bench *bench = owner;
@@ -84,6 +91,7 @@ void peer_bench_open(struct peer_bench *bench)
         .request = on_request,
         .up = on_up,
         .down = on_down,
+        .ended = on_ended,
         .refused = on_refused,
     };
     bench->peers = peers_open(&params);

@@ -18,7 +18,7 @@ struct peer_bench {
     unsigned received;                     /* Raft messages */
     struct peer_request *requests[BENCH_REQUEST_MAX];
     unsigned request_count;
-    unsigned up_count, down_count, reset_count, refused_count, handed_count;
+    unsigned up_count, down_count, reset_count, ended_count, refused_count, handed_count;
     unsigned handed_shard;
     char refused_cause[ERRMSG_SIZE];
     bool is_closed;

@@ -20,6 +20,7 @@ enum net_event_kind {
     EVENT_INSTALL,
     EVENT_CHECKPOINT,
     EVENT_SIGNAL,
+    EVENT_ENDED,
     EVENT_STOP
 };
 
@@ -620,6 +621,18 @@ void raft_net_signal(struct raft_net *net, unsigned slot, unsigned peer, bool is
     }
 }
 
+/* Right after its link was lost a node finds out whether the process is still there; it may hear that late. */
+static void probe(struct net_node *node, uint64_t id)
+{
+    struct raft_net *net = node->net;
+    const struct net_node *peer = raft_net_find(net, id);
+    if (peer == NULL || !peer->is_up) {
+        uint64_t delay_us = raft_net_random(net, raft_net_chance(net, 100) ? 600000 : 5000);
+        event_put(net, delay_us,
+                  (struct net_event){.kind = EVENT_ENDED, .slot = node->slot, .life = node->life, .number = id});
+    }
+}
+
 void raft_net_crash_later(struct raft_net *net, unsigned slot, uint64_t delay_us)
 {
     struct net_event event = {.kind = EVENT_STOP, .slot = slot, .life = net->nodes[slot].life};
@@ -694,7 +707,11 @@ static void on_event(struct raft_net *net, struct net_event *event)
             replica_shard_peer_up(node->shard, event->number);
         } else {
             replica_shard_peer_down(node->shard, event->number);
+            probe(node, event->number);
         }
+        break;
+    case EVENT_ENDED:
+        replica_shard_peer_ended(node->shard, event->number);
         break;
     }
     net->steps++;

@@ -6,8 +6,8 @@
  *
  * Checkers: one leader per term; one entry per (index, term) with one predecessor; one command per index on every
  * machine; a leader holds all that was ever committed; commit and applied never go back within a life; no term or vote
- * is forgotten; no message leaves before its term and vote are durable, no success before its entries are. A violation
- * is printed with the seed and counted; the run ends there.
+ * is forgotten; no leader has a lease when there is a later one; no message leaves before its term and vote are
+ * durable, no success before its entries are. A violation is printed with the seed and counted; the run ends there.
  * Runs on: the test's thread. */
 #pragma once
 
@@ -110,7 +110,7 @@ struct raft_net {
     FILE *log;                   /* NULL: quiet */
     /* Counts, to see that things do happen. */
     uint64_t steps, elections, commits, installs, crashes, changes, proposals, checkpoints, messages, transfers;
-    uint64_t signals, stops, disks_lost;
+    uint64_t signals, stops, disks_lost, tellings;
 };
 
 struct raft_net *raft_net_open(uint64_t seed, const struct net_options *options);
@@ -129,7 +129,7 @@ void raft_net_crash_later(struct raft_net *net, unsigned slot, uint64_t delay_us
 void raft_net_wipe(struct raft_net *net, unsigned slot);
 void raft_net_pause(struct raft_net *net, unsigned slot, uint64_t us);  /* stops the process for a while */
 /* `slot` hears that its links to `peer` are down, or up again, true or not. Crashes and starts tell that by themselves,
- * most of the time. */
+ * most of the time. That a process has ended is told, after a link went down, only when it has. */
 void raft_net_signal(struct raft_net *net, unsigned slot, unsigned peer, bool is_up, uint64_t delay_us);
 /* Stops a node in order: what it leads is handed over first. */
 void raft_net_stop(struct raft_net *net, unsigned slot);

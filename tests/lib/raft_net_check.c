@@ -95,6 +95,28 @@ static void tell_membership(const struct net_node *node, const struct replica_st
     (void)fprintf(node->net->log, "\n");
 }
 
+/* Who would still tell readers what it has, while another one leads in a later term and has committed there? Time
+ * stands still between two steps, and who is paused tells nothing. */
+static void check_leases(struct raft_net *net)
+{
+    uint64_t term = 0;
+    for (unsigned i = 0; i < net->options.node_count; i++) {
+        const struct net_node *node = &net->nodes[i];
+        if (node->is_up && replica_is_ready_leader(node->replica) && replica_term(node->replica) > term) {
+            term = replica_term(node->replica);
+        }
+    }
+    for (unsigned i = 0; i < net->options.node_count; i++) {
+        const struct net_node *node = &net->nodes[i];
+        bool is_telling = node->is_up && node->paused_until_us <= net->now_us && replica_is_leading(node->replica);
+        if (is_telling && replica_term(node->replica) < term) {
+            net_violation(net, "node %u tells readers in term %llu what it has, term %llu has begun", i,
+                          (unsigned long long)replica_term(node->replica), (unsigned long long)term);
+        }
+        net->tellings += is_telling;
+    }
+}
+
 void net_check_node(struct net_node *node)
 {
     struct raft_net *net = node->net;
@@ -115,6 +137,7 @@ void net_check_node(struct net_node *node)
         tell_membership(node, &now);
     }
     node->seen = now;
+    check_leases(net);
 }
 
 /* Log matching: what (index, term) is, and what it follows, is the same in every log. */

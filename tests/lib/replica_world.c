@@ -172,12 +172,17 @@ void world_receive(struct replica_message message)
     turn_env_run(&world.turn);
 }
 
+uint64_t world_now_ms(void)
+{
+    return world.turn.now_us / 1000;
+}
+
 void world_ack(uint64_t peer, uint64_t index)
 {
     world_receive((struct replica_message){.kind = REPLICA_APPEND_RESULT,
                                            .peer = peer,
                                            .term = replica_term(world.replica),
-                                           .append_result = {.last_index = index}});
+                                           .append_result = {.last_index = index, .echo_ms = world_now_ms()}});
 }
 
 void world_vote_for_me(bool is_pre_vote)

@@ -49,7 +49,8 @@ enum err world_submit(unsigned number, size_t size);  /* a command whose bytes a
 void world_sync(void);                                /* end of turn; the log is durable; what follows from it */
 void world_settle(void);
 void world_receive(struct replica_message message);
-void world_ack(uint64_t peer, uint64_t index);
+uint64_t world_now_ms(void);
+void world_ack(uint64_t peer, uint64_t index);         /* of what was sent just now */
 void world_vote_for_me(bool is_pre_vote);
 void world_elect(void);                               /* leader of three; nothing of that is durable yet */
 void world_elect_and_commit(void);                    /* and ready */

@@ -45,9 +45,10 @@ struct arrival { /* a connection for the listener's callback */
 
 /* ---- Who is where */
 
-/* The process alive under that name or address, as `asker` sees it; NULL: none. */
+/* The latest process under that name or address, as `asker` sees it, alive or not; NULL: there never was one. */
 static struct sim_process *process_find(struct sim_process *asker, const char *host)
 {
+    struct sim_process *found = NULL;
     if (strcmp(host, "localhost") == 0 || strcmp(host, "127.0.0.1") == 0 || strcmp(host, asker->name) == 0) {
         return asker;
     }
@@ -55,11 +56,12 @@ static struct sim_process *process_find(struct sim_process *asker, const char *h
         struct sim_process *process = container_of(link, struct sim_process, link);
         char text[NET_ADDRESS_TEXT_SIZE];
         sim_net_print_address(process, text);
-        if (process->end == SIM_ALIVE && (strcmp(host, process->name) == 0 || strcmp(host, text) == 0)) {
-            return process;
+        if ((strcmp(host, process->name) == 0 || strcmp(host, text) == 0) &&
+            (found == NULL || found->end != SIM_ALIVE)) {
+            found = process;
         }
     }
-    return NULL;
+    return found;
 }
 
 static struct listener *listener_find(struct sim_process *process, uint16_t port)
@@ -236,15 +238,16 @@ static void connect_on_event(struct sim_event *event)
     struct sim_process *process = process_find(env->process, req->host);
     connect->is_answered = true;
     if (process == NULL) {
-        connect->err = ERR_IO; /* the address is there, the process is not */
+        connect->err = ERR_REFUSED; /* the address is there, nobody has ever listened */
     } else if (sim_net_is_cut(env->world, env->process->name, process->name) ||
-               sim_net_is_cut(env->world, process->name, env->process->name)) {
+               sim_net_is_cut(env->world, process->name, env->process->name) ||
+               (process->end != SIM_ALIVE && process->is_power_lost)) { /* whose kernel could refuse? */
         connect->err = ERR_TIMED_OUT;
         sim_event_set(env->world, event, NET_CONNECT_TIMEOUT_US);
         return;
     } else {
-        struct listener *listener = listener_find(process, req->port);
-        connect->err = listener == NULL ? ERR_IO : OK;
+        struct listener *listener = process->end == SIM_ALIVE ? listener_find(process, req->port) : NULL;
+        connect->err = listener == NULL ? ERR_REFUSED : OK;
         connect->stream = listener == NULL ? NULL : connection_make(env, listener);
     }
     sim_event_set(env->world, event, sim_net_delay(env->world));

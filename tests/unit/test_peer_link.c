@@ -282,8 +282,8 @@ START_TEST(reconnecting_backs_off)
     peer_bench_advance(&bench, 10000);
     ck_assert_uint_eq(bench.net.connect_count, before + 1);
     peer_bench_advance(&bench, 1000000);
-    ck_assert_uint_ge(bench.net.connect_count, before + 4);
-    ck_assert_uint_le(bench.net.connect_count, before + 8);
+    ck_assert_uint_ge(bench.net.connect_count, before + 7);
+    ck_assert_uint_le(bench.net.connect_count, before + 11);
     before = bench.net.connect_count;
     peer_bench_advance(&bench, 20000000);
     ck_assert_uint_ge(bench.net.connect_count, before + 18);
@@ -292,6 +292,70 @@ START_TEST(reconnecting_backs_off)
     peer_bench_advance(&bench, 1100000);
     ck_assert(peer_bench_feed_welcome(&bench, fake_net_last(&bench.net), &bench.other));
     ck_assert(peers_is_up(bench.peers, 2));
+    peer_bench_close(&bench);
+}
+END_TEST
+
+/* Goal:   a process has ended when nobody listens at the address that its link was with, and that alone: told once a
+ * loss,
+ *         and for what is found right after it.
+ * Method: a lost link, then connects that fail in each way; one that is taken and reset before; then refusals a second
+ *         later, after the link was up again, and for a broker that was never reached. */
+START_TEST(an_end_is_told_once)
+{
+    static const struct {
+        enum err err;
+        unsigned ended;
+    } rows[] = {{ERR_REFUSED, 1}, {ERR_IO, 0}, {ERR_TIMED_OUT, 0}, {ERR_ADDRESS, 0}};
+    for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        peer_bench_open(&bench);
+        struct stream *stream = peer_bench_link(&bench);
+        bench.net.connect_err = rows[i].err;
+        fake_stream_end(stream, ERR_CLOSED);
+        peer_bench_advance(&bench, 10000);
+        ck_assert_uint_eq(bench.down_count, 1);
+        ck_assert_uint_eq(bench.ended_count, rows[i].ended);
+        bench.net.connect_err = ERR_REFUSED;
+        peer_bench_advance(&bench, 5000000);
+        ck_assert_uint_eq(bench.ended_count, rows[i].ended);
+        peer_bench_close(&bench);
+    }
+}
+END_TEST
+
+/* Goal: a listener that goes a moment after the connections is waited for, but not for long. Method: the first attempts
+ * are taken and reset, three of them or as many as a second has; then nobody listens. */
+START_TEST(an_end_may_come_in_two_steps)
+{
+    peer_bench_open(&bench);
+    fake_stream_end(peer_bench_link(&bench), ERR_CLOSED);
+    unsigned before = bench.net.connect_count;
+    for (unsigned ms = 0; _i == 0 ? bench.net.connect_count < before + 3 : ms < 1000; ms += 10) {
+        peer_bench_advance(&bench, 10000);
+        struct stream *stream = fake_net_last(&bench.net);
+        if (stream != NULL && !stream->is_closed) {
+            fake_stream_end(stream, ERR_CLOSED);
+        }
+    }
+    ck_assert_uint_eq(bench.ended_count, 0);
+    bench.net.connect_err = ERR_REFUSED;
+    peer_bench_advance(&bench, 1500000);
+    ck_assert_uint_eq(bench.ended_count, _i == 0);
+    peer_bench_close(&bench);
+}
+END_TEST
+
+/* Goal: the attempts that may tell an end go to the address of the lost connection; then the name counts again. */
+START_TEST(an_end_is_looked_for_where_it_was)
+{
+    peer_bench_open(&bench);
+    struct stream *stream = peer_bench_link(&bench);
+    fake_stream_end(stream, ERR_CLOSED);
+    bench.net.connect_err = ERR_IO;
+    peer_bench_advance(&bench, 10000);
+    ck_assert_str_eq(bench.net.last_host, "127.0.0.9");
+    peer_bench_advance(&bench, 1000000);
+    ck_assert_str_eq(bench.net.last_host, "n2");
     peer_bench_close(&bench);
 }
 END_TEST
@@ -496,6 +560,9 @@ static Suite *peer_link_suite(void)
     TCase *life = tcase_create("life");
     tcase_add_test(life, silence_is_noticed);
     tcase_add_test(life, reconnecting_backs_off);
+    tcase_add_test(life, an_end_is_told_once);
+    tcase_add_loop_test(life, an_end_may_come_in_two_steps, 0, 2);
+    tcase_add_test(life, an_end_is_looked_for_where_it_was);
     tcase_add_test(life, a_hello_without_an_answer_is_given_up);
     tcase_add_test(life, a_wiped_broker_is_another_one);
     tcase_add_test(life, seeds_become_links);

@@ -318,7 +318,7 @@ static bool recover(struct raft_net *net)
 
 struct totals {
     uint64_t seeds, violations, stuck;
-    uint64_t steps, elections, commits, installs, crashes, changes, checkpoints, messages, successions, disks;
+    uint64_t steps, elections, commits, installs, crashes, changes, checkpoints, messages, successions, disks, tellings;
 };
 
 static void tell_stuck(const struct raft_net *net)
@@ -394,6 +394,7 @@ static void run_seed(const struct kind *kind, uint64_t seed, struct totals *tota
     totals->checkpoints += net->checkpoints;
     totals->messages += net->messages;
     totals->disks += net->disks_lost;
+    totals->tellings += net->tellings;
     totals->successions += (uint64_t)metrics_value(net->metrics, METRIC_SUCCESSIONS);
     raft_net_close(net);
 }
@@ -432,16 +433,17 @@ START_TEST(cluster_is_safe_and_recovers)
     raft_rules_disabled = 0;
     (void)printf(
         "%-32s %llu seeds, %llu violations, %llu stuck; %llu steps, %llu elections, %llu entries, %llu installs, "
-        "%llu crashes, %llu changes, %llu checkpoints, %llu messages, %llu successions, %llu disks lost\n",
+        "%llu crashes, %llu changes, %llu checkpoints, %llu messages, %llu successions, %llu disks lost, %llu leases\n",
         kind->name, (unsigned long long)totals.seeds, (unsigned long long)totals.violations,
         (unsigned long long)totals.stuck, (unsigned long long)totals.steps, (unsigned long long)totals.elections,
         (unsigned long long)totals.commits, (unsigned long long)totals.installs, (unsigned long long)totals.crashes,
         (unsigned long long)totals.changes, (unsigned long long)totals.checkpoints, (unsigned long long)totals.messages,
-        (unsigned long long)totals.successions, (unsigned long long)totals.disks);
+        (unsigned long long)totals.successions, (unsigned long long)totals.disks, (unsigned long long)totals.tellings);
     (void)fflush(stdout);
     ck_assert_msg(totals.violations == 0, "%s: %llu violations", kind->name, (unsigned long long)totals.violations);
     ck_assert_msg(totals.stuck == 0, "%s: %llu stuck", kind->name, (unsigned long long)totals.stuck);
     ck_assert_uint_gt(totals.commits, 0);
+    ck_assert_uint_gt(totals.tellings, 0);
 }
 END_TEST
 

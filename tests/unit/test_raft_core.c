@@ -124,7 +124,11 @@ START_TEST(leaders_are_those_of_the_present_term)
     member_persist(&member);
     ck_assert_uint_eq(raft_core_term_leader(member.core), 2);
     struct replica_message vote = {
-        .kind = REPLICA_VOTE, .peer = 3, .term = 3, .vote = {.last_index = 2, .last_term = 2, .is_disruptive = true}};
+        .kind = REPLICA_VOTE,
+        .peer = 3,
+        .term = 3,
+        .vote = {.last_index = 2, .last_term = 2, .is_disruptive = true, .deposed_term = 2},
+    };
     member_receive(&member, &vote);
     ck_assert_uint_eq(raft_core_term(member.core), 3);
     ck_assert_uint_eq(raft_core_term_leader(member.core), 0);

@@ -329,6 +329,88 @@ START_TEST(r22_only_the_first_election_after_timeout_now_is_disruptive)
 }
 END_TEST
 
+static void lead(uint64_t term, uint64_t sent_ms)
+{
+    struct replica_message message = member_append(1, term, 4, 1, 1, 0, 4, -1, NULL);
+    message.append.sent_ms = sent_ms;
+    receive_append(message);
+}
+
+/* Goal:   who has promised something to a leader helps to depose it only if that leader gave it back, or ended, and
+ * never
+ *         a later one than was meant; and says in its answers what it has promised.
+ * Method: a follower of three that took a message sent at 100 is asked for disruptive votes; as a table. */
+START_TEST(r27_promises_are_kept)
+{
+    static const struct {
+        uint64_t deposed_term, released_ms;
+        bool is_granted;
+    } rows[] = {
+        {2, 100, true}, {2, 99, false}, {2, UINT64_MAX, true}, {1, UINT64_MAX, false}, {3, 0, true}, {0, 0, false},
+    };
+    for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct membership three = member_membership(3, 0);
+        member_open(&member, 2, &three, 1, 3);
+        lead(2, 100);
+        ck_assert_uint_eq(member_message(&member, REPLICA_APPEND_RESULT, 0)->append_result.echo_ms, 100);
+        lead(2, 90);
+        ck_assert_uint_eq(member_message(&member, REPLICA_APPEND_RESULT, 0)->append_result.echo_ms, 100);
+        struct replica_message vote = {
+            .kind = REPLICA_VOTE,
+            .peer = 3,
+            .term = 4,
+            .vote = {.last_index = 4,
+                     .last_term = 1,
+                     .is_disruptive = true,
+                     .deposed_term = rows[i].deposed_term,
+                     .released_ms = rows[i].released_ms},
+        };
+        member_receive(&member, &vote);
+        const struct replica_message *result = member_message(&member, REPLICA_VOTE_RESULT, 0);
+        ck_assert_msg(result->vote_result.is_granted == rows[i].is_granted, "row %u", i);
+        ck_assert_uint_eq(raft_core_term(member.core), rows[i].is_granted ? 4 : 2);
+        member_close(&member);
+    }
+}
+END_TEST
+
+/* Goal:   a promise lasts an election timeout, also of a member that hurried (R26), and counts for its term only.
+ * Method: the first member of a new group hears of a leader at once; it campaigns no earlier than a timeout later, and
+ *         an answer in a later term tells of nothing. */
+START_TEST(r27_a_promise_lasts_a_timeout)
+{
+    struct membership three = member_membership(3, 0);
+    member_open(&member, 1, &three, 1, 0);
+    struct replica_message message = member_append(2, 2, 1, 1, 1, 0, 1, -1, NULL);
+    message.append.sent_ms = 77;
+    receive_append(message);
+    ck_assert_uint_ge(raft_core_deadline_ms(member.core), member.now_ms + MEMBER_ELECTION_MS);
+    message = member_append(3, 3, 1, 1, 1, 0, 1, -1, NULL);
+    receive_append(message);
+    ck_assert_uint_eq(member_message(&member, REPLICA_APPEND_RESULT, 0)->append_result.echo_ms, 0);
+    member_close(&member);
+}
+END_TEST
+
+/* Goal: an order that was given up and came late is not carried out. Method: a message that was sent after what the
+ * order gives back, then the order; and the other way round. */
+START_TEST(r27_late_order_is_none)
+{
+    struct membership three = member_membership(3, 0);
+    member_open(&member, 2, &three, 1, 3);
+    struct replica_message order = {.kind = REPLICA_TIMEOUT_NOW,
+                                    .peer = 1,
+                                    .term = 1,
+                                    .timeout_now = {.last_index = 4, .last_term = 1, .released_ms = 500}};
+    lead(1, _i == 0 ? 501 : 500);
+    member_receive(&member, &order);
+    const struct replica_message *vote = member_message(&member, REPLICA_VOTE, 0);
+    ck_assert((vote != NULL) == (_i != 0));
+    ck_assert(vote == NULL || (vote->vote.deposed_term == 1 && vote->vote.released_ms == 500));
+    member_close(&member);
+}
+END_TEST
+
 /* Goal: a candidate that won the pre-votes and was then elected by nobody raises its term once, not at each timeout
  * (N14). Method: pre-votes are granted, then nobody answers for three timeouts; then pre-votes are granted again. */
 START_TEST(r25_candidate_asks_again_before_it_raises_its_term)
@@ -415,6 +497,9 @@ static Suite *raft_rules_suite(void)
     tcase_add_loop_test(rules, r22_only_the_first_election_after_timeout_now_is_disruptive, 0, 2);
     tcase_add_loop_test(rules, r12_state_that_comes_too_late_is_not_answered, 0, 2);
     tcase_add_loop_test(rules, r18_append_that_contradicts_what_is_committed_is_refused, 0, 2);
+    tcase_add_test(rules, r27_promises_are_kept);
+    tcase_add_test(rules, r27_a_promise_lasts_a_timeout);
+    tcase_add_loop_test(rules, r27_late_order_is_none, 0, 2);
     tcase_add_loop_test(rules, r25_candidate_asks_again_before_it_raises_its_term, 0, 2);
     suite_add_tcase(suite, rules);
     return suite;

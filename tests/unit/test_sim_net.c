@@ -339,8 +339,8 @@ START_TEST(reset_breaks_both_ends)
 }
 END_TEST
 
-/* Goal: connects are refused by a port without listener and by a process that is not there, time out over a cut, and
- * are reset when their listener refuses them; all by callback. */
+/* Goal: connects are refused by a port without listener and by a process that was killed, time out over a cut and where
+ * power was lost, and are reset when their listener refuses them; all by callback. */
 START_TEST(connects_fail_in_every_way)
 {
     open_all(1);
@@ -350,7 +350,9 @@ START_TEST(connects_fail_in_every_way)
     if (_i == 2) {
         sim_net_cut(world, "n2", "n1");
     }
-    if (_i >= 2) {
+    if (_i == 4) {
+        sim_disk_power_loss(server->disk);
+    } else if (_i >= 2) {
         server->is_refused = true;
         ck_assert(sim_process_run(server->process, server_start, server));
     }
@@ -360,7 +362,8 @@ START_TEST(connects_fail_in_every_way)
         (void)sim_world_run_until(world, has_client_ended, NULL, 1000000);
         ck_assert(client->has_ended);
     }
-    ck_assert_int_eq(client->err, _i == 2 ? ERR_TIMED_OUT : ERR_IO);
+    static const enum err errs[] = {ERR_REFUSED, ERR_REFUSED, ERR_TIMED_OUT, ERR_IO, ERR_TIMED_OUT};
+    ck_assert_int_eq(client->err, errs[_i]);
     close_all();
 }
 END_TEST
@@ -417,7 +420,7 @@ static Suite *sim_net_suite(void)
     tcase_add_loop_test(tcase, bytes_arrive_in_order_over_cuts_and_pauses, 0, 50);
     tcase_add_loop_test(tcase, death_of_a_process_is_seen_by_its_peers, 0, 40);
     tcase_add_loop_test(tcase, reset_breaks_both_ends, 0, 20);
-    tcase_add_loop_test(tcase, connects_fail_in_every_way, 0, 4);
+    tcase_add_loop_test(tcase, connects_fail_in_every_way, 0, 5);
     tcase_add_loop_test(tcase, close_cancels_pending_writes_first, 0, 20);
     tcase_add_loop_test(tcase, connect_is_canceled, 0, 20);
     suite_add_tcase(suite, tcase);
