@@ -297,10 +297,8 @@ START_TEST(reconnecting_backs_off)
 END_TEST
 
 /* Goal:   a process has ended when nobody listens at the address that its link was with, and that alone: told once a
- * loss,
- *         and for what is found right after it.
- * Method: a lost link, then connects that fail in each way; one that is taken and reset before; then refusals a second
- *         later, after the link was up again, and for a broker that was never reached. */
+ *         loss, and for what is found right after it.
+ * Method: a lost link, then a connect that fails in each way; then refusals for some seconds. */
 START_TEST(an_end_is_told_once)
 {
     static const struct {

@@ -337,8 +337,7 @@ static void lead(uint64_t term, uint64_t sent_ms)
 }
 
 /* Goal:   who has promised something to a leader helps to depose it only if that leader gave it back, or ended, and
- * never
- *         a later one than was meant; and says in its answers what it has promised.
+ *         never a later one than was meant; and says in its answers what it has promised.
  * Method: a follower of three that took a message sent at 100 is asked for disruptive votes; as a table. */
 START_TEST(r27_promises_are_kept)
 {
