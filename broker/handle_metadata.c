@@ -1,8 +1,8 @@
 /* Metadata: brokers and topics as this shard's snapshot and its table of leaders have them.
  * A topic that is missing is created first when client and configuration allow it; the answer then waits (bounded)
  * until its partitions are led, so that simple clients need not ask twice. Creating one that another request has
- * created meanwhile is no error: the answer is made from the store in any case. The same wait, a short one, for topics
- * that were just created through another broker, whose leaders this one has not heard of yet. */
+ * created meanwhile is no error: the answer is made from the store in any case. The same wait, a short one, for what has no
+ * leader just now: it was created through another broker, or its leader has handed over or died (leaders_due_ms). */
 
 #include "base/limits.h"
 #include "base/mem.h"
@@ -12,12 +12,13 @@
 #include "metadata/topic_name.h"
 
 #define AUTO_CREATE_TIMEOUT_MS 2000
-#define NEW_LEADERS_MS 1000 /* news of the leaders of new partitions: they are under way, and late on a busy machine */
+#define LEADERS_DUE_MS 1000 /* news of leaders that are under way, altogether: some may be lost while others come */
 
 struct metadata_work {
     struct forward_call call;
     struct leaders_wait wait;
     uint64_t *groups;
+    int64_t due_ms, until_us; /* how long news of leaders are waited for */
     struct request *request;
     struct kafka_metadata_request message;
     struct kafka_metadata_response response;
@@ -251,56 +252,85 @@ static void collect_missing(struct metadata_work *work)
     }
 }
 
-/* Adds the groups of a topic that nobody is known to have led yet; `count` are there. */
-static size_t add_new(struct metadata_work *work, const struct uuid *id, size_t count)
+/* ---- Leaders that are about to be known ---- */
+
+/* Adds the groups of a topic whose leaders are; `count` are there. */
+static size_t add_due(struct metadata_work *work, const struct uuid *id, size_t count)
 {
     struct shard *shard = work->request->shard;
     size_t end = wish_topic_groups(shard, id, 0, &work->groups, count);
     for (size_t i = count; i < end; i++) {
-        if (!leaders_get(shard->leaders, work->groups[i]).was_led) {
+        int64_t due_ms = leaders_due_ms(shard->leaders, work->groups[i]);
+        work->due_ms = due_ms > work->due_ms ? due_ms : work->due_ms;
+        if (due_ms > 0) {
             work->groups[count++] = work->groups[i];
         }
     }
     return count;
 }
 
-struct all_new {
+struct all_due {
     struct metadata_work *work;
     struct arena arena;
     size_t count;
 };
 
-static bool add_new_each(void *context, const struct store_topic *topic)
+static bool add_due_each(void *context, const struct store_topic *topic)
 {
-    struct all_new *all = context;
-    all->count = add_new(all->work, &topic->id, all->count);
+    struct all_due *all = context;
+    all->count = add_due(all->work, &topic->id, all->count);
     arena_reset(&all->arena);
     return true;
 }
 
 /* Who asks for all topics may do so while others make some: kafkajs takes one that is not led yet for a failure of what
  * it was about itself. */
-static size_t collect_all_new(struct metadata_work *work)
+static size_t collect_all_due(struct metadata_work *work)
 {
-    struct all_new all = {.work = work};
+    struct all_due all = {.work = work};
     arena_init(&all.arena, 2 * ENTRY_SIZE_MAX);
-    enum err err = store_topics_each(work->request->shard->reader, &all.arena, &all, add_new_each);
+    enum err err = store_topics_each(work->request->shard->reader, &all.arena, &all, add_due_each);
     arena_deinit(&all.arena);
     return err == OK ? all.count : 0; /* then the answer cannot be made either, and says so */
 }
 
-/* Groups of the topics asked for that nobody is known to have led yet. */
-static size_t collect_new(struct metadata_work *work)
+static size_t collect_due(struct metadata_work *work)
 {
     size_t count = 0;
     for (int32_t i = 0; i < work->message.topics_count; i++) {
         const struct kafka_metadata_request_topic *asked = &work->message.topics[i];
         struct uuid id = asked->topic_id;
         if (asked->name.data == NULL || store_topic_id(work->request->shard->reader, asked->name, &id) == OK) {
-            count = add_new(work, &id, count);
+            count = add_due(work, &id, count);
         }
     }
     return count;
+}
+
+static void wait_or_respond(struct metadata_work *work);
+
+static void on_due(struct leaders_wait *wait)
+{
+    struct metadata_work *work = container_of(wait, struct metadata_work, wait);
+    if (wait->is_complete) {
+        wait_or_respond(work);
+    } else {
+        metadata_respond(work);
+    }
+}
+
+static void wait_or_respond(struct metadata_work *work)
+{
+    struct shard *shard = work->request->shard;
+    int64_t left_ms = (work->until_us - env_now_us(shard->env)) / 1000;
+    work->due_ms = 0;
+    size_t count = left_ms <= 0 ? 0 : wants_all(work) ? collect_all_due(work) : collect_due(work);
+    if (count == 0) {
+        metadata_respond(work);
+        return;
+    }
+    work->wait = (struct leaders_wait){.groups = work->groups, .count = count, .cb = on_due};
+    leaders_wait_for(shard->leaders, &work->wait, work->due_ms < left_ms ? work->due_ms : left_ms);
 }
 
 void handle_metadata(struct request *request)
@@ -316,11 +346,6 @@ void handle_metadata(struct request *request)
         create_missing(work);
         return;
     }
-    size_t new_count = wants_all(work) ? collect_all_new(work) : collect_new(work);
-    if (new_count == 0) {
-        metadata_respond(work);
-        return;
-    }
-    work->wait = (struct leaders_wait){.groups = work->groups, .count = new_count, .cb = on_led};
-    leaders_wait_for(request->shard->leaders, &work->wait, NEW_LEADERS_MS);
+    work->until_us = env_now_us(request->shard->env) + (int64_t)LEADERS_DUE_MS * 1000;
+    wait_or_respond(work);
 }

@@ -11,7 +11,6 @@
 struct leader {
     int32_t broker;          /* -1: none known */
     int32_t epoch;           /* Raft term; -1 unknown */
-    bool was_led;            /* a leader was known once: who has none now has lost it, or is about to have another */
 };
 struct leaders;
 struct leaders *leaders_open(struct env *env);
@@ -33,6 +32,9 @@ void leaders_keep_only(struct leaders *leaders, int32_t broker, const uint64_t *
                        bool (*is_asked)(void *context, uint64_t group));
 void leaders_remove(struct leaders *leaders, uint64_t group);
 struct leader leaders_get(const struct leaders *leaders, uint64_t group);                 /* broker -1 when unknown */
+/* How much longer news of who leads the group are worth waiting for: a new one elects its first leader, a hand-over or
+ * an election is under way. 0: one is known, or none was for so long that more is wrong than that. */
+int64_t leaders_due_ms(struct leaders *leaders, uint64_t group);
 
 /* Calls cb (never inside) when all `groups` are led, or at the time-out. Caller's memory until cb. */
 struct leaders_wait {

@@ -99,6 +99,45 @@ START_TEST(successor_is_told_of)
 }
 END_TEST
 
+/* Goal: who asks for leaders waits while a change is under way, and not for what has come to stay. Method: a group that is
+ * new, led, handed over, led again, and left by a leader that ends; the clock goes on between. */
+START_TEST(news_are_due_for_a_while)
+{
+    static const struct story none = {"", {{0}}, 0, {-1, -1}};
+    struct turn_env env;
+    struct leaders *leaders = open_with(&env, &none);
+    turn_env_advance(&env, 5000000);
+    int64_t new_ms = leaders_due_ms(leaders, GROUP);
+    ck_assert_int_gt(new_ms, 0);
+    turn_env_advance(&env, 400000);
+    leaders_set(leaders, GROUP, -1, 1, OWN);
+    ck_assert_int_eq(leaders_due_ms(leaders, GROUP), new_ms - 400);
+    turn_env_advance(&env, (uint64_t)new_ms * 1000);
+    ck_assert_int_eq(leaders_due_ms(leaders, GROUP), 0);
+    leaders_set(leaders, GROUP, 2, 2, 2);
+    ck_assert_int_eq(leaders_due_ms(leaders, GROUP), 0);
+
+    leaders_set(leaders, GROUP, -1, 3, OWN);
+    int64_t lost_ms = leaders_due_ms(leaders, GROUP);
+    ck_assert(lost_ms > 0 && lost_ms < new_ms);
+    turn_env_advance(&env, 100000);
+    leaders_set(leaders, GROUP, -1, 4, OWN);
+    ck_assert_int_eq(leaders_due_ms(leaders, GROUP), lost_ms - 100);
+    leaders_set(leaders, GROUP, 3, 4, 3);
+    ck_assert_int_eq(leaders_due_ms(leaders, GROUP), 0);
+
+    turn_env_advance(&env, 5000000);
+    leaders_hide(leaders, 3, LEADERS_ENDED);
+    turn_env_advance(&env, 100000);
+    leaders_hide(leaders, 3, LEADERS_SILENT);
+    ck_assert_int_eq(leaders_due_ms(leaders, GROUP), lost_ms - 100);
+    turn_env_advance(&env, (uint64_t)lost_ms * 1000);
+    ck_assert_int_eq(leaders_due_ms(leaders, GROUP), 0);
+    leaders_close(leaders);
+    turn_env_deinit(&env);
+}
+END_TEST
+
 static bool is_even(void *context, uint64_t group)
 {
     (void)context;
@@ -134,6 +173,7 @@ static Suite *leaders_suite(void)
     tcase_add_loop_test(tcase, story_ends_as_told, 0, (int)array_count(stories));
     tcase_add_test(tcase, dead_broker_leads_nothing);
     tcase_add_test(tcase, successor_is_told_of);
+    tcase_add_test(tcase, news_are_due_for_a_while);
     tcase_add_test(tcase, whole_news_end_what_was_missed);
     suite_add_tcase(suite, tcase);
     return suite;
