@@ -1,8 +1,9 @@
 /* Metadata: brokers and topics as this shard's snapshot and its table of leaders have them.
  * A topic that is missing is created first when client and configuration allow it; the answer then waits (bounded)
  * until its partitions are led, so that simple clients need not ask twice. Creating one that another request has
- * created meanwhile is no error: the answer is made from the store in any case. The same wait, a short one, for what has no
- * leader just now: it was created through another broker, or its leader has handed over or died (leaders_due_ms). */
+ * created meanwhile is no error: the answer is made from the store in any case. The same wait, a short one, for what
+ * has no leader just now: it was created through another broker, or its leader has handed over or died
+ * (leaders_due_ms). */
 
 #include "base/limits.h"
 #include "base/mem.h"

@@ -2,9 +2,9 @@
  * change, so that creating a topic of a thousand partitions costs one look at each. A wait remembers how far it got:
  * groups before `next` were led once, which is all that a creator wants to know. A broker that has died is hidden, not
  * forgotten: a client that is told of a dead leader knocks there, and asks again only at its next look at all its
- * leaders (a second, in librdkafka); told of none, it asks again in a moment. Some do not even that (kafkajs takes it for
- * the failure of what it was about), so what is over in a moment is waited for: LEADERS_NEW_MS from when somebody first
- * asked for a group that nobody has led yet, LEADERS_LOST_MS from when its leader was lost. */
+ * leaders (a second, in librdkafka); told of none, it asks again in a moment. Some do not even that (kafkajs takes it
+ * for the failure of what it was about), so what is over in a moment is waited for: LEADERS_NEW_MS from when somebody
+ * first asked for a group that nobody has led yet, LEADERS_LOST_MS from when its leader was lost. */
 
 #include "broker/leaders.h"
 #include "base/assert.h"

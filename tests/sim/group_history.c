@@ -5,10 +5,18 @@
 
 #include "base/assert.h"
 
+struct holder {
+    uint32_t member;
+    int64_t until_us;
+};
+
 struct generations {
     struct assignment of[ASSIGNMENTS_MAX];
     unsigned count;
-    int32_t newest;
+    unsigned first; /* of this life */
+    int32_t newest; /* of this life */
+    struct holder holders[HOLDERS_MAX];
+    unsigned holder_count;
 };
 
 struct group_history {
@@ -46,13 +54,66 @@ struct history *group_history_of(const struct group_history *groups)
 
 /* ---- Generations */
 
+static struct holder *holder_find(struct generations *generations, uint32_t member)
+{
+    for (unsigned i = 0; i < generations->holder_count; i++) {
+        if (generations->holders[i].member == member) {
+            return &generations->holders[i];
+        }
+    }
+    return NULL;
+}
+
+void group_held(struct group_history *groups, unsigned group, uint32_t member, int64_t until_us)
+{
+    struct generations *generations = &groups->generations[group];
+    struct holder *holder = holder_find(generations, member);
+    if (until_us == 0) {
+        if (holder != NULL) {
+            *holder = generations->holders[--generations->holder_count];
+        }
+        return;
+    }
+    if (holder == NULL) {
+        assert(generations->holder_count < HOLDERS_MAX);
+        holder = &generations->holders[generations->holder_count++];
+        *holder = (struct holder){.member = member};
+    }
+    holder->until_us = until_us > holder->until_us ? until_us : holder->until_us;
+}
+
+/* The group may have been removed: nothing was committed, and others have left it, or were silent for too long. */
+static bool may_be_new(const struct group_history *groups, unsigned group, uint32_t member, int64_t now_us)
+{
+    const struct generations *generations = &groups->generations[group];
+    for (unsigned i = 0; i < generations->holder_count; i++) {
+        const struct holder *holder = &generations->holders[i];
+        if (holder->member != member && holder->until_us > now_us) {
+            return false;
+        }
+    }
+    for (unsigned partition = 0; partition < PARTITIONS_MAX; partition++) {
+        if (groups->committed[group][partition].certain != NOTHING_COMMITTED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Of any life, by the assignment that it is known for, or of this one. */
 static struct assignment *generation_find(struct generations *generations, int32_t generation, uint32_t tag)
 {
     for (unsigned i = generations->count; i > 0; i--) {
-        if (generations->of[i - 1].generation == generation) {
-            return &generations->of[i - 1];
+        struct assignment *known = &generations->of[i - 1];
+        if (known->generation == generation && (i > generations->first || known->tag == tag)) {
+            return known;
         }
     }
+    return NULL;
+}
+
+static struct assignment *generation_add(struct generations *generations, int32_t generation, uint32_t tag)
+{
     assert(generations->count < ASSIGNMENTS_MAX);
     struct assignment *made = &generations->of[generations->count++];
     *made = (struct assignment){.generation = generation, .tag = tag};
@@ -60,17 +121,24 @@ static struct assignment *generation_find(struct generations *generations, int32
 }
 
 void group_assigned(struct group_history *groups, unsigned group, int32_t generation, uint32_t member, uint32_t tag,
-                    uint32_t partitions)
+                    uint32_t partitions, int64_t now_us)
 {
     struct generations *generations = &groups->generations[group];
     struct assignment *known = generation_find(generations, generation, tag);
+    if (known != NULL && known->tag != tag && generation == 1 && may_be_new(groups, group, member, now_us)) {
+        generations->first = generations->count;
+        generations->newest = 0;
+        known = NULL;
+    }
+    known = known != NULL ? known : generation_add(generations, generation, tag);
     check_owned(groups->history, group, known, member, tag, partitions);
     for (unsigned partition = 0; partition < PARTITIONS_MAX; partition++) {
         if ((partitions >> partition & 1) != 0) {
             known->owners[partition] = member;
         }
     }
-    generations->newest = generation > generations->newest ? generation : generations->newest;
+    bool is_of_this_life = known >= &generations->of[generations->first];
+    generations->newest = is_of_this_life && generation > generations->newest ? generation : generations->newest;
 }
 
 int32_t group_newest_generation(const struct group_history *groups, unsigned group)

@@ -6,6 +6,9 @@
  *                    invented-commit   an offset that nobody asked to be committed
  *   check_zombie     zombie-commit     a commit was taken from a member of a generation that is over
  *
+ * A group that has neither members nor offsets is removed, as Kafka's is, and its next generation is number 1 again: it
+ * has lives. Another one may begin when nobody can be a member of the one before.
+ *
  * Positions of a group only rise in whatever its owner does, so whatever is read of a partition is at least what was
  * acknowledged, and what was read, before the question was asked. With one exception, which is Kafka's own: a commit
  * carries nothing that puts it in order with others of its generation. One whose call was given up may lie in the
@@ -17,6 +20,7 @@
 enum {
     GROUPS_MAX = 4,
     ASSIGNMENTS_MAX = 4096, /* generations of a group in a run */
+    HOLDERS_MAX = 64,       /* members of a group at a time, and those that were lost */
     DOUBTS_MAX = 4096,
     NOTHING_COMMITTED = -1
 };
@@ -48,8 +52,11 @@ struct history *group_history_of(const struct group_history *groups);
 
 /* SyncGroup answered: `partitions` has a bit for each. */
 void group_assigned(struct group_history *groups, unsigned group, int32_t generation, uint32_t member, uint32_t tag,
-                    uint32_t partitions);
-int32_t group_newest_generation(const struct group_history *groups, unsigned group); /* somebody was told; 0: none */
+                    uint32_t partitions, int64_t now_us);
+/* The coordinator has heard of the member: it is one until then, at least. 0: it knows that it is none any more. */
+void group_held(struct group_history *groups, unsigned group, uint32_t member, int64_t until_us);
+/* Of this life of the group: somebody was told; 0: none. */
+int32_t group_newest_generation(const struct group_history *groups, unsigned group);
 void group_commit_asked(struct group_history *groups, unsigned group, unsigned partition, int64_t offset);
 /* `newest` is what group_newest_generation() was when it was asked. */
 void group_commit_acked(struct group_history *groups, unsigned group, unsigned partition, int64_t offset,

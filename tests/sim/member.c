@@ -52,8 +52,15 @@ void member_next(struct member *member, enum member_state state, int64_t pause_u
     env_timer(member->clients->env, &member->timer, 1 + member_below(member, pause_us));
 }
 
+void member_is_heard(struct member *member)
+{
+    int64_t until_us = member->asked_us + (int64_t)member->session_timeout_ms * 1000;
+    group_held(member->history, member->group, member->number, until_us);
+}
+
 void member_lose_part(struct member *member)
 {
+    group_held(member->history, member->group, member->number, 0);
     member->has_part = member->is_simple;
     member->has_positions = false;
     member->has_read_last = false;
@@ -118,6 +125,9 @@ static void beat_on_answer(struct link_call *call)
     bool is_over = response.error_code == KAFKA_REBALANCE_IN_PROGRESS ||
                    response.error_code == KAFKA_ILLEGAL_GENERATION || response.error_code == KAFKA_UNKNOWN_MEMBER_ID ||
                    response.error_code == KAFKA_FENCED_INSTANCE_ID;
+    if (response.error_code == KAFKA_NONE && member->has_part) {
+        member_is_heard(member);
+    }
     if (is_over && member->state == MEMBER_STEADY) {
         member->must_rejoin = true; /* JoinGroup tells whether the id is still good */
     } else if (response.error_code == KAFKA_NOT_COORDINATOR && member->state == MEMBER_STEADY && !member->is_calling) {
@@ -133,6 +143,7 @@ static void member_beat(struct member *member)
                                               .member_id = bytes_from_text(member->id),
                                               .group_instance_id = member_instance(member)};
     member->is_beating = true;
+    member->asked_us = env_now_us(member->clients->env);
     member->beat = (struct link_call){
         .api = KAFKA_API_HEARTBEAT, .version = 4, .timeout_us = CALL_TIMEOUT_US, .cb = beat_on_answer};
     links_call(member->links, member->node, &member->beat, &request);

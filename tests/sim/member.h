@@ -56,6 +56,7 @@ struct member {
     bool has_read_last;     /* ... since it stops, in this generation */
     bool is_calling, is_beating;
     struct link_call call, beat;
+    int64_t asked_us;       /* when the last SyncGroup or heartbeat went out */
     struct timer timer, beat_timer;
     /* for the leader, between JoinGroup and SyncGroup */
     char (*ids)[MEMBER_ID_SIZE];
@@ -67,6 +68,7 @@ void member_start(struct member *member);
 void member_call(struct member *member, int16_t api, int16_t version, int64_t timeout_us, link_cb cb,
                  const void *request);
 void member_lose_part(struct member *member);                       /* it joins next */
+void member_is_heard(struct member *member);                         /* SyncGroup or a heartbeat was answered well */
 enum member_state member_resume_state(const struct member *member); /* once it knows the coordinator */
 /* The call is over: `state` comes next, after a pause of up to so long. */
 void member_next(struct member *member, enum member_state state, int64_t pause_us);

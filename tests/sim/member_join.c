@@ -133,7 +133,8 @@ static void take_part(struct member *member, struct bytes part)
     if (part.size == PART_SIZE) {
         uint32_t tag = be32_get(part.data);
         member->partitions = be32_get(part.data + 4);
-        group_assigned(member->history, member->group, member->generation, member->number, tag, member->partitions);
+        group_assigned(member->history, member->group, member->generation, member->number, tag, member->partitions,
+                       env_now_us(member->clients->env));
     } else if (part.size != 0) {
         history_violation(member_records(member), "owned-twice", "group %u generation %d: a part of %zu bytes",
                           member->group, member->generation, part.size);
@@ -156,6 +157,7 @@ static void sync_on_answer(struct link_call *call)
     enum kafka_error error = (enum kafka_error)response.error_code;
     if (call->err == OK && error == KAFKA_NONE) {
         take_part(member, response.assignment);
+        member_is_heard(member);
     } else if (!member_take_error(member, call->err, error)) {
         history_violation(member_records(member), "refused", "SyncGroup of group %u: %s", member->group,
                           kafka_error_name(error));
@@ -189,6 +191,7 @@ void member_sync(struct member *member)
                                                .protocol_name = bytes_from_text(PROTOCOL),
                                                .assignments = assignments,
                                                .assignments_count = (int32_t)member->id_count};
+    member->asked_us = env_now_us(member->clients->env);
     member_call(member, KAFKA_API_SYNC_GROUP, 5, HOLD_US, sync_on_answer, &request);
 }
 

@@ -99,8 +99,8 @@ START_TEST(successor_is_told_of)
 }
 END_TEST
 
-/* Goal: who asks for leaders waits while a change is under way, and not for what has come to stay. Method: a group that is
- * new, led, handed over, led again, and left by a leader that ends; the clock goes on between. */
+/* Goal: who asks for leaders waits while a change is under way, and not for what has come to stay. Method: a group that
+ * is new, led, handed over, led again, and left by a leader that ends; the clock goes on between. */
 START_TEST(news_are_due_for_a_while)
 {
     static const struct story none = {"", {{0}}, 0, {-1, -1}};
