@@ -20,7 +20,7 @@
 
 #define INSTALL_TIMEOUT_MS 4000 /* R21; the default is 30 s */
 /* R26. The other members' replicas are made when this one is, give or take a sync or two. */
-#define HURRY_FIRST_MS 10u /* then twice as long each time, up to */
+#define HURRY_FIRST_MS 2u /* then twice as long each time, up to */
 #define HURRY_MS_MAX 100u
 #define HURRY_COUNT_MAX 30
 
@@ -127,7 +127,7 @@ static struct raft_entry *start_entries(const struct raft_core *core, uint8_t *p
 static void hurry(struct raft_core *core)
 {
     const struct membership *membership = &core_latest(core)->membership;
-    unsigned doublings = core->hurries < 4 ? core->hurries : 4;
+    unsigned doublings = core->hurries < 6 ? core->hurries : 6;
     unsigned hurry_ms = HURRY_FIRST_MS << doublings < HURRY_MS_MAX ? HURRY_FIRST_MS << doublings : HURRY_MS_MAX;
     if (!rule_is_on(RULE_HURRY) || core->terms.last_index != 1 || core->hurries == HURRY_COUNT_MAX ||
         membership->servers[0].id != core->params.id || hurry_ms >= core->params.election_ms) {

@@ -430,7 +430,7 @@ START_TEST(new_groups_hurry)
     ck_assert_int_eq((int)replica_open(world.shard, &params, &world.replica, NULL), (int)OK);
     entry_release(first);
     turn_env_run(&world.turn);
-    turn_env_advance(&world.turn, 9000);
+    turn_env_advance(&world.turn, 1000);
     ck_assert_uint_eq(world_sent(REPLICA_VOTE), 0);
     turn_env_advance(&world.turn, 1000);
     ck_assert_uint_eq(world_sent(REPLICA_VOTE), 2);
