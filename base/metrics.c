@@ -1,5 +1,6 @@
 /* One array of numbers a shard, on cache lines of its own; a histogram has its buckets beside it.
  *
+ * Pairs are a matrix each, of all shards' sums printed where they are not zero: a look at some ten thousand words.
  * Buckets: values below 8 have one each; a value v of 2^k <= v < 2^(k+1) is in one of 8 equal
  *          parts of that range. */
 #include "base/metrics.h"
@@ -16,6 +17,7 @@ enum {
     BUCKET_COUNT = (63 - SUB_BUCKET_BITS + 1) * SUB_BUCKET_COUNT, /* all of int64_t's positive range */
     PRINTED_BITS_MAX = 26,                                        /* 67 seconds: above every timeout */
     SECOND_US = 1000000,
+    LABELS_SIZE = 256,
 };
 
 enum kind {
@@ -47,10 +49,33 @@ struct histogram {
     _Atomic int64_t buckets[BUCKET_COUNT];
 };
 
+struct pair_info {
+    const char *name;
+    const char *help;
+    size_t rows, columns;
+    size_t offset; /* within a shard's pairs */
+};
+
+/* Places in a shard's pairs: one matrix behind the other. */
+enum {
+#define METRIC_PAIR_PLACE(id, name, rows, columns, help) PAIRS_##id, PAIRS_END_##id = PAIRS_##id + (rows) * (columns)-1,
+    METRIC_PAIR_MAP(METRIC_PAIR_PLACE)
+#undef METRIC_PAIR_PLACE
+    PAIRS_COUNT
+};
+
+static const struct pair_info pair_infos[METRIC_PAIR_COUNT] = {
+#define METRIC_PAIR_INFO(id, name, rows, columns, help) \
+    [METRIC_##id] = {"balsa_" #name, help, rows, columns, PAIRS_##id},
+    METRIC_PAIR_MAP(METRIC_PAIR_INFO)
+#undef METRIC_PAIR_INFO
+};
+
 struct metrics {
     _Atomic int64_t values[METRIC_COUNT];       /* of a histogram: the count */
     struct histogram *histograms[METRIC_COUNT]; /* into `memory`; NULL for other kinds */
     struct histogram memory[HISTOGRAM_COUNT];
+    _Atomic int64_t pairs[PAIRS_COUNT];
 };
 
 enum {
@@ -129,6 +154,25 @@ int64_t metrics_value(const struct metrics *metrics, enum metric metric)
 {
     assert(metric < METRIC_COUNT);
     return load(&metrics->values[metric]);
+}
+
+static size_t pair_place(enum metric_pair pair, size_t row, size_t column)
+{
+    assert(pair < METRIC_PAIR_COUNT);
+    const struct pair_info *info = &pair_infos[pair];
+    assert(row < info->rows);
+    assert(column < info->columns);
+    return info->offset + row * info->columns + column;
+}
+
+void metrics_add_pair(struct metrics *metrics, enum metric_pair pair, size_t row, size_t column)
+{
+    atomic_fetch_add_explicit(&metrics->pairs[pair_place(pair, row, column)], 1, memory_order_relaxed);
+}
+
+int64_t metrics_pair_value(const struct metrics *metrics, enum metric_pair pair, size_t row, size_t column)
+{
+    return load(&metrics->pairs[pair_place(pair, row, column)]);
 }
 
 static int64_t bucket_sum(struct metrics *const *shards, size_t count, enum metric metric, size_t bucket)
@@ -222,9 +266,45 @@ enum err metrics_print(struct metrics *const *shards, size_t count, struct dynbu
     return OK;
 }
 
+static enum err pair_print(struct metrics *const *shards, size_t count, enum metric_pair pair, size_t place,
+                           metric_labels labels, struct dynbuf *buf)
+{
+    const struct pair_info *info = &pair_infos[pair];
+    char text[LABELS_SIZE];
+    int64_t sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += load(&shards[i]->pairs[info->offset + place]);
+    }
+    if (sum == 0) {
+        return OK;
+    }
+    labels(place / info->columns, place % info->columns, text, sizeof(text));
+    return dynbuf_printf(buf, "%s{%s} %lld\n", info->name, text, (long long)sum);
+}
+
+enum err metrics_print_pair(struct metrics *const *shards, size_t count, enum metric_pair pair, metric_labels labels,
+                            struct dynbuf *buf)
+{
+    assert(pair < METRIC_PAIR_COUNT);
+    const struct pair_info *info = &pair_infos[pair];
+    size_t size_before = buf->size;
+    enum err err =
+        dynbuf_printf(buf, "# HELP %s %s\n# TYPE %s %s\n", info->name, info->help, info->name, kinds[COUNTER]);
+    for (size_t place = 0; err == OK && place < info->rows * info->columns; place++) {
+        err = pair_print(shards, count, pair, place, labels, buf);
+    }
+    if (err != OK) {
+        buf->size = size_before;
+    }
+    return err;
+}
+
 void metrics_print_markdown(FILE *out)
 {
     for (size_t i = 0; i < METRIC_COUNT; i++) {
         (void)fprintf(out, "| `%s` | %s | %s |\n", infos[i].name, kinds[infos[i].kind], infos[i].help);
+    }
+    for (size_t i = 0; i < METRIC_PAIR_COUNT; i++) {
+        (void)fprintf(out, "| `%s` | %s | %s |\n", pair_infos[i].name, kinds[COUNTER], pair_infos[i].help);
     }
 }

@@ -2,6 +2,7 @@
  *
  * Runs on: the owning shard alone writes (relaxed loads and stores: a second writer would lose counts); any thread
  *          reads, so a page sums over shards without stopping them.
+ *          Pairs, which are rare, may be counted by any thread.
  * Histograms are of times: log-linear in microseconds, 8 sub-buckets a power of two, relative error below 13 %. The
  * Prometheus text is in seconds, as its naming rules ask for, and has two bounds a power of two of microseconds, up to
  * 2^26, which is enough for alerts and few enough to keep. */
@@ -45,8 +46,6 @@
     X(CONNECTIONS_KILLED, connections_killed_total, COUNTER, "Connections closed for bad framing or slowness")         \
     X(REQUESTS_REFUSED, requests_refused_total, COUNTER, "Requests that could not be decoded or are not served")       \
     X(REQUESTS_SLOW, requests_slow_total, COUNTER, "Requests slower than balsa.slow.request.ms; some have a log line") \
-    X(GRPC_REFUSED, grpc_calls_refused_total, COUNTER,                                                                 \
-      "Calls to the admin service refused before a method saw them, or out of time")                                   \
     X(READ_PAUSES, read_pauses_total, COUNTER, "Times that a connection stopped being read: over budget")              \
     X(MEMORY_REQUESTS, request_memory_bytes, GAUGE, "Bytes held by requests and responses in flight")                  \
     X(TAIL_BYTES, raft_tail_bytes, GAUGE, "Bytes of log entries held in memory")                                       \
@@ -81,6 +80,32 @@
     X(COMPACTION_REMOVED, compaction_removed_records_total, COUNTER, "Records removed by compactions")                 \
     X(COMPACTION_ERRORS, compaction_errors_total, COUNTER, "Compactions put off: no space, or an error of the disk")
 
+/* Counters with two labels, whose values upper layers number and name: only pairs that have occurred are printed.
+ * id, name, rows at most, columns at most, help. */
+#define METRIC_PAIR_MAP(X)                                                                                             \
+    X(ERRORS, errors_total, 64, 160,                                                                                   \
+      "Error codes in answers to Kafka requests, by API and code, each partition's or topic's counted, by the broker " \
+      "that decided. Ordinary are MEMBER_ID_REQUIRED and REBALANCE_IN_PROGRESS when groups change, "                   \
+      "NOT_LEADER_OR_FOLLOWER after a move, OFFSET_OUT_OF_RANGE of a consumer that starts anew, "                      \
+      "LEADER_NOT_AVAILABLE of a topic that is made")                                                                  \
+    X(GRPC_ERRORS, grpc_errors_total, 64, 32,                                                                          \
+      "Calls to the admin service that ended with another status than OK, by method and code. Ordinary is CANCELLED: " \
+      "of a Watch that its client ends")
+
+enum metric_pair {
+#define METRIC_PAIR_ENUM(id, name, rows, columns, help) METRIC_##id,
+    METRIC_PAIR_MAP(METRIC_PAIR_ENUM)
+#undef METRIC_PAIR_ENUM
+    METRIC_PAIR_COUNT
+};
+
+#define METRIC_PAIR_BOUNDS(id, name, rows, columns, help) \
+    METRIC_##id##_ROWS_MAX = (rows), METRIC_##id##_COLUMNS_MAX = (columns),
+enum {
+    METRIC_PAIR_MAP(METRIC_PAIR_BOUNDS)
+};
+#undef METRIC_PAIR_BOUNDS
+
 enum metric {
 #define METRIC_ENUM(id, name, kind, help) METRIC_##id,
     METRIC_MAP(METRIC_ENUM)
@@ -101,4 +126,12 @@ int64_t metrics_value(const struct metrics *metrics, enum metric metric);
 int64_t metrics_quantile(struct metrics *const *shards, size_t count, enum metric metric, double fraction);
 /* Prometheus text of the sum over `count` shards. ERR_TOO_LARGE when buf is full, which is then as it was. */
 MUST_CHECK enum err metrics_print(struct metrics *const *shards, size_t count, struct dynbuf *buf);
+/* One more of a pair. Any thread. */
+void metrics_add_pair(struct metrics *metrics, enum metric_pair pair, size_t row, size_t column);
+int64_t metrics_pair_value(const struct metrics *metrics, enum metric_pair pair, size_t row, size_t column);
+/* Writes `api="Produce",error="NONE"`, or what the labels are; what needs escaping in them is escaped. */
+typedef void (*metric_labels)(size_t row, size_t column, char *text, size_t size);
+/* As metrics_print(), one family of pairs. */
+MUST_CHECK enum err metrics_print_pair(struct metrics *const *shards, size_t count, enum metric_pair pair,
+                                       metric_labels labels, struct dynbuf *buf);
 void metrics_print_markdown(FILE *out); /* rows of a table: name, kind, meaning */

@@ -44,15 +44,28 @@ static const struct grpc_method methods[] = {
 
 static const char *const names[] = {"balsa.admin.v1.Admin"};
 
+/* `admin` and `health` NULL: for their names. */
+static void list_services(struct admin *admin, struct grpc_health *health, struct grpc_service *services)
+{
+    services[0] = (struct grpc_service){names[0], methods, array_count(methods), admin};
+    services[1] = grpc_health_service(health);
+    grpc_reflection_services(&services[2]);
+}
+
+void admin_error_labels(size_t row, size_t column, char *text, size_t size)
+{
+    struct grpc_service services[ADMIN_SERVICE_COUNT];
+    list_services(NULL, NULL, services);
+    grpc_error_labels(services, ADMIN_SERVICE_COUNT, row, column, text, size);
+}
+
 struct admin *admin_open(struct shard *shard)
 {
     struct admin *admin = mem_alloc(sizeof(*admin));
     admin->shard = shard;
     admin_watch_open(admin);
     admin->health = grpc_health_open(names, array_count(names));
-    admin->services[0] = (struct grpc_service){names[0], methods, array_count(methods), admin};
-    admin->services[1] = grpc_health_service(admin->health);
-    grpc_reflection_services(&admin->services[2]);
+    list_services(admin, admin->health, admin->services);
     admin->grpc = grpc_open(shard->env, admin->services, ADMIN_SERVICE_COUNT);
     return admin;
 }

@@ -14,6 +14,8 @@ struct admin *admin_open(struct shard *shard);
 void admin_listen(struct admin *admin);
 /* This broker begins to take clients, or takes none any more. */
 void admin_set_serving(struct admin *admin, bool is_serving);
+/* metric_labels of METRIC_GRPC_ERRORS. Any thread. */
+void admin_error_labels(size_t row, size_t column, char *text, size_t size);
 /* The metadata's events, after their commit. */
 void admin_metadata_changed(struct admin *admin, const struct metadata_change *change);
 /* Closes listeners and connections, waits for calls in work, then calls cb. */

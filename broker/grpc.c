@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/grpc_internal.h"
+#include <stdio.h>
 
 #define SWEEP_US (1000 * 1000)
 #define OUT_SIZE_MAX (GRPC_WRITE_SIZE + KIB(64))
@@ -41,6 +42,10 @@ struct grpc *grpc_open(struct env *env, const struct grpc_service *services, siz
     grpc->env = env;
     grpc->services = services;
     grpc->service_count = service_count;
+    for (size_t i = 0, rows = GRPC_ROW_FIRST; i < service_count; i++) {
+        rows += services[i].method_count;
+        assert(rows <= METRIC_GRPC_ERRORS_ROWS_MAX);
+    }
     list_init(&grpc->conns);
     timer_init(&grpc->sweep, on_sweep);
     task_init(&grpc->closed, on_closed_task);
@@ -51,6 +56,32 @@ struct grpc *grpc_open(struct env *env, const struct grpc_service *services, siz
 size_t grpc_call_count(const struct grpc *grpc)
 {
     return grpc->call_count;
+}
+
+/* ---- Errors, counted ---- */
+
+static_assert((int)GRPC_UNAUTHENTICATED < (int)METRIC_GRPC_ERRORS_COLUMNS_MAX, "a column for each code");
+
+void grpc_count_error(const struct grpc *grpc, size_t row, enum grpc_status status)
+{
+    if (status != GRPC_OK) {
+        metrics_add_pair(grpc->env->metrics, METRIC_GRPC_ERRORS, row, (size_t)status);
+    }
+}
+
+void grpc_error_labels(const struct grpc_service *services, size_t service_count, size_t row, size_t column, char *text,
+                       size_t size)
+{
+    const char *code = grpc_status_name((enum grpc_status)column);
+    size_t left = row - GRPC_ROW_FIRST;
+    for (size_t i = 0; row >= GRPC_ROW_FIRST && i < service_count; left -= services[i].method_count, i++) {
+        if (left < services[i].method_count) {
+            (void)snprintf(text, size, "method=\"%s/%s\",code=\"%s\"", services[i].name, services[i].methods[left].name,
+                           code);
+            return;
+        }
+    }
+    (void)snprintf(text, size, "method=\"none\",code=\"%s\"", code);
 }
 
 /* ---- One connection ---- */

@@ -65,6 +65,10 @@ void grpc_accept(struct grpc *grpc, int token);
 /* Refuses new calls with UNAVAILABLE, cancels streams, waits for calls in work, closes all, then calls cb, never inside
  * the call. Connections whose clients do not take the last answers are closed after `grace_ms`. */
 void grpc_close(struct grpc *grpc, int64_t grace_ms, void *owner, void (*cb)(void *owner));
+/* METRIC_GRPC_ERRORS: rows are the methods of `services` in their order behind one for what names no method, columns
+ * are status codes. */
+void grpc_error_labels(const struct grpc_service *services, size_t service_count, size_t row, size_t column, char *text,
+                       size_t size);
 size_t grpc_call_count(const struct grpc *grpc);
 
 /* One more message. False: it was not taken, for the client does not read and the call holds too much; then the call is

@@ -165,6 +165,7 @@ static void end_call(struct grpc_call_state *state, enum grpc_status status, con
     }
     state->is_ended = true;
     state->status = status;
+    grpc_count_error(state->grpc, state->row, status);
     (void)snprintf(state->text, sizeof(state->text), "%s", text);
     dynbuf_deinit(&state->in);
     account(state);
@@ -189,7 +190,6 @@ static void cancel(struct grpc_call_state *state)
 /* The transport ends the call. */
 static void refuse(struct grpc_call_state *state, enum grpc_status status, const char *text)
 {
-    metrics_add(state->grpc->env->metrics, METRIC_GRPC_REFUSED, 1);
     if (!state->is_begun && !state->is_finished) {
         state->is_finished = true;
         arena_deinit(&state->call.arena);
@@ -314,7 +314,8 @@ static void find_method(struct grpc_call_state *state, struct bytes path)
     }
     struct bytes service = {path.data + 1, (size_t)(slash - path.data) - 1};
     struct bytes name = {slash + 1, path.size - service.size - 2};
-    for (size_t i = 0; i < grpc->service_count; i++) {
+    size_t row = GRPC_ROW_FIRST;
+    for (size_t i = 0; i < grpc->service_count; row += grpc->services[i].method_count, i++) {
         if (!bytes_equal_text(service, grpc->services[i].name)) {
             continue;
         }
@@ -322,6 +323,7 @@ static void find_method(struct grpc_call_state *state, struct bytes path)
             if (bytes_equal_text(name, grpc->services[i].methods[m].name)) {
                 state->call.owner = grpc->services[i].owner;
                 state->call.method = &grpc->services[i].methods[m];
+                state->row = row + m;
             }
         }
     }
@@ -526,6 +528,9 @@ void grpc_call_stream_closed(struct grpc_call_state *state)
     if (!state->is_begun && !state->is_finished) {
         state->is_finished = true;
         arena_deinit(&state->call.arena);
+    }
+    if (!state->is_ended) { /* by the client, or with its connection */
+        grpc_count_error(state->grpc, state->row, GRPC_CANCELLED);
     }
     state->is_ended = true;
     env_timer_cancel(state->grpc->env, &state->deadline);

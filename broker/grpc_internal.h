@@ -4,6 +4,11 @@
 #include "broker/grpc_session.h"
 #include <nghttp2/nghttp2.h>
 
+enum {
+    GRPC_ROW_NONE,  /* of METRIC_GRPC_ERRORS: no method is known */
+    GRPC_ROW_FIRST, /* of the first service's first method */
+};
+
 struct grpc {
     struct env *env;
     const struct grpc_service *services;
@@ -37,6 +42,7 @@ struct grpc_call_state {
     struct grpc_session *session; /* NULL: the stream is gone */
     struct list link;             /* of the session */
     int32_t stream;
+    size_t row; /* of METRIC_GRPC_ERRORS */
     size_t header_size;
     bool is_post, is_grpc, has_bad_timeout, is_encoded; /* as its headers say */
     int64_t timeout_us;                                 /* 0: none */
@@ -56,6 +62,8 @@ struct grpc_call_state {
 };
 
 void grpc_wake(struct grpc_session *session);
+/* A call ended otherwise than with OK. */
+void grpc_count_error(const struct grpc *grpc, size_t row, enum grpc_status status);
 
 /* ---- grpc_call.c, called by the session ---- */
 

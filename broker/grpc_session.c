@@ -46,6 +46,7 @@ static int on_begin_headers(nghttp2_session *http, const nghttp2_frame *frame, v
         return 0;
     }
     if (session->grpc->call_count >= GRPC_CALL_COUNT_MAX) {
+        grpc_count_error(session->grpc, GRPC_ROW_NONE, GRPC_UNAVAILABLE); /* as its client takes it */
         return nghttp2_submit_rst_stream(http, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
     }
     struct grpc_call_state *state = grpc_call_open(session, frame->hd.stream_id);

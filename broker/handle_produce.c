@@ -195,6 +195,9 @@ static size_t count_results(const struct produce_work *work)
         note_times(work->request, produce);
         if (produce->error != KAFKA_NONE) {
             errors++;
+            if (work->message.acks == 0) { /* no answer tells it */
+                request_count_error(metrics, kafka_api_find(KAFKA_API_PRODUCE), (int)produce->error);
+            }
         } else if (produce->is_duplicate) {
             metrics_add(metrics, METRIC_PRODUCE_DUPLICATES, 1);
         } else {

@@ -1,6 +1,8 @@
 /* What is not a counter of a shard is declared once, in the tables below, for the page and for docs/METRICS.md. */
 #include "broker/http_page.h"
 #include "base/mem.h"
+#include "broker/admin.h"
+#include "broker/request.h"
 
 #include <inttypes.h>
 
@@ -133,9 +135,20 @@ static enum err print_partitions(const struct http_picture *picture, struct dynb
     return err;
 }
 
+enum err http_page_counters(struct metrics *const *metrics, size_t count, struct dynbuf *buf)
+{
+    static const metric_labels labels[METRIC_PAIR_COUNT] = {
+        [METRIC_ERRORS] = request_error_labels, [METRIC_GRPC_ERRORS] = admin_error_labels};
+    enum err err = metrics_print(metrics, count, buf);
+    for (size_t i = 0; err == OK && i < METRIC_PAIR_COUNT; i++) {
+        err = metrics_print_pair(metrics, count, (enum metric_pair)i, labels[i], buf);
+    }
+    return err;
+}
+
 enum err http_page(const struct http_picture *picture, struct dynbuf *buf)
 {
-    enum err err = metrics_print(picture->metrics, picture->count, buf);
+    enum err err = http_page_counters(picture->metrics, picture->count, buf);
     err = err == OK ? print_sums(picture, buf) : err;
     err = err == OK ? print_process(&picture->process, buf) : err;
     return err == OK ? print_partitions(picture, buf) : err;

@@ -17,5 +17,7 @@ struct http_picture {
 };
 /* ERR_TOO_LARGE: `buf` is full. Names and meanings of all that is printed beside base/metrics.h: docs/METRICS.md. */
 MUST_CHECK enum err http_page(const struct http_picture *picture, struct dynbuf *buf);
+/* The counters of shards alone. */
+MUST_CHECK enum err http_page_counters(struct metrics *const *metrics, size_t count, struct dynbuf *buf);
 /* docs/METRICS.md: every metric with kind and meaning. */
 void http_print_markdown(FILE *out);

@@ -9,6 +9,12 @@
 #include "base/trace.h"
 #include "broker/conn_internal.h"
 #include "broker/slow_log.h"
+#include "proto/errors.h"
+#include <stdio.h>
+
+static_assert((int)KAFKA_API_COUNT_ALL <= (int)METRIC_ERRORS_ROWS_MAX, "a row for each API");
+static_assert((int)KAFKA_ERROR_COUNT + 1 <= (int)METRIC_ERRORS_COLUMNS_MAX,
+              "a column for each code, and one for others");
 
 /* One batch of the default message.max.bytes: the first is sent whole. */
 #define RESERVE_SIZE_MIN (MIB(1) + KIB(64))
@@ -169,26 +175,58 @@ static void response_end(struct request *request, uint8_t *size)
     }
 }
 
-void request_respond_version(struct request *request, int16_t version, const struct schema *schema, const void *message)
+/* ---- Answers, and the errors in them ---- */
+
+struct answer_errors {
+    struct codec_errors errors;
+    struct metrics *metrics;
+    const struct kafka_api *api;
+};
+
+void request_count_error(struct metrics *metrics, const struct kafka_api *api, int code)
+{
+    unsigned column = (unsigned)(code - KAFKA_ERROR_FIRST);
+    metrics_add_pair(metrics, METRIC_ERRORS, api->place,
+                     column < (unsigned)KAFKA_ERROR_COUNT ? column : (unsigned)KAFKA_ERROR_COUNT);
+}
+
+static void answer_on_error(struct codec_errors *errors, int16_t code)
+{
+    const struct answer_errors *answer = container_of(errors, struct answer_errors, errors);
+    request_count_error(answer->metrics, answer->api, code);
+}
+
+void request_error_labels(size_t place, size_t column, char *text, size_t size)
+{
+    const char *error = kafka_error_name((enum kafka_error)((int)column + KAFKA_ERROR_FIRST));
+    (void)snprintf(text, size, "api=\"%s\",error=\"%s\"", kafka_api_at(place)->name, error);
+}
+
+/* Header and body. */
+static void encode_answer(const struct request *request, int16_t version, const struct schema *schema,
+                          const void *message, struct outbuf *out)
 {
     const struct kafka_api *api = request_api(request);
     struct kafka_response_header header = {.correlation_id = request->correlation_id};
+    struct answer_errors answer = {{answer_on_error}, request->shard->metrics, api};
+    codec_encode(&kafka_response_header_schema, kafka_api_response_header(api, version), &header, out);
+    codec_encode_answer(schema, version, message, out, &answer.errors);
+}
+
+void request_respond_version(struct request *request, int16_t version, const struct schema *schema, const void *message)
+{
     outbuf_init(&request->response, RESPONSE_SIZE_MAX + RESPONSE_SIZE_MAX);
     uint8_t *size = outbuf_reserve(&request->response, 4);
-    codec_encode(&kafka_response_header_schema, kafka_api_response_header(api, version), &header, &request->response);
-    codec_encode(schema, version, message, &request->response);
+    encode_answer(request, version, schema, message, &request->response);
     response_end(request, size);
 }
 
 struct slice request_encode(const struct request *request, const struct schema *schema, const void *message)
 {
-    const struct kafka_api *api = request_api(request);
-    struct kafka_response_header header = {.correlation_id = request->correlation_id};
     struct slice response = {NULL, BYTES_NONE};
     struct outbuf out;
     outbuf_init(&out, RESPONSE_SIZE_MAX);
-    codec_encode(&kafka_response_header_schema, kafka_api_response_header(api, request->api_version), &header, &out);
-    codec_encode(schema, request->api_version, message, &out);
+    encode_answer(request, request->api_version, schema, message, &out);
     if (out.err == OK) {
         response.block = outbuf_flatten(&out);
         response.bytes = (struct bytes){response.block->data, response.block->size};

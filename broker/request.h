@@ -58,7 +58,8 @@ struct request {
 /* Decodes the body with the API's request schema for the request's version into `message` (arena). A malformed body
  * kills the connection, as Kafka does: false is returned and the request is gone. */
 MUST_CHECK bool request_decode(struct request *request, const struct schema *schema, void *message);
-/* Encodes and queues the response. `message` may be freed afterwards; slices in it are acquired. */
+/* Encodes and queues the response; error codes in it are counted. `message` may be freed afterwards; slices in it are
+ * acquired. */
 void request_respond(struct request *request, const struct schema *schema, const void *message);
 /* The same in two steps, for who answers from another shard: the response's header and body as bytes, one reference; no
  * block when it is too large. Any thread, as long as the request is not answered; then request_respond_raw(). */
@@ -67,6 +68,10 @@ void request_respond_version(struct request *request, int16_t version, const str
                              const void *message);      /* ApiVersions' fallback */
 void request_respond_none(struct request *request);     /* acks=0 */
 void request_kill(struct request *request, const char *reason); /* closes the connection; static text */
+/* METRIC_ERRORS: what is answered is counted as it is encoded; this counts what is refused and has no answer. Any
+ * thread. */
+void request_count_error(struct metrics *metrics, const struct kafka_api *api, int code);
+void request_error_labels(size_t place, size_t column, char *text, size_t size); /* metric_labels */
 /* Queues a response that is there as bytes: its header and its body. The bytes are acquired. */
 void request_respond_raw(struct request *request, struct slice response);
 /* Ends a detached request: this broker is not the controller, and nothing of what was asked for has been done. So for

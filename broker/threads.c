@@ -9,6 +9,7 @@
 #include "broker/broker.h"
 #include "broker/health.h"
 #include "broker/http.h"
+#include "broker/http_page.h"
 #include "broker/rejoin.h"
 #include <pthread.h>
 #include <signal.h>
@@ -60,7 +61,7 @@ static void print_metrics(const struct threads *threads)
 {
     struct dynbuf buf;
     dynbuf_init(&buf, METRICS_TEXT_SIZE_MAX);
-    if (metrics_print(threads->metrics, threads->broker.shard_count, &buf) == OK) {
+    if (http_page_counters(threads->metrics, threads->broker.shard_count, &buf) == OK) {
         (void)fwrite(buf.data, 1, buf.size, stderr);
         (void)fflush(stderr);
     }

@@ -25,9 +25,9 @@ static const uint8_t empty[1];
 static size_t element_wire_size_min(const struct schema_field *field, bool is_flexible)
 {
     static const uint8_t sizes[] = {
-        [SCHEMA_BOOL] = 1,  [SCHEMA_INT8] = 1,   [SCHEMA_INT16] = 2, [SCHEMA_UINT16] = 2,
-        [SCHEMA_INT32] = 4, [SCHEMA_UINT32] = 4, [SCHEMA_INT64] = 8, [SCHEMA_FLOAT64] = 8,
-        [SCHEMA_UUID] = 16, [SCHEMA_STRING] = 2, [SCHEMA_BYTES] = 4, [SCHEMA_RECORDS] = 4,
+        [SCHEMA_BOOL] = 1,   [SCHEMA_INT8] = 1,   [SCHEMA_INT16] = 2,   [SCHEMA_ERROR] = 2,   [SCHEMA_UINT16] = 2,
+        [SCHEMA_INT32] = 4,  [SCHEMA_UINT32] = 4, [SCHEMA_INT64] = 8,   [SCHEMA_FLOAT64] = 8, [SCHEMA_UUID] = 16,
+        [SCHEMA_STRING] = 2, [SCHEMA_BYTES] = 4,  [SCHEMA_RECORDS] = 4,
     };
     if (field->type == SCHEMA_STRUCT) {
         return field->schema->wire_size_min;
@@ -54,6 +54,7 @@ static void default_value(const struct schema_field *field, void *at)
         *(int8_t *)at = (int8_t)field->default_integer;
         break;
     case SCHEMA_INT16:
+    case SCHEMA_ERROR:
     case SCHEMA_UINT16:
         *(uint16_t *)at = (uint16_t)field->default_integer;
         break;
@@ -205,6 +206,7 @@ static void decode_value(struct decoder *decoder, const struct schema_field *fie
         *(int8_t *)at = read_i8(reader);
         break;
     case SCHEMA_INT16:
+    case SCHEMA_ERROR:
     case SCHEMA_UINT16:
         *(uint16_t *)at = read_u16(reader);
         break;

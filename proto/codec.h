@@ -31,6 +31,13 @@ MUST_CHECK enum err codec_decode(const struct schema *schema, int16_t version, s
  * Errors stick in out->err: ERR_TOO_LARGE, also for a string over 32,767 bytes in a version that cannot carry it. */
 void codec_encode(const struct schema *schema, int16_t version, const void *message, struct outbuf *out);
 
+/* The same, and tells of each error code in the message that is not 0 and that the version has, in their order. */
+struct codec_errors {
+    void (*seen)(struct codec_errors *errors, int16_t code);
+};
+void codec_encode_answer(const struct schema *schema, int16_t version, const void *message, struct outbuf *out,
+                         struct codec_errors *errors);
+
 /* Bytes that codec_encode() would append. */
 size_t codec_size(const struct schema *schema, int16_t version, const void *message);
 

@@ -12,8 +12,9 @@
 #define STAGE_COPY_MAX 256 /* longer bytes go to the outbuf directly */
 
 struct encoder {
-    struct outbuf *out; /* NULL: count only */
-    size_t flushed;     /* bytes that left the stage, and bytes that went around it */
+    struct outbuf *out;          /* NULL: count only */
+    struct codec_errors *errors; /* NULL: nobody wants to know */
+    size_t flushed;              /* bytes that left the stage, and bytes that went around it */
     size_t used;
     int16_t version;
     bool is_flexible;
@@ -26,6 +27,7 @@ static void encode_field(struct encoder *encoder, const struct schema_field *fie
 static void encoder_init(struct encoder *encoder, struct outbuf *out, int16_t version, bool is_flexible)
 {
     encoder->out = out;
+    encoder->errors = NULL;
     encoder->flushed = 0;
     encoder->used = 0;
     encoder->version = version;
@@ -119,6 +121,15 @@ static void encode_pointer(struct encoder *encoder, const struct schema_field *f
     }
 }
 
+/* Seen once each: a tagged field is encoded a first time to be counted, by an encoder without an outbuf. */
+static void encode_error(struct encoder *encoder, int16_t code)
+{
+    if (code != 0 && encoder->errors != NULL) {
+        encoder->errors->seen(encoder->errors, code);
+    }
+    be16_put(encoder_room(encoder, 2), (uint16_t)code);
+}
+
 static void encode_value(struct encoder *encoder, const struct schema_field *field, bool is_nullable, const void *at)
 {
     switch ((enum schema_type)field->type) {
@@ -127,6 +138,9 @@ static void encode_value(struct encoder *encoder, const struct schema_field *fie
         break;
     case SCHEMA_INT8:
         *encoder_room(encoder, 1) = *(const uint8_t *)at;
+        break;
+    case SCHEMA_ERROR:
+        encode_error(encoder, *(const int16_t *)at);
         break;
     case SCHEMA_INT16:
     case SCHEMA_UINT16:
@@ -209,6 +223,7 @@ static bool is_default_value(const struct schema_field *field, int16_t version, 
     case SCHEMA_INT8:
         return *(const int8_t *)at == field->default_integer;
     case SCHEMA_INT16:
+    case SCHEMA_ERROR:
         return *(const int16_t *)at == field->default_integer;
     case SCHEMA_UINT16:
         return *(const uint16_t *)at == field->default_integer;
@@ -312,12 +327,14 @@ static void encode_struct(struct encoder *encoder, const struct schema *schema, 
     }
 }
 
-static size_t encode_message(const struct schema *schema, int16_t version, const void *message, struct outbuf *out)
+static size_t encode_message(const struct schema *schema, int16_t version, const void *message, struct outbuf *out,
+                             struct codec_errors *errors)
 {
     assert(version >= schema->version_min);
     assert(version <= schema->version_max);
     struct encoder encoder;
     encoder_init(&encoder, out, version, version >= schema->flexible_min);
+    encoder.errors = errors;
     encode_struct(&encoder, schema, message);
     encoder_flush(&encoder);
     return encoder.flushed;
@@ -326,10 +343,17 @@ static size_t encode_message(const struct schema *schema, int16_t version, const
 void codec_encode(const struct schema *schema, int16_t version, const void *message, struct outbuf *out)
 {
     assert(out != NULL);
-    encode_message(schema, version, message, out);
+    encode_message(schema, version, message, out, NULL);
+}
+
+void codec_encode_answer(const struct schema *schema, int16_t version, const void *message, struct outbuf *out,
+                         struct codec_errors *errors)
+{
+    assert(out != NULL);
+    encode_message(schema, version, message, out, errors);
 }
 
 size_t codec_size(const struct schema *schema, int16_t version, const void *message)
 {
-    return encode_message(schema, version, message, NULL);
+    return encode_message(schema, version, message, NULL, NULL);
 }

@@ -92,6 +92,7 @@ static void print_value(struct printer *printer, const struct schema_field *fiel
         print_number(printer, *(const int8_t *)at);
         break;
     case SCHEMA_INT16:
+    case SCHEMA_ERROR:
         print_number(printer, *(const int16_t *)at);
         break;
     case SCHEMA_UINT16:

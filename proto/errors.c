@@ -20,7 +20,7 @@ static const struct kafka_error_row rows[] = {
 static const struct kafka_error_row *row_of(enum kafka_error error)
 {
     static const struct kafka_error_row unknown = {-1, "UNKNOWN", false, "Unknown error code"};
-    int slot = (int)error + 1;
+    int slot = (int)error - KAFKA_ERROR_FIRST;
     if (slot < 0 || (size_t)slot >= sizeof(rows) / sizeof(rows[0])) {
         return &unknown;
     }

@@ -9,6 +9,16 @@ enum kafka_error {
 #undef KAFKA_ERROR
 };
 
+#define KAFKA_ERROR(name, code, is_retriable, text) +1
+enum {
+    KAFKA_ERROR_COUNT = 0
+#include "proto/errors.def"
+};
+#undef KAFKA_ERROR
+
+/* Codes by number, from KAFKA_ERROR_FIRST up without gaps. */
+#define KAFKA_ERROR_FIRST (-1)
+
 /* Name in Kafka's spelling ("NOT_LEADER_OR_FOLLOWER") and a default text. Static; "UNKNOWN" for a code not in the
  * table. */
 const char *kafka_error_name(enum kafka_error error);

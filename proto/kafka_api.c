@@ -6,17 +6,25 @@
 
 #define API_KEY_MAX 127
 
+enum {
+#define KAFKA_API_PLACE(constant, ...) PLACE_##constant,
+    KAFKA_API_MAP(KAFKA_API_PLACE) KAFKA_API_INTERNAL_MAP(KAFKA_API_PLACE)
+#undef KAFKA_API_PLACE
+};
+
 #define KAFKA_API_ROW(constant, key, name, prefix, first, last, advertised, flexible) \
-    {key, first, last, advertised, flexible, name, &prefix##_request_schema, &prefix##_response_schema},
+    {key,                                                                             \
+     PLACE_##constant,                                                                \
+     first,                                                                           \
+     last,                                                                            \
+     advertised,                                                                      \
+     flexible,                                                                        \
+     name,                                                                            \
+     &prefix##_request_schema,                                                        \
+     &prefix##_response_schema},
 const struct kafka_api kafka_apis[KAFKA_API_COUNT] = {KAFKA_API_MAP(KAFKA_API_ROW)};
 static const struct kafka_api internal_apis[] = {KAFKA_API_INTERNAL_MAP(KAFKA_API_ROW)};
 #undef KAFKA_API_ROW
-
-enum {
-#define KAFKA_API_PLACE(constant, ...) PLACE_##constant,
-    KAFKA_API_MAP(KAFKA_API_PLACE)
-#undef KAFKA_API_PLACE
-};
 
 /* Place in kafka_apis plus one, by key; 0: not served. */
 static const uint8_t places[API_KEY_MAX + 1] = {
@@ -43,6 +51,15 @@ const struct kafka_api *kafka_api_find_internal(int16_t key)
         }
     }
     return kafka_api_find(key);
+}
+
+const struct kafka_api *kafka_api_at(size_t place)
+{
+    assert(place < KAFKA_API_COUNT_ALL);
+    const struct kafka_api *api =
+        place < KAFKA_API_COUNT ? &kafka_apis[place] : &internal_apis[place - KAFKA_API_COUNT];
+    assert(api->place == place);
+    return api;
 }
 
 bool kafka_api_accepts(const struct kafka_api *api, int16_t version)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "proto/kafka_messages.h"
@@ -70,6 +71,7 @@ enum kafka_api_key {
 
 struct kafka_api {
     int16_t key;
+    uint16_t place;                 /* kafka_api_at(place) is this one */
     int16_t version_min;            /* accepted, both ends included */
     int16_t version_max;            /* accepted and advertised */
     int16_t version_min_advertised; /* <= version_min; versions between are refused */
@@ -81,7 +83,10 @@ struct kafka_api {
 
 /* Ascending by key. */
 #define KAFKA_API_ONE(...) +1
-enum { KAFKA_API_COUNT = KAFKA_API_MAP(KAFKA_API_ONE) };
+enum {
+    KAFKA_API_COUNT = KAFKA_API_MAP(KAFKA_API_ONE),
+    KAFKA_API_COUNT_ALL = KAFKA_API_COUNT KAFKA_API_INTERNAL_MAP(KAFKA_API_ONE)
+};
 #undef KAFKA_API_ONE
 extern const struct kafka_api kafka_apis[KAFKA_API_COUNT];
 
@@ -90,6 +95,9 @@ const struct kafka_api *kafka_api_find(int16_t key);
 
 /* The same among those between brokers as well. */
 const struct kafka_api *kafka_api_find_internal(int16_t key);
+
+/* By number, those between brokers behind the others: 0 <= place < KAFKA_API_COUNT_ALL. */
+const struct kafka_api *kafka_api_at(size_t place);
 
 /* Whether requests of this version are answered, beyond an error code. */
 bool kafka_api_accepts(const struct kafka_api *api, int16_t version);

@@ -13,6 +13,7 @@ enum schema_type {
     SCHEMA_BOOL,    /* bool */
     SCHEMA_INT8,    /* int8_t */
     SCHEMA_INT16,   /* int16_t */
+    SCHEMA_ERROR,   /* int16_t, one of Kafka's error codes: an int16 of an answer whose name ends in error_code */
     SCHEMA_UINT16,  /* uint16_t */
     SCHEMA_INT32,   /* int32_t */
     SCHEMA_UINT32,  /* uint32_t */

@@ -84,7 +84,7 @@ def main():
         for name, command in ready.items():
             (grpcurl(command, admin.address(broker)) if name == "grpcurl" else library(name, command, admin.address(broker)))
         with urllib.request.urlopen(f"http://{http}/metrics", timeout=30) as page:
-            refused = re.search(r"^balsa_grpc_calls_refused_total (\d+)$", page.read().decode(), re.M)
+            refused = re.search(r'^balsa_grpc_errors_total\{method="none",code="UNIMPLEMENTED"\} (\d+)$', page.read().decode(), re.M)
         check(not ready or (refused and int(refused.group(1)) > 0), "refused calls are counted")
         check(broker.stop() == 0, "the broker stops")
     finish()

@@ -4,12 +4,16 @@ import http.client
 import os
 import re
 import socket
+import struct
 import subprocess
 import time
 
 import balsa
 import cluster
+import wire
 
+BALSACTL = os.path.join(os.path.dirname(balsa.BALSAD), "balsactl")
+CREATE_TOPICS, JOIN_GROUP = 19, 11
 PROMTOOL = os.path.join(balsa.ROOT, "scripts", "lib", "promtool")
 
 
@@ -83,6 +87,48 @@ def one_broker():
         balsa.check(get(port, "/" + "x" * 100000)[0] in (404, 414, 431), "a long path is refused")
         misbehave(port, broker)
         balsa.check(broker.stop() == 0, "a clean stop with the listener open")
+
+
+def errors(port):
+    """{(api or method, error or code): count} of both families."""
+    found = re.findall(r'^balsa_(?:grpc_)?errors_total\{\w+="([^"]+)",\w+="([^"]+)"\} (\d+)$', get(port, "/metrics")[1], re.M)
+    return {(what, code): int(count) for what, code, count in found}
+
+
+def refuse(broker, times):
+    """Asks for what is refused: of the controller, of a coordinator on another shard, of partitions, of the admin service."""
+    with wire.Client(broker.port) as client:
+        for _ in range(times):
+            topics = struct.pack(">i", 2) + wire.text("no/name") + struct.pack(">ihii", 1, 1, 0, 0) + wire.text("good") + struct.pack(">ihii", 1, 9, 0, 0)
+            client.call(wire.frame(CREATE_TOPICS, 0, topics + struct.pack(">i", 10000)))
+            client.call(wire.frame(JOIN_GROUP, 1, wire.text("readers") + struct.pack(">ii", 1, 1) + wire.text("") + wire.text("consumer") +
+                                   struct.pack(">i", 1) + wire.text("range") + struct.pack(">i", 0)))
+            balsa.check(client.produce("nowhere", 0, wire.batch([b"x"]))[0] == 3, "produce to an unknown topic is refused")
+            balsa.check(client.fetch("nowhere", 0, 0)[0] == 3, "and so is fetch")
+    for _ in range(times):  # nothing is answered, the connection is closed
+        with wire.Client(broker.port) as client:
+            client.socket.sendall(wire.produce("nowhere", 0, wire.batch([b"x"]), 0))
+            balsa.check(client.socket.recv(1) == b"", "a produce without an answer that fails closes its connection")
+        subprocess.run([BALSACTL, "--admin", broker.settings["balsa.admin.listeners"], "topic", "describe", "nowhere"], capture_output=True,
+                       timeout=60, check=False)
+
+
+def refusals():
+    """Every refusal is on the page with its API, or method, and its cause, as often as it was answered."""
+    port, admin = balsa.free_port(), f"127.0.0.1:{balsa.free_port()}"
+    settings = {"balsa.http.listener": f"127.0.0.1:{port}", "balsa.admin.listeners": admin, "auto.create.topics.enable": "false"}
+    with balsa.Broker(shards=2, settings=settings) as broker:
+        balsa.check(balsa.wait_until(lambda: status(port, "/health/ready") == 200, 20, 0.05), "the broker is ready")
+        before = errors(port)
+        refuse(broker, 3)
+        after = errors(port)
+        counts = {pair: count - before.get(pair, 0) for pair, count in after.items() if count != before.get(pair, 0)}
+        wanted = {("CreateTopics", "INVALID_TOPIC_EXCEPTION"): 3, ("CreateTopics", "INVALID_REPLICATION_FACTOR"): 3,
+                  ("JoinGroup", "INVALID_SESSION_TIMEOUT"): 3, ("Produce", "UNKNOWN_TOPIC_OR_PARTITION"): 6,
+                  ("Fetch", "UNKNOWN_TOPIC_OR_PARTITION"): 3, ("balsa.admin.v1.Admin/DescribeTopic", "NOT_FOUND"): 3}
+        balsa.check(counts == wanted, f"each refusal is counted: {counts}")
+        prometheus_accepts(get(port, "/metrics")[1])
+        balsa.check(broker.stop() == 0, "a clean stop")
 
 
 def misbehave(port, broker):
@@ -169,6 +215,7 @@ def main():
         balsa.skip("http", "kcat is not installed")
         balsa.finish()
     one_broker()
+    refusals()
     address_taken()
     three_brokers()
     slow_requests()

@@ -72,6 +72,7 @@ static void random_value(struct codec_random *random, const struct schema_field 
         *(uint8_t *)at = (uint8_t)integer;
         break;
     case SCHEMA_INT16:
+    case SCHEMA_ERROR:
     case SCHEMA_UINT16:
         *(uint16_t *)at = (uint16_t)integer;
         break;

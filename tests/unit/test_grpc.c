@@ -6,6 +6,8 @@
 #include "proto/grpc_health.pb-c.h"
 #include "tests/lib/test.h"
 #include "tests/lib/turn_env.h"
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- Texts */
@@ -236,6 +238,31 @@ static void teardown(void)
     turn_env_deinit(&turn);
 }
 
+/* By the names on the page. */
+static size_t row_of(const char *path)
+{
+    char wanted[64];
+    char text[128];
+    size_t row = METRIC_GRPC_ERRORS_ROWS_MAX;
+    (void)snprintf(wanted, sizeof(wanted), "method=\"%s\",code=\"OK\"", path + 1);
+    do {
+        ck_assert_uint_gt(row, 0);
+        grpc_error_labels(services, array_count(services), --row, GRPC_OK, text, sizeof(text));
+    } while (strcmp(text, wanted) != 0);
+    return row;
+}
+
+/* Whether these are all errors that were counted: `count` of one method with one code. */
+static bool errors_are(size_t row, int code, int64_t count)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < (size_t)METRIC_GRPC_ERRORS_ROWS_MAX * METRIC_GRPC_ERRORS_COLUMNS_MAX; i++) {
+        sum += metrics_pair_value(turn.env.metrics, METRIC_GRPC_ERRORS, i / METRIC_GRPC_ERRORS_COLUMNS_MAX,
+                                  i % METRIC_GRPC_ERRORS_COLUMNS_MAX);
+    }
+    return sum == count && metrics_pair_value(turn.env.metrics, METRIC_GRPC_ERRORS, row, (size_t)code) == count;
+}
+
 /* Both sides until neither has anything to say; `step` bytes of the client's at a time. */
 static void exchange(size_t step)
 {
@@ -327,6 +354,7 @@ START_TEST(a_call_is_answered_however_it_is_cut)
         ck_assert_str_eq(seen.status, "0");
         ck_assert(bytes_equal(dynbuf_bytes(&seen.data), hello));
     }
+    ck_assert(errors_are(GRPC_ROW_NONE, GRPC_OK, 0));
 }
 END_TEST
 
@@ -362,6 +390,8 @@ START_TEST(what_is_wrong_with_a_call_has_its_status)
     ck_assert_msg(strcmp(seen.status, wrong[_i].status) == 0, "%d: status %s, %s", _i, seen.status, seen.text);
     ck_assert_str_eq(seen.http, wrong[_i].http);
     ck_assert(seen.is_closed);
+    int code = strcmp(wrong[_i].http, "200") == 0 ? (int)strtol(wrong[_i].status, NULL, 10) : GRPC_UNKNOWN;
+    ck_assert(errors_are(_i < 2 ? GRPC_ROW_NONE : row_of(wrong[_i].path), code, 1));
 }
 END_TEST
 
@@ -387,6 +417,7 @@ START_TEST(time_is_up_and_the_service_hears_of_it)
     ck_assert_str_eq(seen.status, "4");
     ck_assert_uint_eq(canceled, 1);
     ck_assert(held->is_canceled);
+    ck_assert(errors_are(row_of("/t.T/Hold"), GRPC_DEADLINE_EXCEEDED, 1));
 }
 END_TEST
 
@@ -402,6 +433,7 @@ START_TEST(a_cancelled_call_is_finished_into_the_void)
     grpc_finish(held, GRPC_OK, NULL);
     held = NULL;
     ck_assert_uint_eq(grpc_call_count(grpc), 0);
+    ck_assert(errors_are(row_of("/t.T/Hold"), GRPC_CANCELLED, 1));
 }
 END_TEST
 

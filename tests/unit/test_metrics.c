@@ -198,6 +198,52 @@ START_TEST(reading_while_counting)
 }
 END_TEST
 
+static void *count_pairs(void *memory)
+{
+    for (int i = 0; i < 100000; i++) {
+        metrics_add_pair(memory, METRIC_GRPC_ERRORS, 1, 2);
+    }
+    return NULL;
+}
+
+static void labels_of(size_t row, size_t column, char *text, size_t size)
+{
+    (void)snprintf(text, size, "a=\"%zu\",b=\"%zu\"", row, column);
+}
+
+/* Goal: a page has the sum of each pair that has occurred and no other, also of those at the edges; any thread may
+ * count; a page too large leaves the buffer alone. */
+START_TEST(pairs_are_printed_when_they_occurred)
+{
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, count_pairs, shards[1]), 0);
+    (void)count_pairs(shards[1]);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    metrics_add_pair(shards[0], METRIC_GRPC_ERRORS, 1, 2);
+    metrics_add_pair(shards[0], METRIC_GRPC_ERRORS, 0, 0);
+    metrics_add_pair(shards[2], METRIC_GRPC_ERRORS, METRIC_GRPC_ERRORS_ROWS_MAX - 1,
+                     METRIC_GRPC_ERRORS_COLUMNS_MAX - 1);
+    metrics_add_pair(shards[2], METRIC_ERRORS, METRIC_ERRORS_ROWS_MAX - 1, METRIC_ERRORS_COLUMNS_MAX - 1);
+    ck_assert_int_eq(metrics_pair_value(shards[1], METRIC_GRPC_ERRORS, 1, 2), 200000);
+    dynbuf_reset(&page);
+    ck_assert_int_eq(metrics_print_pair(shards, array_count(shards), METRIC_GRPC_ERRORS, labels_of, &page), OK);
+    size_t size = page.size;
+    ck_assert_int_eq(dynbuf_put(&page, (struct bytes){(const uint8_t *)"", 1}), OK);
+    ck_assert_str_eq(strstr((const char *)page.data, "# TYPE"), "# TYPE balsa_grpc_errors_total counter\n"
+                                                                "balsa_grpc_errors_total{a=\"0\",b=\"0\"} 1\n"
+                                                                "balsa_grpc_errors_total{a=\"1\",b=\"2\"} 200001\n"
+                                                                "balsa_grpc_errors_total{a=\"63\",b=\"31\"} 1\n");
+    for (size_t size_max = 1; size_max <= size; size_max++) {
+        struct dynbuf small;
+        dynbuf_init(&small, size_max);
+        enum err err = metrics_print_pair(shards, array_count(shards), METRIC_GRPC_ERRORS, labels_of, &small);
+        ck_assert_int_eq(err, size_max < size ? ERR_TOO_LARGE : OK);
+        ck_assert_uint_eq(small.size, err == OK ? size : 0);
+        dynbuf_deinit(&small);
+    }
+}
+END_TEST
+
 static Suite *metrics_suite(void)
 {
     Suite *suite = suite_create("metrics");
@@ -209,6 +255,7 @@ static Suite *metrics_suite(void)
     tcase_add_test(tcase, empty_and_negative);
     tcase_add_test(tcase, page_too_large_leaves_the_buffer_alone);
     tcase_add_test(tcase, reading_while_counting);
+    tcase_add_test(tcase, pairs_are_printed_when_they_occurred);
     suite_add_tcase(suite, tcase);
     return suite;
 }
