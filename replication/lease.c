@@ -33,7 +33,7 @@ static bool is_promised(const struct lease *lease, uint64_t server, const struct
 {
     unsigned slot = slot_of(lease, server);
     uint64_t echo_ms = slot < lease->count ? lease->echo_ms[slot] : 0;
-    return echo_ms > time->released_ms && time->now_ms < echo_ms + time->election_ms * 3 / 4;
+    return echo_ms > time->released_ms && time->now_ms < echo_ms + lease_span_ms(time->election_ms);
 }
 
 bool lease_is_held(const struct lease *lease, uint64_t term, const struct membership *membership, uint64_t self,

@@ -13,14 +13,19 @@
  *
  * What this rests on: two clocks run at rates within 4/3 of each other; a connection that is refused where a process
  * listened means that the process has ended (succession.h).
- * Bound: a voter that crashes has promised what it does not know any more. One that is back and votes for another
- * leader within three quarters of a timeout, while the one that counts on it lives and is cut off, is not provided
- * for.
+ * A voter that crashes has promised what it does not know any more: one that comes back elects nobody before everything
+ * that it can have promised is over (R27).
  * Source: Raft thesis 6.4.1, with the time of sending in place of a round of its own.
  * Pure; times are milliseconds of the leader's monotonic clock. */
 #pragma once
 
 #include "replication/membership.h"
+
+/* How long a promise is counted on, from when the message was sent that it answers. */
+static inline unsigned lease_span_ms(unsigned election_ms)
+{
+    return election_ms / 4 * 3;
+}
 
 struct lease {              /* of a replica; zeros to begin with */
     uint64_t term;          /* that it counts for */

@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/trace.h"
+#include "replication/lease.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -244,6 +245,8 @@ enum err raft_core_open(const struct raft_core_params *params, const struct raft
             core_add_change(core, start->entries[i]->index, start->entries[i]);
         }
     }
+    bool is_new = core->terms.last_index == 1 && start->term == term_log_last(&core->terms); /* nobody has led it */
+    core->silent_until_ms = start->is_restart && !is_new ? now_ms + lease_span_ms(params->election_ms) : 0;
     struct step step = {.core = core, .update = update};
     core_start(&step, start->term, start->vote);
     *core_out = core;

@@ -28,6 +28,7 @@ struct raft_core_start {             /* what is stored */
     uint64_t membership_index;
     struct entry *const *entries;    /* base_index + 1 ..., all durable; entry 1 is the bootstrap ENTRY_CHANGE */
     size_t entry_count;
+    bool is_restart;                 /* of a member that may have promised what it does not know any more (R27) */
 };
 
 enum raft_core_event_kind {

@@ -37,6 +37,7 @@ struct raft_core {
     uint64_t commit;           /* never falls */
     uint64_t confirmed;        /* index of the last membership that libraft knows to be committed */
     uint64_t leader_term;      /* in which a follower's leader made itself known: libraft keeps its name beyond that */
+    uint64_t silent_until_ms;  /* a member that was started again: what it promised before may last until then */
     uint64_t contact_until_ms; /* a leader's message came less than an election timeout before this */
     uint64_t disrupt_term;     /* of the election that TIMEOUT_NOW asked for, */
     uint64_t deposed_term, deposed_ms; /* which leader that is to depose, and what was promised to it up to when */

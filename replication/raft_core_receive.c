@@ -102,6 +102,9 @@ static void receive_vote(struct step *step, const struct replica_message *source
 {
     struct raft_core *core = step->core;
     struct raft_view view = core_view(core);
+    if (rule_is_silent(&view, source)) {
+        return;
+    }
     struct raft_message message = {
         .type = RAFT_REQUEST_VOTE, .server_id = source->peer, .server_address = PEER_ADDRESS};
     message.request_vote.version = VOTE_VERSION;

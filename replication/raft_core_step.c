@@ -57,6 +57,7 @@ struct raft_view core_view(const struct raft_core *core)
         .term = core->raft.current_term,
         .role = core_role(core),
         .is_installing = core->is_installing,
+        .is_silent = core->now_ms < core->silent_until_ms,
         .is_in_contact = core->now_ms < core->contact_until_ms,
         .leader_term = core->leader_term,
         .promised_ms = core->echo_term == core->leader_term ? core->echo_ms : 0,

@@ -234,6 +234,13 @@ bool rule_may_depose(const struct raft_view *view, uint64_t deposed_term, uint64
     return !rule_is_on(RULE_PROMISE) || leader_term < deposed_term || (leader_term == deposed_term && is_released);
 }
 
+bool rule_is_silent(const struct raft_view *view, const struct replica_message *vote)
+{
+    bool may_depose =
+        vote->vote.is_disruptive && rule_may_depose(view, vote->vote.deposed_term, vote->vote.released_ms);
+    return rule_is_on(RULE_PROMISE) && view->is_silent && !may_depose;
+}
+
 bool rule_must_restart(const struct raft_view *view)
 {
     return rule_is_on(RULE_SOLE_VOTER) && view->role == REPLICA_FOLLOWER &&

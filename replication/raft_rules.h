@@ -58,6 +58,7 @@ struct raft_view {             /* a group as it is, borrowed */
     uint64_t term;
     enum replica_role role;
     bool is_installing;
+    bool is_silent;            /* was started again a moment ago */
     bool is_in_contact;        /* a leader's message came within the last election timeout */
     uint64_t leader_term;      /* of the leader heard last, */
     uint64_t promised_ms;      /* and the latest sent_ms taken from it */
@@ -140,3 +141,6 @@ bool rule_may_disrupt(uint64_t term, uint64_t disrupt_term);
 /* R27. Who follows a leader helps to depose it only if that one has ended, or has given back what was promised to it
  * since: nothing that an order asks for counts against promises that came after it, or were made to a later leader. */
 bool rule_may_depose(const struct raft_view *view, uint64_t deposed_term, uint64_t released_ms);
+/* R27. Who was started again does not know what it has promised, and elects nobody until that is over, but whose leader
+ * has ended or given it back. */
+bool rule_is_silent(const struct raft_view *view, const struct replica_message *vote);

@@ -42,7 +42,7 @@ enum err replica_open(struct replica_shard *shard, const struct replica_params *
                       struct errmsg *msg)
 {
     struct replica *replica = mem_alloc(sizeof *replica);
-    struct raft_core_start start = {.term = params->term, .vote = params->vote};
+    struct raft_core_start start = {.term = params->term, .vote = params->vote, .is_restart = !shard->is_started};
     struct entry **entries = mem_alloc((params->tail_count + 1) * sizeof *entries);
     struct raft_core_params core = {
         .id = shard->params.server_id,

@@ -113,6 +113,15 @@ void member_open_at(struct member *member, uint64_t id, const struct membership 
     open_core(member, id, &start);
 }
 
+void member_restart(struct member *member, uint64_t id, uint64_t term)
+{
+    struct raft_core_start start = {
+        .term = term, .entries = &member->log[1], .entry_count = member->last_index, .is_restart = true};
+    raft_core_close(member->core);
+    raft_core_update_deinit(&member->update);
+    open_core(member, id, &start);
+}
+
 void member_close(struct member *member)
 {
     raft_core_close(member->core);

@@ -30,6 +30,8 @@ void member_open_terms(struct member *member, uint64_t id, const struct membersh
 /* Behind a checkpoint: base and nothing else. */
 void member_open_at(struct member *member, uint64_t id, const struct membership *membership, uint64_t index,
                     uint64_t term);
+/* The same member, with all of its log, started again. */
+void member_restart(struct member *member, uint64_t id, uint64_t term);
 void member_close(struct member *member);
 
 void member_step(struct member *member, struct raft_core_event event);

@@ -410,6 +410,42 @@ START_TEST(r27_late_order_is_none)
 }
 END_TEST
 
+/* Goal:   who was started again keeps what it may have promised: it elects nobody until that is over, but whose leader
+ *         has ended; a member of a group that nobody has led has promised nothing.
+ * Method: votes are asked for before the end of that time and at it, disruptively, and of a new group. */
+START_TEST(r27_restarted_member_is_silent)
+{
+    static const struct {
+        uint64_t term, after_ms;
+        bool is_disruptive, is_heard;
+    } rows[] = {
+        {3, MEMBER_ELECTION_MS / 4 * 3 - 1, false, false},
+        {3, MEMBER_ELECTION_MS / 4 * 3, false, true},
+        {3, 0, true, true},
+        {1, 0, false, true},
+    };
+    for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct membership three = member_membership(3, 0);
+        member_open(&member, 2, &three, 1, 0);
+        member_restart(&member, 2, rows[i].term);
+        member.now_ms += rows[i].after_ms;
+        struct replica_message vote = {
+            .kind = REPLICA_VOTE,
+            .peer = 3,
+            .term = rows[i].term + 1,
+            .vote = {.last_index = 4,
+                     .last_term = 1,
+                     .is_disruptive = rows[i].is_disruptive,
+                     .deposed_term = rows[i].is_disruptive ? rows[i].term : 0,
+                     .released_ms = UINT64_MAX},
+        };
+        member_receive(&member, &vote);
+        ck_assert_msg((member_message(&member, REPLICA_VOTE_RESULT, 0) != NULL) == rows[i].is_heard, "row %u", i);
+        member_close(&member);
+    }
+}
+END_TEST
+
 /* Goal: a candidate that won the pre-votes and was then elected by nobody raises its term once, not at each timeout
  * (N14). Method: pre-votes are granted, then nobody answers for three timeouts; then pre-votes are granted again. */
 START_TEST(r25_candidate_asks_again_before_it_raises_its_term)
@@ -498,6 +534,7 @@ static Suite *raft_rules_suite(void)
     tcase_add_loop_test(rules, r18_append_that_contradicts_what_is_committed_is_refused, 0, 2);
     tcase_add_test(rules, r27_promises_are_kept);
     tcase_add_test(rules, r27_a_promise_lasts_a_timeout);
+    tcase_add_test(rules, r27_restarted_member_is_silent);
     tcase_add_loop_test(rules, r27_late_order_is_none, 0, 2);
     tcase_add_loop_test(rules, r25_candidate_asks_again_before_it_raises_its_term, 0, 2);
     suite_add_tcase(suite, rules);
