@@ -42,6 +42,7 @@ struct consume {
     int64_t time_asked;
     int32_t leader_asked;
     int32_t cursor;     /* the partition whose leader is asked next */
+    int32_t leader_count;
     int32_t idle_count; /* answers in a row without a record */
     void *asked;        /* partitions of the request */
     uint64_t printed;
@@ -151,23 +152,9 @@ static enum err take_records(struct consume *consume, int32_t partition, struct 
 
 /* ---- Fetching ---- */
 
-static int32_t leader_count(const struct consume *consume)
-{
-    int32_t count = 0;
-    for (int32_t i = 0; i < consume->count; i++) {
-        bool is_new = consume->places[i].is_wanted;
-        for (int32_t n = 0; n < i && is_new; n++) {
-            is_new =
-                !consume->places[n].is_wanted || consume->kafka->leaders[n].broker != consume->kafka->leaders[i].broker;
-        }
-        count += is_new;
-    }
-    return count > 0 ? count : 1;
-}
-
 static bool is_long_idle(const struct consume *consume)
 {
-    return !consume->arguments->follow && consume->idle_count > IDLE_ROUNDS * leader_count(consume);
+    return !consume->arguments->follow && consume->idle_count > IDLE_ROUNDS * consume->leader_count;
 }
 
 /* ERR_NOT_LEADER: look for leaders again. ERR_CANCELED: all is over. */
@@ -224,7 +211,6 @@ static void fetch(struct consume *consume, int32_t first)
     struct kafka_fetch_request_partition *partitions = consume->asked;
     const struct ctl_kafka_leader *leaders = consume->kafka->leaders;
     int32_t count = 0;
-    int32_t leader_total = leader_count(consume);
     for (int32_t i = 0; i < consume->count; i++) { /* from the first on, so that each comes first now and then */
         int32_t at = (first + i) % consume->count;
         if (leaders[at].broker == leaders[first].broker && !is_at_end(consume, &consume->places[at])) {
@@ -238,9 +224,9 @@ static void fetch(struct consume *consume, int32_t first)
     }
     struct kafka_fetch_request_topic topic = {
         .topic = bytes_from_text(consume->kafka->topic), .partitions = partitions, .partitions_count = count};
-    bool is_idle = consume->idle_count >= leader_total;
+    bool is_idle = consume->idle_count >= consume->leader_count;
     struct kafka_fetch_request request = {.replica_id = -1,
-                                          .max_wait_ms = is_idle ? FOLLOW_WAIT_MS / leader_total : 0,
+                                          .max_wait_ms = is_idle ? FOLLOW_WAIT_MS / consume->leader_count : 0,
                                           .min_bytes = 1,
                                           .max_bytes = FETCH_SIZE,
                                           .session_epoch = -1,
@@ -382,6 +368,21 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* Leaders of what is wanted: so many fetches are a round. */
+static int32_t count_leaders(const struct consume *consume)
+{
+    int32_t count = 0;
+    for (int32_t i = 0; i < consume->count; i++) {
+        bool is_new = consume->places[i].is_wanted;
+        for (int32_t n = 0; n < i && is_new; n++) {
+            is_new =
+                !consume->places[n].is_wanted || consume->kafka->leaders[n].broker != consume->kafka->leaders[i].broker;
+        }
+        count += is_new;
+    }
+    return count > 0 ? count : 1;
+}
+
 static void on_leaders(void *owner)
 {
     struct consume *consume = owner;
@@ -401,6 +402,7 @@ static void on_leaders(void *owner)
             consume->places[consume->count].is_wanted = wanted < 0 || consume->count == wanted;
         }
     }
+    consume->leader_count = count_leaders(consume);
     step(consume);
 }
 

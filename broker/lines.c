@@ -147,28 +147,10 @@ static enum err put_json_field(struct dynbuf *out, const char *name, bool is_nul
 
 /* ---- Records to text ---- */
 
-struct header {
-    struct bytes name, value;
-    bool is_null;
-};
-
-static enum err header_next(struct reader *reader, struct header *header)
-{
-    int32_t name_size = read_varint(reader);
-    if (name_size < 0) {
-        reader_fail(reader, ERR_CORRUPT);
-    }
-    header->name = read_bytes(reader, name_size < 0 ? 0 : (size_t)name_size);
-    int32_t value_size = read_varint(reader);
-    header->is_null = value_size < 0;
-    header->value = read_bytes(reader, value_size < 0 ? 0 : (size_t)value_size);
-    return reader->err == OK ? OK : ERR_CORRUPT;
-}
-
 static enum err print_json(const struct record *record, int32_t partition, struct dynbuf *out)
 {
     struct reader reader;
-    struct header header;
+    struct record_header header;
     reader_init(&reader, record->headers);
     enum err err = dynbuf_printf(out, "{\"partition\":%" PRId32 ",\"offset\":%" PRId64 ",\"timestamp\":%" PRId64 ",",
                                  partition, record->offset, record->timestamp);
@@ -177,11 +159,11 @@ static enum err print_json(const struct record *record, int32_t partition, struc
     err = err == OK ? put_json_field(out, "value", record->is_value_null, record->value) : err;
     err = err == OK ? put_text(out, ",\"headers\":[") : err;
     for (int32_t i = 0; i < record->header_count && err == OK; i++) {
-        err = header_next(&reader, &header);
+        err = record_header_next(&reader, &header);
         err = err == OK ? put_text(out, i > 0 ? ",{" : "{") : err;
         err = err == OK ? put_json_field(out, "name", false, header.name) : err;
         err = err == OK ? put_text(out, ",") : err;
-        err = err == OK ? put_json_field(out, "value", header.is_null, header.value) : err;
+        err = err == OK ? put_json_field(out, "value", header.is_value_null, header.value) : err;
         err = err == OK ? put_text(out, "}") : err;
     }
     return err == OK ? put_text(out, "]}\n") : err;
@@ -195,7 +177,7 @@ static enum err put_nullable(struct dynbuf *out, bool is_null, struct bytes byte
 static enum err print_text(const struct record *record, int32_t partition, struct dynbuf *out)
 {
     struct reader reader;
-    struct header header;
+    struct record_header header;
     char time[TRACE_TIME_SIZE];
     reader_init(&reader, record->headers);
     trace_time(record->timestamp, time, sizeof(time));
@@ -204,11 +186,11 @@ static enum err print_text(const struct record *record, int32_t partition, struc
     err = err == OK ? put_text(out, "\t") : err;
     err = err == OK ? put_nullable(out, record->is_value_null, record->value) : err;
     for (int32_t i = 0; i < record->header_count && err == OK; i++) {
-        err = header_next(&reader, &header);
+        err = record_header_next(&reader, &header);
         err = err == OK ? put_text(out, i > 0 ? "," : "\t") : err;
         err = err == OK ? put_escaped(out, header.name) : err;
         err = err == OK ? put_text(out, "=") : err;
-        err = err == OK ? put_nullable(out, header.is_null, header.value) : err;
+        err = err == OK ? put_nullable(out, header.is_value_null, header.value) : err;
     }
     return err == OK ? put_text(out, "\n") : err;
 }

@@ -46,16 +46,24 @@ static struct bytes read_nullable(struct reader *reader, bool *is_null)
     return size > 0 ? read_bytes(reader, (size_t)size) : BYTES_NONE;
 }
 
+enum err record_header_next(struct reader *reader, struct record_header *header)
+{
+    bool is_name_null = false;
+    header->name = read_nullable(reader, &is_name_null);
+    if (is_name_null) {
+        reader_fail(reader, ERR_CORRUPT);
+    }
+    header->value = read_nullable(reader, &header->is_value_null);
+    return reader->err == OK ? OK : ERR_CORRUPT;
+}
+
 static struct bytes read_headers(struct reader *reader, int32_t count)
 {
     const uint8_t *start = reader->at;
-    for (int32_t i = 0; i < count && reader->err == OK; i++) {
-        bool is_null = false;
-        (void)read_nullable(reader, &is_null);
-        if (is_null) {
-            reader_fail(reader, ERR_CORRUPT);
-        }
-        (void)read_nullable(reader, &is_null);
+    enum err err = OK;
+    for (int32_t i = 0; i < count && err == OK; i++) {
+        struct record_header header;
+        err = record_header_next(reader, &header);
     }
     return reader->err == OK ? (struct bytes){start, (size_t)(reader->at - start)} : BYTES_NONE;
 }

@@ -34,6 +34,13 @@ MUST_CHECK enum err record_iterator_init(struct record_iterator *iterator, const
 void record_iterator_rewind(struct record_iterator *iterator);
 /* ERR_NOT_FOUND at the end, ERR_CORRUPT on bad framing. Bytes are valid until deinit. */
 MUST_CHECK enum err record_iterator_next(struct record_iterator *iterator, struct record *record);
+/* The next of a record's headers, which begin at its `headers`. ERR_CORRUPT: it is none. */
+struct record_header {
+    struct bytes name;
+    struct bytes value;
+    bool is_value_null;
+};
+MUST_CHECK enum err record_header_next(struct reader *reader, struct record_header *header);
 void record_iterator_deinit(struct record_iterator *iterator);
 
 /* Builds one batch; for tests and tools. */
