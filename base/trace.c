@@ -338,6 +338,13 @@ static void line_time(struct line *line, int64_t wall_ms)
     line_text(line, text);
 }
 
+static _Atomic uint64_t lines_lost;
+
+uint64_t trace_lines_lost(void)
+{
+    return atomic_load_explicit(&lines_lost, memory_order_relaxed);
+}
+
 static void line_write(const struct line *line)
 {
     const char *at = line->text;
@@ -348,6 +355,7 @@ static void line_write(const struct line *line)
             continue;
         }
         if (size <= 0) {
+            atomic_fetch_add_explicit(&lines_lost, 1, memory_order_relaxed);
             return;
         }
         at += size;

@@ -86,3 +86,5 @@ void trace_time(int64_t wall_ms, char *text, size_t size);
 void trace_set_thread(const char *name, int64_t (*wall_ms)(void *), void *context);
 /* All threads' rings to stderr, oldest event first; a thread that has ended keeps its ring until a new one takes it. */
 void trace_print_rings(void);
+/* Lines that standard error did not take, of all threads. */
+uint64_t trace_lines_lost(void);

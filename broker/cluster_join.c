@@ -120,6 +120,12 @@ static void register_self(struct cluster *cluster)
 
 /* ---- Asking to be registered ---- */
 
+static void join_later(struct cluster *cluster)
+{
+    cluster->controller = -1;
+    metrics_add(cluster->shard->metrics, METRIC_JOIN_RETRIES, 1);
+}
+
 static void join_on_reply(struct peer_call *call)
 {
     struct cluster *cluster = container_of(call, struct cluster, join_call);
@@ -128,7 +134,7 @@ static void join_on_reply(struct peer_call *call)
     shared_release(cluster->join_block);
     cluster->join_block = NULL;
     if (call->err != OK) {
-        cluster->controller = -1;
+        join_later(cluster);
         return;
     }
     reply = balsa__peer__join_reply__unpack(NULL, call->reply.bytes.size, call->reply.bytes.data);
@@ -141,7 +147,7 @@ static void join_on_reply(struct peer_call *call)
         cluster->is_known = true;
         cluster->known_index = reply->index;
     } else {
-        cluster->controller = -1;
+        join_later(cluster);
     }
     if (reply != NULL) {
         balsa__peer__join_reply__free_unpacked(reply, NULL);
@@ -378,6 +384,7 @@ void cluster_join(struct cluster *cluster, struct peer_request *request)
         (void)is_full(cluster, registering->self.broker.id, &msg);
     }
     if (msg.text[0] != '\0') {
+        metrics_add(cluster->shard->metrics, METRIC_JOINS_REFUSED, 1);
         trace(WARN, CONTROLLER, "a broker is refused", KV("node", request->node), KV("cause", (const char *)msg.text));
         reply_join(request, BALSA__PEER__JOIN_REPLY__RESULT__REFUSED, msg.text, 0);
         arena_deinit(&registering->arena);

@@ -186,7 +186,8 @@ static void conn_on_stream_closed(void *owner)
     conn_schedule(conn); /* frees it, unless requests are in work */
 }
 
-void conn_close(struct conn *conn, const char *reason)
+/* reason NULL: in good order. */
+static void close_as(struct conn *conn, enum metric metric, const char *reason)
 {
     if (conn->is_closing) {
         return;
@@ -194,7 +195,7 @@ void conn_close(struct conn *conn, const char *reason)
     conn->is_closing = true;
     if (reason != NULL) {
         trace(DEBUG, KAFKA, "connection closed", KV("reason", reason));
-        metrics_add(conn->conns->env->metrics, METRIC_CONNECTIONS_KILLED, 1);
+        metrics_add(conn->conns->env->metrics, metric, 1);
     }
     budget_waiter_cancel(&conn->waiter);
     conn_drop_frame(conn);
@@ -203,11 +204,16 @@ void conn_close(struct conn *conn, const char *reason)
     conn->conns->env->net->stream_close(conn->stream, conn_on_stream_closed);
 }
 
+void conn_close(struct conn *conn, const char *reason)
+{
+    close_as(conn, METRIC_CONNECTIONS_KILLED, reason);
+}
+
 void conn_end(struct conn *conn, enum err err)
 {
     if (!conn->is_closing) {
         conn->is_draining = true;
-        conn_close(conn, err == ERR_CLOSED ? NULL : err_text(err));
+        close_as(conn, METRIC_CONNECTIONS_LOST, err == ERR_CLOSED ? NULL : err_text(err));
     }
 }
 
@@ -224,7 +230,7 @@ static void close_idle(struct conns *conns)
             return;
         }
         if (conn->request_count == 0) {
-            conn_close(conn, "idle");
+            close_as(conn, METRIC_CONNECTIONS_IDLE, "idle");
         }
     }
 }

@@ -164,6 +164,7 @@ static void store_on_proposed(struct metadata_propose *propose)
     int64_t now_us = env_now_us(hosted->coordinator->shard->env);
     list_init(&answered);
     hosted->store = NULL;
+    metrics_add(hosted->coordinator->shard->metrics, METRIC_GROUP_STORE_RETRIES, !is_ok);
     hosted->store_after_us = is_ok ? 0 : now_us + STORE_RETRY_US;
     group_stored(&hosted->group, now_us, version, is_ok, &answered);
     hosted_settle(hosted, &answered);
@@ -255,7 +256,10 @@ static void hosted_on_timer(struct timer *timer)
     struct hosted_group *hosted = container_of(timer, struct hosted_group, timer);
     struct list answered;
     list_init(&answered);
+    size_t before = hosted->group.member_count; /* time makes none */
     group_time(&hosted->group, env_now_us(hosted->coordinator->shard->env), &answered);
+    metrics_add(hosted->coordinator->shard->metrics, METRIC_GROUP_MEMBERS_EXPIRED,
+                (int64_t)(before - hosted->group.member_count));
     hosted_settle(hosted, &answered);
 }
 

@@ -158,6 +158,7 @@ static void part_finish_pass(struct fetch_part *fetch)
         part_watch(fetch);
     } else {
         struct env *env = fetch->part->shard->env;
+        metrics_add(env->metrics, METRIC_FETCH_NO_ROOM, 1);
         int64_t left_us = fetch->deadline_us - env_now_us(env);
         left_us = left_us < NO_ROOM_RETRY_US ? left_us : NO_ROOM_RETRY_US;
         env_timer(env, &fetch->part->timer, left_us > 0 ? left_us : 0);

@@ -104,6 +104,13 @@ static void job_wait(struct forward *forward, struct forward_job *job)
     poll_later(forward);
 }
 
+/* A look for a controller every POLL_US is no attempt: nothing has been sent. */
+static void job_wait_again(struct forward *forward, struct forward_job *job)
+{
+    metrics_add(forward->shard->metrics, METRIC_FORWARD_RETRIES, 1);
+    job_wait(forward, job);
+}
+
 static bool has_caught_up(struct forward *forward, const struct forward_job *job)
 {
     store_reader_refresh(forward->shard->reader);
@@ -138,13 +145,14 @@ void forward_trip_end(struct forward_trip *trip, enum forward_outcome outcome, s
         job_answered(forward, job);
         break;
     case FORWARD_NO_CONTROLLER:
-        job_wait(forward, job);
+        job_wait_again(forward, job);
         break;
     case FORWARD_IN_DOUBT:
         if (job->is_repeatable) {
-            job_wait(forward, job);
+            job_wait_again(forward, job);
             break;
         }
+        metrics_add(forward->shard->metrics, METRIC_FORWARD_IN_DOUBT, 1);
         trace(WARN, CONTROLLER, "a forwarded request is in doubt", KV("controller", job->node));
         job_finish(job, outcome);
         break;
@@ -198,7 +206,7 @@ static void job_on_arrived(struct message *message)
     job->deadline_us = env_now_us(job->home->env) + job->timeout_ms * 1000;
     list_init(&job->link);
     if (forward->is_stopping || !job_try(forward, job)) {
-        job_wait(forward, job);
+        job_wait_again(forward, job);
     }
 }
 

@@ -156,6 +156,7 @@ static void arrived_on_run(struct request_run *run)
     struct arrived *arrived = container_of(run, struct arrived, run);
     struct store_reader *reader = arrived->shard->reader;
     store_reader_refresh(reader);
+    metrics_add(arrived->shard->metrics, METRIC_FORWARD_REFUSED, run->err != OK);
     reply(arrived->request, error_of_run(run->err), run->response.bytes, store_applied_index(reader));
     slice_release(&run->frame);
     mem_free(arrived);
@@ -167,10 +168,12 @@ void forward_request_arrived(struct shard *shard, struct peer_request *request)
     struct bytes frame;
     if (!take_apart(request->payload.bytes, &head, &frame)) {
         trace(WARN, CONTROLLER, "a forwarded request does not decode", KV("from", request->node));
+        metrics_add(shard->metrics, METRIC_FORWARD_REFUSED, 1);
         reply(request, KAFKA_INVALID_REQUEST, BYTES_NONE, 0);
         return;
     }
     if (!forward_is_controller(shard) || !request_has_room(shard)) {
+        metrics_add(shard->metrics, METRIC_FORWARD_REFUSED, 1);
         reply(request, KAFKA_NOT_CONTROLLER, BYTES_NONE, 0);
         return;
     }

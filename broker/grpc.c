@@ -171,6 +171,7 @@ static void on_read(void *owner, enum err err, size_t size)
     } else if (!conn->is_ending && grpc_session_feed(conn->session, (struct bytes){conn->in, size}) != OK) {
         conn->is_ending = true;
         conn->grpc->env->net->stream_pause(conn->stream);
+        metrics_add(conn->grpc->env->metrics, METRIC_CONNECTIONS_KILLED, 1);
         trace(DEBUG, NET, "a client of the admin service does not speak HTTP/2");
         conn_wake(conn);
     }
@@ -215,10 +216,12 @@ static void on_sweep(struct timer *timer)
         bool is_stalled = conn->is_writing && now_us - conn->active_us > GRPC_STALL_MS * 1000LL;
         bool is_late = grpc->is_closing && now_us >= grpc->close_us;
         if (is_stalled || is_late) {
+            metrics_add(grpc->env->metrics, METRIC_CONNECTIONS_KILLED, is_stalled);
             conn_close(conn);
         } else if (!conn->is_ending && grpc_session_call_count(conn->session) == 0 &&
                    now_us - conn->active_us > GRPC_IDLE_MS * 1000LL) {
             conn->is_ending = true;
+            metrics_add(grpc->env->metrics, METRIC_CONNECTIONS_IDLE, 1);
             grpc_session_go_away(conn->session);
         }
     }

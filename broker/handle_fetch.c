@@ -186,6 +186,7 @@ static enum kafka_error find_session(struct fetch_work *work, struct fetch_sessi
     if (work->message.session_epoch == FETCH_SESSION_EPOCH_NEW && work->request->api_version >= 7) {
         *session =
             fetch_sessions_create(shard->fetch_sessions, &work->message, work->is_by_id, env_now_us(shard->env) / 1000);
+        metrics_add(shard->metrics, METRIC_FETCH_SESSIONS_REFUSED, *session == NULL);
     }
     return KAFKA_NONE;
 }

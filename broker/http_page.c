@@ -1,6 +1,7 @@
 /* What is not a counter of a shard is declared once, in the tables below, for the page and for docs/METRICS.md. */
 #include "broker/http_page.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "broker/admin.h"
 #include "broker/request.h"
 
@@ -82,7 +83,7 @@ static const struct column COLUMNS[] = {
     {"balsa_partition_leader", "1: this broker leads the partition", of_led},
 };
 
-/* ---- The process, with the names that Prometheus's own clients use ---- */
+/* ---- The process, with the names that Prometheus's own clients use, and its log ---- */
 
 static const char *const PROCESS_HELP[][3] = {
     {"process_cpu_seconds_total", "counter", "User and system CPU time in seconds"},
@@ -90,12 +91,13 @@ static const char *const PROCESS_HELP[][3] = {
     {"process_open_fds", "gauge", "Open file descriptors"},
     {"process_max_fds", "gauge", "Most file descriptors that may be open"},
     {"process_start_time_seconds", "gauge", "Start of the process, in seconds since the epoch"},
+    {"balsa_log_lines_lost_total", "counter", "Lines of the log that standard error did not take"},
 };
 
 static enum err print_process(const struct process_usage *process, struct dynbuf *buf)
 {
-    const double values[] = {process->cpu_seconds, (double)process->resident_bytes, (double)process->open_fds,
-                             (double)process->max_fds, (double)process->started_s};
+    const double values[] = {process->cpu_seconds,     (double)process->resident_bytes, (double)process->open_fds,
+                             (double)process->max_fds, (double)process->started_s,      (double)trace_lines_lost()};
     _Static_assert(sizeof(values) / sizeof(values[0]) == sizeof(PROCESS_HELP) / sizeof(PROCESS_HELP[0]), "one each");
     enum err err = OK;
     for (size_t i = 0; err == OK && i < array_count(values); i++) {

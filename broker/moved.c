@@ -36,6 +36,7 @@ static void report_free(struct moved_report *report)
 static void report_on_controlled(struct controller_moved *req)
 {
     if (req->error != KAFKA_NONE) {
+        metrics_add(container_of(req, struct moved_report, controlled)->home->metrics, METRIC_MOVE_STEPS_REFUSED, 1);
         trace(DEBUG, CONTROLLER, "moved partitions are not recorded yet", KV("error", req->error));
     }
     report_free(container_of(req, struct moved_report, controlled));

@@ -251,6 +251,7 @@ static void act(struct tick *tick, struct moving *moving, struct replica *replic
         moving->waits_for = 0;
         moving->wait_text = NULL;
     }
+    metrics_add(tick->mover->shard->metrics, METRIC_MOVE_STEPS_REFUSED, err != OK);
     come_back(tick, moving, STEP_DELAY_US);
 }
 

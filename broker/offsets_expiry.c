@@ -102,6 +102,7 @@ static void expiry_on_removed(struct offsets_remove *remove)
     struct offsets_expiry *expiry = container_of(remove, struct offsets_expiry, remove);
     expiry->is_removing = false;
     if (remove->error != KAFKA_NONE) {
+        metrics_add(expiry->shard->metrics, METRIC_OFFSETS_EXPIRY_RETRIES, 1);
         give_up(expiry);
         return;
     }

@@ -103,6 +103,7 @@ static void on_created(struct replica_create *req, enum err err)
     struct creation *creation = container_of(req, struct creation, create);
     struct reconciler *reconciler = creation->reconciler;
     if (err != OK && err != ERR_CANCELED) {
+        metrics_add(reconciler->shard->metrics, METRIC_REPLICA_RETRIES, 1);
         trace(ERROR, REPLICA, "replica not created, tried again", KV("group", (int64_t)req->group),
               KV("cause", (const char *)(req->msg.text[0] != '\0' ? req->msg.text : err_text(err))));
         env_timer(reconciler->shard->env, &reconciler->retry, RETRY_US);

@@ -162,6 +162,7 @@ static void response_end(struct request *request, uint8_t *size)
     struct conn *conn = request->conn;
     request_end(request);
     if (request->response.err != OK) {
+        metrics_add(request->shard->metrics, METRIC_REQUESTS_DROPPED, 1);
         trace(ERROR, KAFKA, "response too large", KV("api", request->api_key), KV("client", request->client_id));
         if (conn != NULL) {
             conn_close(conn, "response too large");
@@ -257,6 +258,7 @@ void request_respond_none(struct request *request)
 void request_kill(struct request *request, const char *reason)
 {
     struct conn *conn = request->conn;
+    metrics_add(request->shard->metrics, METRIC_REQUESTS_DROPPED, 1);
     request_respond_none(request);
     if (conn != NULL) {
         conn_close(conn, reason);

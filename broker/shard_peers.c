@@ -46,6 +46,8 @@ static void receive_here(struct shard *shard, uint64_t group, const struct repli
         catchup_signal(shard->catchups, group, message);
     } else if (replica != NULL) {
         replica_receive(replica, message);
+    } else {
+        metrics_add(shard->metrics, METRIC_RAFT_REFUSED, 1);
     }
     raft_wire_release(message);
 }

@@ -44,6 +44,7 @@ void slow_log_look(struct slow_log *log, const struct request *request)
     metrics_add(shard->metrics, METRIC_REQUESTS_SLOW, 1);
     if (!has_room(log, now_us)) {
         log->left_out++;
+        metrics_add(shard->metrics, METRIC_SLOW_LEFT_OUT, 1);
         return;
     }
     const struct kafka_api *api = kafka_api_find_internal(request->api_key);

@@ -160,6 +160,7 @@ static void metadata_role_changed(struct replica_machine *machine, const struct 
     if (status->role != REPLICA_LEADER) {
         while (!list_is_empty(&metadata->waiting)) {
             struct metadata_propose *req = container_of(metadata->waiting.next, struct metadata_propose, link);
+            metrics_add(metadata->env->metrics, METRIC_PROPOSALS_IN_DOUBT, 1);
             refuse(metadata, req, KAFKA_REQUEST_TIMED_OUT,
                    "The metadata quorum changed its leader before this was decided: it may still be done.");
         }

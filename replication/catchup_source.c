@@ -48,6 +48,7 @@ static void source_on_timer(struct timer *timer);
 static void refuse(struct catchups *catchups, struct catchup_request *req, enum catchup_status status)
 {
     req->status = status;
+    metrics_add(catchups->params.env->metrics, METRIC_CATCHUP_REFUSED, status != CATCHUP_OK);
     list_push(&catchups->refused, &req->link);
     env_task(catchups->params.env, &catchups->task);
 }
@@ -297,6 +298,7 @@ static void serve_read(struct catchups *catchups, struct catchup_request *req, c
     }
     int64_t now_us = env_now_us(catchups->params.env);
     int64_t delay_us = catchup_rate_take(&catchups->out, now_us, call->size);
+    metrics_add(catchups->params.env->metrics, METRIC_CATCHUP_DELAYED, delay_us > 0);
     source->used_us = now_us + delay_us;
     source->req = req;
     source->call = *call;

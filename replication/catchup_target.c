@@ -183,6 +183,7 @@ static void target_fail(struct catchup_target *target, enum err err, const char 
 {
     trace(WARN, REPLICA, "catch-up interrupted", KV("group", (int64_t)target->group), KV("step", what),
           KV("error", err_text(err)), KV("cause", (const char *)target->msg.text));
+    metrics_add(env_of(target)->metrics, METRIC_CATCHUP_RETRIES, 1);
     target->retry_us = env_now_us(env_of(target)) + target->retry_delay_us;
     target->retry_delay_us = 2 * target->retry_delay_us < RETRY_MAX_US ? 2 * target->retry_delay_us : RETRY_MAX_US;
     drop_session(target);
@@ -258,6 +259,7 @@ static void target_read(struct catchup_target *target)
         .size = left < chunk ? (uint32_t)left : (uint32_t)chunk,
     };
     int64_t delay_us = catchup_rate_take(&target->catchups->in, env_now_us(env_of(target)), target->request.size);
+    metrics_add(env_of(target)->metrics, METRIC_CATCHUP_DELAYED, delay_us > 0);
     if (delay_us > 0) {
         env_timer(env_of(target), &target->timer, delay_us);
     } else {
@@ -441,6 +443,7 @@ static void on_finished(struct catchup_target *target)
     if (target->err == ERR_DAMAGED && ++target->finish_count < FINISH_COUNT_MAX) {
         trace(WARN, REPLICA, "what came does not check, it is asked for again", KV("group", (int64_t)target->group),
               KV("cause", (const char *)target->msg.text));
+        metrics_add(env_of(target)->metrics, METRIC_CATCHUP_RETRIES, 1);
         target_submit(target, TARGET_RESUMING);
         return;
     }

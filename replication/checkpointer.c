@@ -266,6 +266,7 @@ static void checkpointer_on_done(struct work *work)
     }
     bool is_ok = checkpointer->err == OK;
     if (!is_ok) {
+        metrics_add(replicas->params.env->metrics, METRIC_CHECKPOINT_RETRIES, 1);
         trace(WARN, REPLICA, "checkpoint waits for space", KV("cause", (const char *)checkpointer->msg.text));
     }
     trace(DEBUG, REPLICA, "checkpoint", KV("groups", (int64_t)checkpointer->count),

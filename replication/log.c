@@ -243,6 +243,7 @@ void log_drop_segments(struct log *log)
     if (count == 0) {
         return;
     }
+    metrics_add(log->place.env->metrics, METRIC_SEGMENTS_DROPPED, (int64_t)count);
     log->segment_count -= count;
     memmove(log->segments, log->segments + count, log->segment_count * sizeof(struct segment *));
     trace(DEBUG, LOG, "trimmed", KV("dir", log->place.dir), KV("start_offset", log->start_offset),

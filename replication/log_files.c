@@ -54,6 +54,7 @@ void log_files_on_full(struct log_files *files, void *owner, void (*cb)(void *ow
 void log_files_hold(struct log_files *files)
 {
     env_timer(files->env, &files->flush, SEGMENT_RETRY_US);
+    metrics_add(files->env->metrics, METRIC_SEGMENT_RETRIES, 1);
     if (files->is_held) {
         return;
     }
@@ -105,6 +106,7 @@ static enum err file_open(struct log_files *files, const char *path, unsigned fl
     if (err != ERR_IO || list_is_empty(&files->idle)) {
         return err;
     }
+    metrics_add(files->env->metrics, METRIC_OPEN_RETRIES, 1);
     for (unsigned i = 0; i < RETRY_CLOSE_COUNT && !list_is_empty(&files->idle); i++) {
         log_file_close(files, container_of(files->idle.next, struct log_file, link));
     }

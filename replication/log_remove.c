@@ -67,6 +67,7 @@ void log_file_bury(struct env *env, const char *dir, struct segment_id id, enum 
     (void)snprintf(buried, sizeof(buried), "%s%s", path, SEGMENT_DELETED_SUFFIX);
     enum err err = env->disk->rename(env->disk, path, buried);
     if (err != OK && err != ERR_NOT_FOUND) {
+        metrics_add(env->metrics, METRIC_FILES_LEFT, 1);
         trace(WARN, LOG, "file not removed", KV("path", path), KV("cause", err_text(err)));
     }
 }
@@ -75,6 +76,7 @@ struct sweep {
     struct work work;
     struct env *env;
     char *dir;
+    bool has_left;
 };
 
 static void sweep_run(struct work *work)
@@ -84,6 +86,7 @@ static void sweep_run(struct work *work)
     struct errmsg msg;
     enum err err = unlink_all(sweep->env->disk, &list, &msg);
     if (err != OK && err != ERR_NOT_FOUND) {
+        sweep->has_left = true;
         trace(WARN, LOG, "files not removed", KV("dir", sweep->dir), KV("cause", msg.text));
     }
 }
@@ -91,6 +94,7 @@ static void sweep_run(struct work *work)
 static void sweep_done(struct work *work)
 {
     struct sweep *sweep = container_of(work, struct sweep, work);
+    metrics_add(sweep->env->metrics, METRIC_FILES_LEFT, sweep->has_left);
     mem_free(sweep->dir);
     mem_free(sweep);
 }

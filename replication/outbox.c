@@ -31,10 +31,16 @@ void outbox_deinit(struct outbox *outbox)
     outbox_init(outbox);
 }
 
+static void count_dropped(const struct replica *replica)
+{
+    metrics_add(replica->shard->params.env->metrics, METRIC_PEER_MESSAGES_DROPPED, 1);
+}
+
 void outbox_put(struct replica *replica, const struct replica_message *message)
 {
     struct outbox *outbox = &replica->outbox;
     if (replica->shard->params.send == NULL || outbox->count == OUTBOX_COUNT_MAX) {
+        count_dropped(replica);
         return;
     }
     if (outbox->count == outbox->capacity) {
@@ -109,9 +115,11 @@ static void send_message(struct replica *replica, const struct replica_message *
     uint64_t first = message->append.prev_index + 1;
     if (message->term != raft_core_term(replica->core) || raft_core_role(replica->core) != REPLICA_LEADER ||
         first + message->append.entry_count > tail_end(&replica->tail)) {
+        count_dropped(replica);
         return; /* never mix entries of other terms */
     }
     if (first < replica->tail.first_index) {
+        count_dropped(replica);
         replica->trim_index = replica->tail.first_index - 1;
         return;
     }

@@ -231,6 +231,7 @@ static void remove_on_done(struct work *work)
     struct partition *partition = container_of(work, struct partition, remove_work);
     if (partition->remove_err != OK) {
         /* Only space is lost: the directory's name holds the group's id, which is never given out again. */
+        metrics_add(partition->env->metrics, METRIC_FILES_LEFT, 1);
         trace(WARN, PARTITION, "files stay behind", KV("dir", partition->dir), KV("cause", partition->remove_msg.text));
     }
     partition_close_end(partition);

@@ -131,6 +131,7 @@ struct removal {
     struct work work;
     struct env *env;
     char *dir;
+    bool has_left;
 };
 
 static void removal_run(struct work *work)
@@ -138,6 +139,7 @@ static void removal_run(struct work *work)
     struct removal *removal = container_of(work, struct removal, work);
     struct errmsg msg;
     if (log_remove(removal->env, removal->dir, &msg) != OK) {
+        removal->has_left = true;
         trace(WARN, PARTITION, "files stay behind until the next start", KV("dir", removal->dir),
               KV("cause", (const char *)msg.text));
     }
@@ -146,6 +148,7 @@ static void removal_run(struct work *work)
 static void removal_done(struct work *work)
 {
     struct removal *removal = container_of(work, struct removal, work);
+    metrics_add(removal->env->metrics, METRIC_FILES_LEFT, removal->has_left);
     mem_free(removal->dir);
     mem_free(removal);
 }
@@ -171,6 +174,7 @@ char *partition_dir_bury(struct env *env, const char *dir, uint64_t group)
         return buried;
     }
     if (err != ERR_NOT_FOUND) {
+        metrics_add(env->metrics, METRIC_FILES_LEFT, 1);
         trace(WARN, PARTITION, "directory not removed", KV("dir", dir), KV("cause", err_text(err)));
     }
     mem_free(buried);

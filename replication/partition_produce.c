@@ -164,6 +164,7 @@ void partition_fail_all(struct partition *partition, enum kafka_error error)
     struct list *link;
     partition_insync_fail(partition, error);
     while ((link = list_pop(&partition->proposals)) != NULL) {
+        metrics_add(partition->env->metrics, METRIC_PROPOSALS_IN_DOUBT, 1);
         proposal_fail(partition, container_of(link, struct partition_proposal, link), error);
     }
     partition->is_retention_proposed = false;
@@ -298,6 +299,7 @@ void partition_flush(struct partition *partition)
         enum err err = submit(partition, gather_entry(partition, &gathering), gathering.count, &proposal);
         if (err == ERR_BUSY) {
             partition->is_blocked = true;
+            metrics_add(partition->env->metrics, METRIC_PROPOSALS_WAITED, 1);
             env_timer(partition->env, &partition->retry_timer, RETRY_US);
         } else if (err != OK) {
             queue_fail(partition, error_of_submit(err));

@@ -100,10 +100,12 @@ void peers_tell(struct peers *peers, int32_t node, unsigned method, struct slice
     uint8_t element[PEER_ELEMENT_SIZE_MAX];
     struct peer_link *link = peers_link(peers, node);
     assert(payload.bytes.size <= PEER_CALL_SIZE_MAX);
+    bool is_put = false;
     if (link != NULL && link->state == PEER_LINK_UP) {
         struct bytes bytes = {element, peer_call_encode(0, method, payload.bytes.size, element)};
-        (void)peer_conn_put_call(link->conn, PEER_LANE_CALLS, bytes, payload);
+        is_put = peer_conn_put_call(link->conn, PEER_LANE_CALLS, bytes, payload);
     }
+    metrics_add(peers->env->metrics, METRIC_PEER_NEWS_DROPPED, !is_put);
 }
 
 bool peer_calls_on_frame(struct peer_link *link, struct peer_frame *frame, const char **cause)
@@ -117,6 +119,7 @@ bool peer_calls_on_frame(struct peer_link *link, struct peer_frame *frame, const
         }
         struct peer_call *call = map_get(&link->calls, reply->id);
         if (call == NULL) {
+            metrics_add(link->peers->env->metrics, METRIC_PEER_REPLIES_DROPPED, 1);
             slice_release(&payload);
             continue;
         }

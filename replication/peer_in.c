@@ -83,6 +83,7 @@ static void in_on_lost(void *owner, bool is_reset, const char *cause)
 {
     struct peer_in *in = owner;
     if (in->has_hello) {
+        metrics_add(in->peers->env->metrics, METRIC_PEER_IN_LOST, 1);
         trace(DEBUG, PEER, "connection lost", KV("node", in->hello.identity.node), KV("cause", cause));
     } else if (!is_reset) {
         char host[NET_ADDRESS_TEXT_SIZE];
@@ -101,6 +102,7 @@ void peer_in_tick(struct peer_in *in)
             peer_in_close(in, false);
         }
     } else if (peer_conn_tick(in->conn) >= SILENCE_TICKS) {
+        metrics_add(in->peers->env->metrics, METRIC_PEER_IN_LOST, 1);
         peer_in_close(in, false);
     }
 }
@@ -218,11 +220,13 @@ void peers_accept(struct peers *peers, int token,
         return;
     }
     peers->hand_over = hand_over;
-    if (net->adopt(net, token, &stream) == OK) {
-        struct peer_in *in = in_open(peers, stream, &hello_events);
-        list_push(&peers->hellos, &in->link);
-        peers->hello_count++;
+    if (net->adopt(net, token, &stream) != OK) {
+        metrics_add(peers->env->metrics, METRIC_PEER_REFUSED, 1);
+        return;
     }
+    struct peer_in *in = in_open(peers, stream, &hello_events);
+    list_push(&peers->hellos, &in->link);
+    peers->hello_count++;
 }
 
 /* ---- Frames */
@@ -247,6 +251,7 @@ static bool in_on_raft(struct peer_in *in, struct peer_frame *frame, const char 
 
 static void reply_busy(struct peer_in *in, uint64_t id)
 {
+    metrics_add(in->peers->env->metrics, METRIC_PEER_CALLS_REFUSED, 1);
     uint8_t element[PEER_ELEMENT_SIZE_MAX];
     (void)peer_conn_put(in->conn, (struct bytes){element, peer_reply_encode(id, 0, true, element)});
 }
@@ -258,6 +263,8 @@ static void in_on_call(struct peer_in *in, const Balsa__Peer__Call *call, struct
         slice_release(&payload);
         if (call->id != 0) {
             reply_busy(in, call->id);
+        } else {
+            metrics_add(peers->env->metrics, METRIC_PEER_CALLS_REFUSED, 1);
         }
         return;
     }
@@ -321,6 +328,7 @@ void peers_adopt(struct peers *peers, int token, const struct peer_hello *hello)
         return;
     }
     if (net->adopt(net, token, &stream) != OK) {
+        metrics_add(peers->env->metrics, METRIC_PEER_REFUSED, 1);
         return;
     }
     struct peer_in *in = in_open(peers, stream, &in_events);
@@ -343,7 +351,9 @@ void peer_in_reply(struct peer_request *request, struct slice payload, bool is_b
 {
     uint8_t element[PEER_ELEMENT_SIZE_MAX];
     struct peer_in *in = request->in;
-    if (in != NULL) {
+    if (in == NULL) {
+        metrics_add(request->peers->env->metrics, METRIC_PEER_REPLIES_DROPPED, !request->is_told);
+    } else {
         list_remove(&request->link);
         in->request_count--;
         in->request_size -= request->payload.bytes.size;

@@ -103,10 +103,11 @@ void peer_link_close(struct peer_link *link, enum err err)
 
 /* ---- Connecting */
 
-static void link_rest(struct peer_link *link)
+static void link_rest(struct peer_link *link, bool was_up)
 {
     struct env *env = link->peers->env;
     int64_t delay_us = link->backoff_us;
+    metrics_add(env->metrics, METRIC_PEER_ATTEMPTS_FAILED, !was_up);
     link->state = PEER_LINK_RESTING;
     if (delay_us > 0) { /* half of it by chance, so that brokers that started together do not stay in step */
         delay_us = delay_us / 2 + (int64_t)(env_random(env) % (uint64_t)(delay_us / 2 + 1));
@@ -139,9 +140,9 @@ static void trace_unreachable(struct peer_link *link, const char *cause)
 static void link_refused(struct peer_link *link, const char *cause)
 {
     const struct peers_params *params = &link->peers->params;
-    (void)link_leave(link, ERR_CLOSED);
+    bool was_up = link_leave(link, ERR_CLOSED);
     link->backoff_us = BACKOFF_MAX_US;
-    link_rest(link);
+    link_rest(link, was_up);
     if (is_new_cause(link, cause)) {
         trace(ERROR, PEER, "no link: refused", KV("host", (const char *)link->host), KV("port", link->port),
               KV("cause", cause));
@@ -158,7 +159,7 @@ static void link_not_reached(struct peer_link *link, enum err err)
                                            : err_text(err);
     trace_unreachable(link, err == ERR_CANCELED ? err_text(ERR_TIMED_OUT) : cause);
     link->is_probing = false;
-    link_rest(link);
+    link_rest(link, false);
     if (has_ended && params->ended != NULL) {
         params->ended(params->owner, link->node, link->identity.server_id);
     }
@@ -213,7 +214,7 @@ static void link_lose(struct peer_link *link, bool is_reset, const char *cause)
     uint64_t server_id = link->identity.server_id;
     bool was_up = link_leave(link, ERR_CLOSED);
     link->is_probing = link->is_probing || (was_up && link->address[0] != '\0');
-    link_rest(link);
+    link_rest(link, was_up);
     if (!was_up) {
         trace_unreachable(link, cause);
         return;

@@ -217,6 +217,7 @@ static void go_on_with_transfer(struct replica *replica)
     }
     if (shard_now_ms(replica->shard) >= replica->transfer_until_ms && !raft_core_is_transferring(replica->core)) {
         replica->transfer_target = 0;
+        metrics_add(replica->shard->params.env->metrics, METRIC_TRANSFERS_FAILED, 1);
         return;
     }
     if (!replica->is_transfer_sent) {
@@ -309,15 +310,18 @@ void replica_receive(struct replica *replica, const struct replica_message *mess
         copy.append.commit_index > replica->heard_index) {
         replica->heard_index = copy.append.commit_index;
     }
+    struct metrics *metrics = replica->shard->params.env->metrics;
     if (copy.kind == REPLICA_APPEND_RESULT) {
+        metrics_add(metrics, METRIC_RAFT_REJECTED, copy.append_result.rejected > 0);
         note_answer(replica, &copy);
     }
     if (copy.kind == REPLICA_APPEND && (replica_unapplied_size(replica) > GROUP_TAIL_SIZE_MAX ||
                                         is_over_followed(replica) || is_without_space(replica, &copy))) {
+        metrics_add(metrics, METRIC_RAFT_PUT_OFF, copy.append.entry_count);
         copy.append.entry_count = 0; /* a heartbeat; the entries come again when there is room */
     }
     struct raft_core_event event = {.kind = RAFT_CORE_RECEIVE, .message = &copy};
-    (void)replica_step(replica, &event);
+    metrics_add(metrics, METRIC_RAFT_REFUSED, replica_step(replica, &event) != OK);
     succession_look_again(replica);
 }
 
@@ -450,6 +454,9 @@ static void tell_role(struct replica *replica)
         metrics_add(replica->shard->params.env->metrics, METRIC_LEADERS, leaders);
     }
     if (told->role != role || told->term != raft_core_term(core)) {
+        struct metrics *metrics = replica->shard->params.env->metrics;
+        metrics_add(metrics, METRIC_ELECTIONS, role == REPLICA_CANDIDATE);
+        metrics_add(metrics, METRIC_LEADERS_LOST, leaders < 0);
         static const char *const names[] = {"follower", "candidate", "leader"};
         trace(DEBUG, REPLICA, names[role], KV("group", (int64_t)replica->group),
               KV("term", (int64_t)raft_core_term(core)));

@@ -130,6 +130,7 @@ static void job_failed(struct wal_files *files)
               KV("error", err_name(job->err)), KV("cause", job->msg.text));
     }
     files->is_failing = true;
+    metrics_add(files->env->metrics, METRIC_WAL_FILE_RETRIES, 1);
     files->is_source_broken = files->is_source_broken || job->kind == WAL_JOB_RECYCLE;
     if (!files->is_closing) {
         files->is_retry_set = true;

@@ -13,6 +13,7 @@ import cluster
 import wire
 
 BALSACTL = os.path.join(os.path.dirname(balsa.BALSAD), "balsactl")
+BAD = r"_(refused|retried|retries|dropped|errors|lost|lines_lost|killed|failed|idle|expired|in_doubt|rejected|put_off|delayed|waits|pauses|stalls|left|damaged|unreadable)_total$"
 CREATE_TOPICS, JOIN_GROUP = 19, 11
 PROMTOOL = os.path.join(balsa.ROOT, "scripts", "lib", "promtool")
 
@@ -62,6 +63,13 @@ def documented(text):
     balsa.check(printed == document, "docs/METRICS.md is what --help=metrics prints")
     for name in re.findall(r"^# TYPE (\S+)", text, re.M):
         balsa.check(f"| `{name}` |" in document, f"{name} is documented")
+    with open(os.path.join(balsa.ROOT, "docs", "OPERATIONS.md"), encoding="utf-8") as page:
+        told = set(re.findall(r"`(balsa_\w+)`", page.read()))
+    counters = set(re.findall(r"^\| `(balsa_\w+)` \| counter", document, re.M))
+    bad = {name for name in counters if re.search(BAD, name)}
+    balsa.check(bad <= told, f"docs/OPERATIONS.md says where to look for {bad - told}")
+    gone = {name for name in told if f"| `{name}` |" not in document}
+    balsa.check(not gone, f"docs/OPERATIONS.md names what there is, not {gone}")
 
 
 def one_broker():
@@ -170,6 +178,8 @@ def three_brokers():
         balsa.check(balsa.wait_until(lambda: sum(value(ports[n], "balsa_partitions_under_replicated") for n in (1, 2)) >= 1, 30, 0.2),
                     "the loss is seen on the others' pages")
         balsa.check(all(balsa.wait_until(lambda n=n: status(ports[n], "/health/ready") == 200, 30, 0.1) for n in (1, 2)), "they are ready all the same")
+        for name in ("balsa_peer_links_lost_total", "balsa_peer_connect_errors_total"):
+            balsa.check(balsa.wait_until(lambda n=name: value(ports[1], n) > 0 and value(ports[2], n) > 0, 30, 0.2), f"it counts in {name}")
         balsa.check(produce(brokers.addresses, "shared", 1000), "produce without it")
         brokers[3].start()
         balsa.check(balsa.wait_until(lambda: status(ports[3], "/health/ready") == 200, 60, 0.05), "it is ready again")

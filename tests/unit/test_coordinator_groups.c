@@ -266,6 +266,7 @@ START_TEST(failed_records_are_tried_again)
         turn_env_advance(&f.base.turn, (uint64_t)due_us);
     }
     ck_assert_uint_eq(f.base.replica->submitted, 1);
+    ck_assert_int_eq(metrics_value(f.shard.metrics, METRIC_GROUP_STORE_RETRIES), failures);
     controller_fixture_decide(&f.base);
     ck_assert(!is_hosted("g"));
     size_t member_count;
@@ -340,8 +341,10 @@ START_TEST(silent_members_go)
     (void)make_stable("g");
     turn_env_advance(&f.base.turn, SESSION_MS * UINT64_C(1000) - 1);
     ck_assert_uint_eq(f.base.replica->submitted, 0);
+    ck_assert_int_eq(metrics_value(f.shard.metrics, METRIC_GROUP_MEMBERS_EXPIRED), 0);
     turn_env_advance(&f.base.turn, 1);
     ck_assert_uint_eq(f.base.replica->submitted, 1);
+    ck_assert_int_eq(metrics_value(f.shard.metrics, METRIC_GROUP_MEMBERS_EXPIRED), 1);
     controller_fixture_decide(&f.base);
     ck_assert(!is_hosted("g"));
     ck_assert_int_eq(timer_heap_due_us(&f.base.turn.heap), INT64_MAX);

@@ -186,6 +186,7 @@ START_TEST(a_call_waits_for_a_controller)
     ck_assert_uint_eq(trip_count, 1);
     trip_end(FORWARD_ANSWERED, 0);
     ck_assert_int_eq(call.err, OK);
+    ck_assert_int_eq(metrics_value(turn.env.metrics, METRIC_FORWARD_RETRIES), 1); /* however long it waits */
 }
 END_TEST
 
@@ -231,6 +232,8 @@ START_TEST(a_call_in_doubt_ends)
     ck_assert_int_eq(call.err, ERR_TIMED_OUT);
     turn_env_advance(&turn, 5000 * 1000);
     ck_assert_uint_eq(trip_count, 1);
+    ck_assert_int_eq(metrics_value(turn.env.metrics, METRIC_FORWARD_RETRIES), 0);
+    ck_assert_int_eq(metrics_value(turn.env.metrics, METRIC_FORWARD_IN_DOUBT), 1);
 }
 END_TEST
 
@@ -243,6 +246,8 @@ START_TEST(a_repeatable_call_in_doubt_is_sent_again)
     ck_assert_uint_eq(trip_count, 2);
     trip_end(FORWARD_ANSWERED, 0);
     ck_assert_int_eq(call.err, OK);
+    ck_assert_int_eq(metrics_value(turn.env.metrics, METRIC_FORWARD_RETRIES), 1);
+    ck_assert_int_eq(metrics_value(turn.env.metrics, METRIC_FORWARD_IN_DOUBT), 0);
 }
 END_TEST
 

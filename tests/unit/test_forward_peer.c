@@ -133,7 +133,7 @@ START_TEST(requests_are_replied_to_whatever_they_are)
     Balsa__Peer__ForwardRequest head = BALSA__PEER__FORWARD_REQUEST__INIT;
     head.timeout_ms = 30000;
     broker = (struct broker){.shards = &shard, .shard_count = 1};
-    shard = (struct shard){.broker = &broker};
+    shard = (struct shard){.broker = &broker, .metrics = metrics_open()};
     make(&head.base);
     size_t head_end = made.bytes.size - 4;
     for (size_t size = 0; size <= made.bytes.size; size++) {
@@ -145,6 +145,8 @@ START_TEST(requests_are_replied_to_whatever_they_are)
         ck_assert_int_eq(replied_error, size < head_end ? KAFKA_INVALID_REQUEST : KAFKA_NOT_CONTROLLER);
         slice_release(&payload);
     }
+    ck_assert_int_eq(metrics_value(shard.metrics, METRIC_FORWARD_REFUSED), (int64_t)made.bytes.size + 1);
+    metrics_close(shard.metrics);
 }
 END_TEST
 

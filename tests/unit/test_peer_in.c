@@ -421,6 +421,7 @@ START_TEST(requests_have_a_bound)
         sent_frame_free(&frame);
     }
     ck_assert_uint_eq(busy, 5);
+    ck_assert_int_eq(peer_bench_metric(&bench, METRIC_PEER_CALLS_REFUSED), 6); /* and one that wants no reply */
     peer_bench_close(&bench);
 }
 END_TEST
@@ -440,7 +441,9 @@ START_TEST(a_reply_may_come_too_late)
     ck_assert_uint_eq(stream->write_count, 0);
     fake_stream_end(stream, ERR_IO);
     fake_net_turn(&bench.net);
+    ck_assert_int_eq(peer_bench_metric(&bench, METRIC_PEER_IN_LOST), 1);
     peers_reply(bench.requests[0], bench.requests[0]->payload, false);
+    ck_assert_int_eq(peer_bench_metric(&bench, METRIC_PEER_REPLIES_DROPPED), 1);
     bench.request_count = 0;
     peer_bench_close(&bench);
 }

@@ -161,6 +161,8 @@ START_TEST(messages_for_others_are_dropped)
     fake_net_turn(&bench.net);
     ck_assert_uint_eq(stream->write_count, 0);
     ck_assert_int_eq(peer_bench_metric(&bench, METRIC_PEER_MESSAGES_DROPPED), 3);
+    peers_tell(bench.peers, 9, 1, (struct slice){NULL, BYTES_NONE});
+    ck_assert_int_eq(peer_bench_metric(&bench, METRIC_PEER_NEWS_DROPPED), 1);
     peer_bench_close(&bench);
 }
 END_TEST
@@ -200,6 +202,7 @@ START_TEST(calls_have_a_bound)
     ck_assert_uint_eq(called[0], 1);
     ck_assert(peer_bench_feed(&bench, stream, bytes, bytes_from_text("abc")));
     ck_assert_uint_eq(called[0], 1);
+    ck_assert_int_eq(peer_bench_metric(&bench, METRIC_PEER_REPLIES_DROPPED), 1);
     bytes.size = peer_reply_encode(calls[1].id, 0, true, element);
     ck_assert(peer_bench_feed(&bench, stream, bytes, BYTES_NONE));
     ck_assert_uint_eq(called[1], 11);
@@ -284,6 +287,7 @@ START_TEST(reconnecting_backs_off)
     peer_bench_advance(&bench, 1000000);
     ck_assert_uint_ge(bench.net.connect_count, before + 7);
     ck_assert_uint_le(bench.net.connect_count, before + 11);
+    ck_assert_int_eq(peer_bench_metric(&bench, METRIC_PEER_ATTEMPTS_FAILED), bench.net.connect_count - before);
     before = bench.net.connect_count;
     peer_bench_advance(&bench, 20000000);
     ck_assert_uint_ge(bench.net.connect_count, before + 18);
