@@ -166,6 +166,7 @@ START_TEST(trimmed_files_wait_for_a_checkpoint)
     ck_assert(is_there(0, ".index"));
 
     log_trim(log, old.segments[2].base_offset + 1);
+    ck_assert_int_eq(metrics_value(fixture.env.metrics, METRIC_SEGMENTS_DROPPED), 2);
     log_fixture_run_jobs(&fixture);
     ck_assert(is_there(0, ".log"));
     log_fixture_capture(log, &state, false);
@@ -265,6 +266,7 @@ START_TEST(missing_descriptors_are_no_damage)
     fixture.open_failures = 1;
     (void)log_model_check_read(&fixture, &model, log, 0, 500, true);
     ck_assert_uint_eq(fixture.open_failures, 0);
+    ck_assert_int_eq(metrics_value(fixture.env.metrics, METRIC_OPEN_RETRIES), 1);
     log_close(log);
 
     log = log_fixture_open(&fixture, &config, &state);

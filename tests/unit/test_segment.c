@@ -364,6 +364,7 @@ START_TEST(full_disk_holds_what_is_appended)
     ck_assert(!log_flush(log));
     ck_assert(log_is_held(log));
     ck_assert_uint_eq(full_count, 1);
+    ck_assert_int_ge(metrics_value(fixture.env.metrics, METRIC_SEGMENT_RETRIES), 1);
     ck_assert_int_eq(log_end_offset(log), model.end_offset);
     ck_assert_int_eq(log_pin(log, &state), ERR_NO_SPACE);
     ck_assert_int_eq(log_find_time(log, 5, &offset, &timestamp, &msg), _i > 5 ? OK : ERR_BUSY);

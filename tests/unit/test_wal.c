@@ -249,6 +249,7 @@ START_TEST(full_disk_stalls_and_mends_itself)
     }
     ck_assert(wal_is_stalled(world.wal));
     ck_assert_uint_gt(world.pressure_count, 0);
+    ck_assert_int_ge(wal_world_metric(&world, METRIC_WAL_FILE_RETRIES), 1);
     ck_assert_uint_lt(world.durable_id, world.end_id);
     power_loss_and_open();
     for (int i = 0; i < 30; i++) {
