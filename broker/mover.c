@@ -19,7 +19,6 @@
 #define STEP_DELAY_US (20 * 1000) /* a change takes about one round trip and one sync */
 #define WAIT_DELAY_MIN_US (50 * 1000)
 #define WAIT_DELAY_MAX_US (1000 * 1000)
-#define WAIT_CAUGHT_UP_MAX_US (200 * 1000) /* a new member is promoted in a moment when it has all that is committed */
 #define OVERDUE_US (10 * 1000 * 1000)
 #define REPORT_INTERVAL_US (2 * 1000 * 1000)
 #define TICK_ARENA_SIZE_MAX MIB(16)
@@ -35,6 +34,7 @@ struct moving {
     int64_t reported_us; /* 0: not yet */
     uint64_t lag;        /* entries that the slowest new member lacks */
     bool is_catching_up;
+    bool waits_for_room;
 };
 
 struct mover {
@@ -199,6 +199,20 @@ static bool make_view(const struct tick *tick, const struct replica *replica, co
     return true;
 }
 
+/* One new member more may be given what it lacks. */
+static bool has_room(const struct mover *mover)
+{
+    size_t room = mover->shard->options->catchups_max / shard_count(mover->shard);
+    return mover->catching_up < (room > 0 ? room : 1);
+}
+
+static void set_catching_up(struct mover *mover, struct moving *moving, bool is_catching_up)
+{
+    mover->catching_up += is_catching_up;
+    mover->catching_up -= moving->is_catching_up;
+    moving->is_catching_up = is_catching_up;
+}
+
 static void note_progress(struct mover *mover, struct moving *moving, const struct mover_view *view,
                           uint64_t last_index)
 {
@@ -211,9 +225,7 @@ static void note_progress(struct mover *mover, struct moving *moving, const stru
             moving->lag = last_index - match;
         }
     }
-    mover->catching_up += is_catching_up;
-    mover->catching_up -= moving->is_catching_up;
-    moving->is_catching_up = is_catching_up;
+    set_catching_up(mover, moving, is_catching_up);
 }
 
 /* ---- One step ---- */
@@ -237,11 +249,13 @@ static void wait_for(struct tick *tick, struct moving *moving, const struct move
               KV("server", (int64_t)step->server));
     }
     come_back(tick, moving, moving->delay_us);
-    int64_t max_us = moving->is_catching_up ? WAIT_CAUGHT_UP_MAX_US : WAIT_DELAY_MAX_US;
+    int64_t max_us =
+        moving->is_catching_up ? WAIT_DELAY_MIN_US : WAIT_DELAY_MAX_US; /* few at once: others wait for it */
     moving->delay_us = 2 * moving->delay_us < max_us ? 2 * moving->delay_us : max_us;
 }
 
-static void act(struct tick *tick, struct moving *moving, struct replica *replica, const struct mover_step *step)
+static void act(struct tick *tick, struct moving *moving, struct replica *replica, struct mover_view *view,
+                const struct mover_step *step)
 {
     enum err err =
         step->action == MOVER_CHANGE ? replica_change(replica, &step->next) : replica_transfer(replica, step->server);
@@ -250,6 +264,10 @@ static void act(struct tick *tick, struct moving *moving, struct replica *replic
               KV("broker", replica_server_node(step->server)));
         moving->waits_for = 0;
         moving->wait_text = NULL;
+        if (step->action == MOVER_CHANGE) { /* the others of this very tick are to know */
+            view->now = step->next;
+            set_catching_up(tick->mover, moving, mover_is_catching_up(view));
+        }
     }
     metrics_add(tick->mover->shard->metrics, METRIC_MOVE_STEPS_REFUSED, err != OK);
     come_back(tick, moving, STEP_DELAY_US);
@@ -300,10 +318,10 @@ static void look_at(struct tick *tick, struct moving *moving)
         return;
     }
     note_progress(mover, moving, &view, status.last_index);
-    size_t room = shard->options->catchups_max / shard_count(shard);
-    view.may_add = mover->catching_up < (room > 0 ? room : 1);
+    view.may_add = has_room(mover);
     view.is_overdue = moving->waits_for != 0 && tick->now_us - moving->waits_since_us > OVERDUE_US;
     mover_next(&view, &step);
+    moving->waits_for_room = step.is_for_room;
     switch (step.action) {
     case MOVER_DONE:
         done(tick, moving, &topic, index, &stored);
@@ -313,9 +331,14 @@ static void look_at(struct tick *tick, struct moving *moving)
         break;
     case MOVER_CHANGE:
     case MOVER_TRANSFER:
-        act(tick, moving, replica, &step);
+        act(tick, moving, replica, &view, &step);
         break;
     }
+}
+
+static int64_t due_us(const struct mover *mover, const struct moving *moving)
+{
+    return moving->waits_for_room && has_room(mover) ? 0 : moving->due_us;
 }
 
 /* Looks at those that are due, and says when the next one is. */
@@ -326,20 +349,19 @@ static int64_t look_at_due(struct tick *tick)
     unsigned looked = 0;
     for (size_t left = mover->groups.count; left > 0; left--) {
         struct moving *moving = container_of(mover->list.next, struct moving, link);
-        bool is_due = moving->due_us <= tick->now_us;
+        bool is_due = due_us(mover, moving) <= tick->now_us;
         if (is_due && looked < TICK_GROUP_COUNT_MAX) {
             looked++;
             arena_reset(&tick->arena);
             look_at(tick, moving);
             continue;
         }
-        next_us = moving->due_us < next_us ? moving->due_us : next_us;
         list_remove(&moving->link);
         list_push(&mover->list, &moving->link);
     }
-    for (struct list *link = mover->list.next; looked > 0 && link != &mover->list; link = link->next) {
-        int64_t due_us = container_of(link, struct moving, link)->due_us;
-        next_us = due_us < next_us ? due_us : next_us;
+    for (struct list *link = mover->list.next; link != &mover->list; link = link->next) {
+        int64_t at_us = due_us(mover, container_of(link, struct moving, link));
+        next_us = at_us < next_us ? at_us : next_us;
     }
     return next_us;
 }

@@ -167,6 +167,7 @@ static bool add(const struct mover_view *view, struct mover_step *step)
         }
         if (!view->may_add) {
             wait_for(step, view->wanted[i], "others catch up first");
+            step->is_for_room = true;
             return false;
         }
         change(view, step, view->wanted[i], "member added");

@@ -38,6 +38,7 @@ struct mover_step {
     enum mover_action action;
     struct membership next;
     uint64_t server;          /* whom the step is about; of MOVER_WAIT: whom it waits for, 0: several */
+    bool is_for_room;         /* MOVER_WAIT until may_add */
     const char *text;         /* what it is, for traces and status */
 };
 

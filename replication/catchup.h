@@ -14,7 +14,8 @@
  * A session that broke off (either side ended, another leader) goes on where it was: what is staged is on disk and is
  * checked before it is used. The state of any member will do, as it is committed; only the last step needs the leader
  * of the term, which signals.
- * Bounds: CATCHUP_SESSION_COUNT_MAX sessions on each side, one chunk of each in memory, and bytes_per_second each way.
+ * Bounds: CATCHUP_TARGET_COUNT_MAX sessions that take and CATCHUP_SOURCE_COUNT_MAX that give, one chunk of each in
+ * memory, and bytes_per_second each way.
  * Runs on: the shard of the groups, both sides; file work in work jobs. Formats: catchup_wire.h. */
 #pragma once
 

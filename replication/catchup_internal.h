@@ -7,17 +7,19 @@
 #include "replication/catchup_wire.h"
 #include "replication/replica_shard.h"
 
-/* A token bucket of at most one second. Without a limit a catch-up takes half of what the disk gives it: pieces are
- * asked for twice as far apart as the last one took to be written, whatever the number of sessions. So it is fast where
- * nothing else is to do, and gives way where clients wait for the same disk. */
+/* A token bucket of at most one second. Without a limit of bytes a catch-up takes half of what the disk gives it: each
+ * piece is paid for with twice the time that it took to be written, whatever the number of sessions, before the next
+ * is asked for. So it is fast where nothing else is to do, and gives way where clients wait for the same disk. A slow
+ * piece (every 16 MiB one waits for a sync) is paid for once, not as the price of all that are asked for until the
+ * next is written. */
 struct catchup_rate {
     int64_t bytes_per_second;        /* 0: no limit */
     int64_t paid_us;                 /* until when the bytes so far are paid for */
-    int64_t piece_us;                /* what the last piece took */
 };
 /* Books the bytes; how long to wait before they may go. */
 int64_t catchup_rate_take(struct catchup_rate *rate, int64_t now_us, size_t size);
-void catchup_rate_note(struct catchup_rate *rate, int64_t took_us);
+/* A piece was written. */
+void catchup_rate_note(struct catchup_rate *rate, int64_t now_us, int64_t took_us);
 
 struct catchups {
     struct catchups_params params;
@@ -25,7 +27,7 @@ struct catchups {
     struct catchup_rate in, out;
     struct map targets;              /* group -> struct catchup_target */
     struct list target_list;
-    unsigned pulling_count;          /* targets with a session */
+    unsigned pulling_count;          /* targets with a session: CATCHUP_TARGET_COUNT_MAX */
     struct list sources;
     unsigned source_count;
     struct list refused;             /* requests answered in the next task */
@@ -54,6 +56,7 @@ void catchup_refused_answer(struct catchups *catchups); /* the task */
 
 /* catchup_target.c */
 void catchup_targets_tick(struct catchups *catchups, int64_t now_us);
+void catchup_targets_start(struct catchups *catchups); /* those that are due, as far as there is room */
 void catchup_targets_close(struct catchups *catchups);
 void catchup_targets_each(const struct catchups *catchups, void *context,
                           void (*cb)(void *context, const struct catchup_progress *progress));

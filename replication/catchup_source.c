@@ -234,7 +234,7 @@ static void serve_begin(struct catchups *catchups, struct catchup_request *req, 
     struct catchup_source *source = find_session(catchups, call->group, call->session);
     if (source == NULL) {
         end_earlier(catchups, call->group, req->peer);
-        if (catchups->source_count >= CATCHUP_SESSION_COUNT_MAX) {
+        if (catchups->source_count >= CATCHUP_SOURCE_COUNT_MAX) {
             refuse(catchups, req, CATCHUP_BUSY);
             return;
         }

@@ -53,6 +53,7 @@ struct catchup_target {
     bool is_ending;    /* freed when that is done */
     /* The latest signal. */
     uint64_t leader, term;
+    uint64_t wanted_index; /* what the leader's log begins behind */
     int64_t signal_us;
     int64_t retry_us, retry_delay_us;
     /* The session. */
@@ -98,6 +99,9 @@ static void set_pulling(struct catchup_target *target, bool is_pulling)
         target->is_pulling = is_pulling;
         target->catchups->pulling_count += is_pulling ? 1u : -1u;
         metrics_add(env_of(target)->metrics, METRIC_CATCHUPS_TAKEN, is_pulling ? 1 : -1);
+        if (!is_pulling) {
+            env_task(env_of(target), &target->catchups->task); /* there is room for one that waits */
+        }
     }
 }
 
@@ -184,8 +188,10 @@ static void target_fail(struct catchup_target *target, enum err err, const char 
     trace(WARN, REPLICA, "catch-up interrupted", KV("group", (int64_t)target->group), KV("step", what),
           KV("error", err_text(err)), KV("cause", (const char *)target->msg.text));
     metrics_add(env_of(target)->metrics, METRIC_CATCHUP_RETRIES, 1);
-    target->retry_us = env_now_us(env_of(target)) + target->retry_delay_us;
-    target->retry_delay_us = 2 * target->retry_delay_us < RETRY_MAX_US ? 2 * target->retry_delay_us : RETRY_MAX_US;
+    bool is_busy = err == ERR_BUSY && target->state == TARGET_BEGINNING; /* it sends to others: not for long */
+    int64_t longer_us = 2 * target->retry_delay_us < RETRY_MAX_US ? 2 * target->retry_delay_us : RETRY_MAX_US;
+    target->retry_us = env_now_us(env_of(target)) + (is_busy ? RETRY_MIN_US : target->retry_delay_us);
+    target->retry_delay_us = is_busy ? target->retry_delay_us : longer_us;
     drop_session(target);
 }
 
@@ -258,7 +264,9 @@ static void target_read(struct catchup_target *target)
         .position = target->position,
         .size = left < chunk ? (uint32_t)left : (uint32_t)chunk,
     };
-    int64_t delay_us = catchup_rate_take(&target->catchups->in, env_now_us(env_of(target)), target->request.size);
+    struct catchup_rate *rate = &target->catchups->in;
+    bool is_free = is_manifest && rate->bytes_per_second == 0; /* it goes to no disk */
+    int64_t delay_us = is_free ? 0 : catchup_rate_take(rate, env_now_us(env_of(target)), target->request.size);
     metrics_add(env_of(target)->metrics, METRIC_CATCHUP_DELAYED, delay_us > 0);
     if (delay_us > 0) {
         env_timer(env_of(target), &target->timer, delay_us);
@@ -426,7 +434,8 @@ static void on_read(struct catchup_target *target)
 
 static void on_written(struct catchup_target *target)
 {
-    catchup_rate_note(&target->catchups->in, env_now_us(env_of(target)) - target->work_since_us);
+    int64_t now_us = env_now_us(env_of(target));
+    catchup_rate_note(&target->catchups->in, now_us, now_us - target->work_since_us);
     target->position += target->chunk.bytes.size;
     target->progress.done_bytes += target->chunk.bytes.size;
     slice_release(&target->chunk);
@@ -605,7 +614,7 @@ static void target_start(struct catchup_target *target)
     struct replica_machine *machine = replicas_machine(catchups->params.replicas, target->group);
     target->replica = replicas_find(catchups->params.replicas, target->group);
     if (machine == NULL || target->replica == NULL || machine->ops->stage == NULL ||
-        catchups->pulling_count >= CATCHUP_SESSION_COUNT_MAX || replicas_are_full(catchups->params.replicas)) {
+        catchups->pulling_count >= CATCHUP_TARGET_COUNT_MAX || replicas_are_full(catchups->params.replicas)) {
         return;
     }
     target->stage = machine->ops->stage(machine);
@@ -618,6 +627,31 @@ static void target_start(struct catchup_target *target)
     target->progress = (struct catchup_progress){
         .group = target->group, .peer = target->source, .started_us = env_now_us(catchups->params.env)};
     target_begin(target);
+}
+
+static bool is_due(const struct catchup_target *target, int64_t now_us)
+{
+    struct replica *replica = replicas_find(target->catchups->params.replicas, target->group);
+    struct replica_status status;
+    if (replica == NULL || target->state != TARGET_WAITING || target->is_under_way || target->is_ending ||
+        now_us < target->retry_us) {
+        return false;
+    }
+    replica_status(replica, &status);
+    return status.applied_index < target->wanted_index;
+}
+
+void catchup_targets_start(struct catchups *catchups)
+{
+    int64_t now_us = env_now_us(catchups->params.env);
+    for (struct list *link = catchups->target_list.next;
+         link != &catchups->target_list && !catchups->is_closing && catchups->pulling_count < CATCHUP_TARGET_COUNT_MAX;
+         link = link->next) {
+        struct catchup_target *target = container_of(link, struct catchup_target, link);
+        if (is_due(target, now_us)) {
+            target_start(target);
+        }
+    }
 }
 
 void catchup_signal(struct catchups *catchups, uint64_t group, const struct replica_message *message)
@@ -639,9 +673,10 @@ void catchup_signal(struct catchups *catchups, uint64_t group, const struct repl
     if (message->term >= target->term) {
         target->term = message->term;
         target->leader = message->peer;
+        target->wanted_index = message->install.last_index;
         target->signal_us = now_us;
     }
-    if (target->state == TARGET_WAITING && !target->is_under_way && !target->is_ending && now_us >= target->retry_us) {
+    if (is_due(target, now_us)) {
         target_start(target);
     }
 }

@@ -184,7 +184,24 @@ def wait_settled(node, timeout_s=60):
     return balsa.wait_until(lambda: not listed(node), timeout_s, 0.05) is not None
 
 
+MEMBER = re.compile(r'^(\S+) level=info component=replica event="member (added|promoted)" group=(\d+)', re.MULTILINE)
 ROLE = re.compile(r"^(\S+) level=debug component=replica event=(leader|follower|candidate|\"replica removed\") group=(\d+)", re.M)
+
+
+def catching_up(brokers, since, until):
+    """The most new members that one broker gave its replicas to at once, by the brokers' logs, between two moments of time.time()."""
+    events = []
+    for number, node in brokers.nodes.items():
+        with open(node.log_path, encoding="utf-8", errors="replace") as log:
+            for when, event, group in MEMBER.findall(log.read()):
+                events.append((datetime.datetime.fromisoformat(when.replace("Z", "+00:00")).timestamp(), number, event, int(group)))
+    given_by, most = {}, 0
+    for when, number, event, group in sorted(events):
+        given_by.pop(group, None)
+        if event == "added" and since <= when <= until:
+            given_by[group] = number
+            most = max(most, list(given_by.values()).count(number))
+    return most
 
 
 def leaderless(brokers, since, until):
