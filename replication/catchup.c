@@ -12,23 +12,22 @@
 
 int64_t catchup_rate_take(struct catchup_rate *rate, int64_t now_us, size_t size)
 {
-    if (rate->bytes_per_second > 0 && rate->paid_us < now_us - RATE_BURST_US) {
+    if (rate->bytes_per_second == 0) {
+        int64_t from_us = rate->paid_us > now_us ? rate->paid_us : now_us;
+        rate->paid_us = from_us + 2 * rate->piece_us;
+        return from_us - now_us;
+    }
+    if (rate->paid_us < now_us - RATE_BURST_US) {
         rate->paid_us = now_us - RATE_BURST_US;
     }
     int64_t delay_us = rate->paid_us > now_us ? rate->paid_us - now_us : 0;
-    if (rate->bytes_per_second > 0) {
-        rate->paid_us += (int64_t)((double)size * 1e6 / (double)rate->bytes_per_second);
-    }
+    rate->paid_us += (int64_t)((double)size * 1e6 / (double)rate->bytes_per_second);
     return delay_us;
 }
 
-void catchup_rate_note(struct catchup_rate *rate, int64_t now_us, int64_t took_us)
+void catchup_rate_note(struct catchup_rate *rate, int64_t took_us)
 {
-    if (rate->bytes_per_second == 0) {
-        took_us = took_us < PIECE_US_MAX ? took_us : PIECE_US_MAX;
-        int64_t from_us = rate->paid_us > now_us - took_us ? rate->paid_us : now_us - took_us;
-        rate->paid_us = from_us + 2 * took_us;
-    }
+    rate->piece_us = took_us < PIECE_US_MAX ? took_us : PIECE_US_MAX;
 }
 
 static void catchups_on_task(struct task *task)

@@ -7,19 +7,17 @@
 #include "replication/catchup_wire.h"
 #include "replication/replica_shard.h"
 
-/* A token bucket of at most one second. Without a limit of bytes a catch-up takes half of what the disk gives it: each
- * piece is paid for with twice the time that it took to be written, whatever the number of sessions, before the next
- * is asked for. So it is fast where nothing else is to do, and gives way where clients wait for the same disk. A slow
- * piece (every 16 MiB one waits for a sync) is paid for once, not as the price of all that are asked for until the
- * next is written. */
+/* A token bucket of at most one second. Without a limit a catch-up takes half of what the disk gives it: pieces are
+ * asked for twice as far apart as the last one took to be written, whatever the number of sessions. So it is fast where
+ * nothing else is to do, and gives way where clients wait for the same disk. */
 struct catchup_rate {
     int64_t bytes_per_second;        /* 0: no limit */
     int64_t paid_us;                 /* until when the bytes so far are paid for */
+    int64_t piece_us;                /* what the last piece took */
 };
 /* Books the bytes; how long to wait before they may go. */
 int64_t catchup_rate_take(struct catchup_rate *rate, int64_t now_us, size_t size);
-/* A piece was written. */
-void catchup_rate_note(struct catchup_rate *rate, int64_t now_us, int64_t took_us);
+void catchup_rate_note(struct catchup_rate *rate, int64_t took_us);
 
 struct catchups {
     struct catchups_params params;

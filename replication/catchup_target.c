@@ -25,6 +25,7 @@
 #define RETRY_MIN_US (INT64_C(200) * 1000)
 #define RETRY_MAX_US (INT64_C(10) * 1000000)
 #define FORGET_US (INT64_C(60) * 1000000) /* without a signal */
+#define SIGNAL_FRESH_US (INT64_C(1) * 1000000)
 #define INSTALL_POLL_US (INT64_C(5) * 1000)
 #define ROUND_COUNT_MAX 20
 #define FINISH_COUNT_MAX 3     /* a file that does not check is pulled again so often */
@@ -53,7 +54,7 @@ struct catchup_target {
     bool is_ending;    /* freed when that is done */
     /* The latest signal. */
     uint64_t leader, term;
-    uint64_t wanted_index; /* what the leader's log begins behind */
+    bool is_wanted; /* signalled since the last session began, and not for the state that it brought */
     int64_t signal_us;
     int64_t retry_us, retry_delay_us;
     /* The session. */
@@ -434,8 +435,7 @@ static void on_read(struct catchup_target *target)
 
 static void on_written(struct catchup_target *target)
 {
-    int64_t now_us = env_now_us(env_of(target));
-    catchup_rate_note(&target->catchups->in, now_us, now_us - target->work_since_us);
+    catchup_rate_note(&target->catchups->in, env_now_us(env_of(target)) - target->work_since_us);
     target->position += target->chunk.bytes.size;
     target->progress.done_bytes += target->chunk.bytes.size;
     slice_release(&target->chunk);
@@ -622,6 +622,7 @@ static void target_start(struct catchup_target *target)
         return;
     }
     set_pulling(target, true);
+    target->is_wanted = false;
     target->source = target->leader;
     target->round_bytes = 0;
     target->progress = (struct catchup_progress){
@@ -629,16 +630,16 @@ static void target_start(struct catchup_target *target)
     target_begin(target);
 }
 
+static bool may_begin(const struct catchup_target *target)
+{
+    return target->state == TARGET_WAITING && !target->is_under_way && !target->is_ending;
+}
+
+/* A signal that is older than a few heartbeats says nothing about what the leader has now. */
 static bool is_due(const struct catchup_target *target, int64_t now_us)
 {
-    struct replica *replica = replicas_find(target->catchups->params.replicas, target->group);
-    struct replica_status status;
-    if (replica == NULL || target->state != TARGET_WAITING || target->is_under_way || target->is_ending ||
-        now_us < target->retry_us) {
-        return false;
-    }
-    replica_status(replica, &status);
-    return status.applied_index < target->wanted_index;
+    return target->is_wanted && may_begin(target) && now_us >= target->retry_us &&
+           now_us - target->signal_us <= SIGNAL_FRESH_US;
 }
 
 void catchup_targets_start(struct catchups *catchups)
@@ -673,8 +674,8 @@ void catchup_signal(struct catchups *catchups, uint64_t group, const struct repl
     if (message->term >= target->term) {
         target->term = message->term;
         target->leader = message->peer;
-        target->wanted_index = message->install.last_index;
         target->signal_us = now_us;
+        target->is_wanted |= may_begin(target); /* what comes in a session repeats what it is for */
     }
     if (is_due(target, now_us)) {
         target_start(target);

@@ -1,12 +1,13 @@
 /* Who may take a state, and when: many replicas of one shard are signalled at once. Their calls end in the test's
  * hands, which answer for a source; machine and stage are empty. On the simulated disk. */
-#include <stdlib.h>
+#include "replication/catchup.h"
+
 #include <string.h>
 
 #include "base/crc32c.h"
 #include "base/limits.h"
 #include "base/mem.h"
-#include "replication/catchup_internal.h"
+#include "replication/catchup_wire.h"
 #include "tests/lib/sim_disk.h"
 #include "tests/lib/test.h"
 
@@ -17,11 +18,9 @@ enum {
     CALL_COUNT_MAX = 4096,
     BUSY_COUNT = 8,
     STATE_INDEX = 100,
-    FILE_SIZE = 2 * CATCHUP_CHUNK_SIZE,
+    FILE_SIZE = 3 * CATCHUP_CHUNK_SIZE,
     MOMENT_US = 2000, /* no timer of a catch-up is that short */
-    BUSY_US = 200000, /* a source that sends to others is asked again after */
-    PIECE_US = 3000,
-    SLOW_US = 130000
+    BUSY_US = 200000  /* a source that sends to others is asked again after */
 };
 
 #define LEADER ((uint64_t)1 << 32 | 12)
@@ -41,7 +40,6 @@ static struct {
     struct catchups *catchups;
     struct seen_call calls[CALL_COUNT_MAX];
     unsigned call_count;
-    int64_t written_us;
 } world;
 
 /* ---- A machine and a stage that remember nothing ---- */
@@ -108,7 +106,6 @@ static enum err stage_write(struct replica_stage *stage, size_t file, uint64_t p
     (void)position;
     (void)bytes;
     (void)msg;
-    world.written_us = sim_world_now_us(world.sim);
     return OK;
 }
 
@@ -367,76 +364,106 @@ START_TEST(busy_sources_are_asked_again_soon)
 }
 END_TEST
 
+/* What a source answers: a state of one file of `file_size` bytes, or of none. */
+struct state {
+    uint8_t begun[CATCHUP_BEGUN_SIZE_MAX];
+    size_t begun_size;
+    struct dynbuf manifest; /* behind a status */
+};
+
+static void state_init(struct state *state, uint64_t index, uint64_t file_size)
+{
+    struct replica_file file = {1, file_size};
+    struct replica_source source = {.files = &file, .file_count = file_size > 0};
+    struct catchup_begun begun = {.session = 7, .index = index, .term = 1, .membership_index = 1};
+    uint8_t status = CATCHUP_OK;
+    begun.membership.count = 1;
+    begun.membership.servers[0] = (struct replica_server){LEADER, true};
+    dynbuf_init(&source.state, KIB(4));
+    dynbuf_init(&state->manifest, KIB(4));
+    ck_assert_int_eq(dynbuf_put(&state->manifest, (struct bytes){&status, 1}), OK);
+    ck_assert_int_eq(catchup_manifest_encode(&source, &state->manifest), OK);
+    begun.manifest_size = (uint32_t)state->manifest.size - 1;
+    begun.manifest_crc = crc32c(0, (struct bytes){state->manifest.data + 1, state->manifest.size - 1});
+    state->begun_size = catchup_begun_encode(&begun, state->begun);
+    dynbuf_deinit(&source.state);
+}
+
 /* Goal: only what is written has to leave time to others. Method: one session has written a piece and waits before the
  * next; another one that begins meanwhile has its manifest without waiting. */
 START_TEST(manifests_need_no_pause)
 {
-    struct replica_source state = {.files = (struct replica_file[]){{1, FILE_SIZE}}, .file_count = 1};
-    struct catchup_begun begun = {.session = 7, .index = STATE_INDEX, .term = 1, .membership_index = 1};
-    static uint8_t piece[1 + CATCHUP_CHUNK_SIZE];
-    uint8_t begun_bytes[CATCHUP_BEGUN_SIZE_MAX];
-    struct dynbuf manifest;
-    dynbuf_init(&manifest, KIB(4));
-    uint8_t status = CATCHUP_OK;
-    begun.membership.count = 1;
-    begun.membership.servers[0] = (struct replica_server){LEADER, true};
-    dynbuf_init(&state.state, KIB(4));
-    ck_assert_int_eq(dynbuf_put(&manifest, (struct bytes){&status, 1}), OK);
-    ck_assert_int_eq(catchup_manifest_encode(&state, &manifest), OK);
-    begun.manifest_size = (uint32_t)manifest.size - 1;
-    begun.manifest_crc = crc32c(0, (struct bytes){manifest.data + 1, manifest.size - 1});
-    size_t begun_size = catchup_begun_encode(&begun, begun_bytes);
+    static const uint8_t piece[1 + CATCHUP_CHUNK_SIZE];
+    struct state state;
+    state_init(&state, STATE_INDEX, FILE_SIZE);
     world_open();
     unsigned at = world.call_count;
     ck_assert_uint_eq(at, CATCHUP_TARGET_COUNT_MAX);
-    answer(0, begun_bytes, begun_size);
-    answer(next_call(at++), manifest.data, manifest.size);
+    answer(0, state.begun, state.begun_size);
+    answer(next_call(at++), state.manifest.data, state.manifest.size);
     answer(next_call(at++), piece, sizeof(piece));
-    while (world.written_us == 0) {
-        run_us(10);
-    }
-    answer(1, begun_bytes, begun_size);
+    unsigned second = next_call(at++); /* the time after it is booked already */
+    answer(1, state.begun, state.begun_size);
     ck_assert_uint_eq(world.call_count, at + 1);
     ck_assert_uint_eq(world.calls[at].request.group, FIRST_GROUP + 1);
     ck_assert_uint_eq(world.calls[at].request.file, 0);
-    unsigned second = next_call(at + 1);
-    ck_assert_uint_eq(world.calls[second].request.position, CATCHUP_CHUNK_SIZE);
-    ck_assert_int_gt(world.calls[second].at_us, world.calls[at].at_us);
-    dynbuf_deinit(&manifest);
-    dynbuf_deinit(&state.state);
+    answer(second, piece, sizeof(piece));
+    unsigned third = next_call(at + 1);
+    ck_assert_uint_eq(world.calls[third].request.position, 2 * CATCHUP_CHUNK_SIZE);
+    ck_assert_int_gt(world.calls[third].at_us, world.calls[at].at_us);
+    dynbuf_deinit(&state.manifest);
     world_close();
 }
 END_TEST
 
-/* Goal: half of the disk's time is left to others, by all sessions together, and a slow piece is paid for once. Method:
- * two sessions that write by turns, now and then a piece that takes long; they write for half of the time. */
-START_TEST(half_of_the_time_is_left)
+static void signal_first(void *context)
 {
-    struct catchup_rate rate = {0};
-    int64_t now_us = 1000000;
-    int64_t end_us[2] = {0, 0}; /* of the pieces under way; 0: none */
-    int64_t began_us[2] = {0, 0};
-    int64_t due_us[2] = {now_us, now_us};
-    int64_t written_us = 0;
-    int64_t since_us = now_us;
-    for (unsigned piece = 0; piece < 1000;) {
-        for (unsigned i = 0; i < 2; i++) {
-            if (end_us[i] != 0 && end_us[i] <= now_us) {
-                written_us += now_us - began_us[i];
-                catchup_rate_note(&rate, now_us, now_us - began_us[i]);
-                due_us[i] = now_us + catchup_rate_take(&rate, now_us, CATCHUP_CHUNK_SIZE);
-                end_us[i] = 0;
-            }
-            if (end_us[i] == 0 && due_us[i] <= now_us) {
-                began_us[i] = now_us;
-                end_us[i] = now_us + (piece++ % 64 == 0 ? SLOW_US : PIECE_US);
-            }
-        }
-        now_us += 100;
+    (void)context;
+    struct replica_message message = {.kind = REPLICA_INSTALL, .peer = LEADER, .term = 1};
+    message.install.last_index = 2 * STATE_INDEX;
+    message.install.last_term = 1;
+    catchup_signal(world.catchups, FIRST_GROUP, &message);
+}
+
+/* Goal: signals that come in a session are for what it brings, though the leader names a newer state in each: its log
+ * is kept from where the session's state ends. Method: a state is taken, signalled again meanwhile; no session follows
+ * it, until a signal does. */
+START_TEST(signals_in_a_session_are_for_it)
+{
+    struct state state;
+    state_init(&state, STATE_INDEX, 0);
+    world_open();
+    unsigned at = world.call_count;
+    ck_assert(sim_process_run(world.process, signal_first, NULL));
+    answer(0, state.begun, state.begun_size);
+    answer(next_call(at++), state.manifest.data, state.manifest.size);
+    ck_assert(sim_process_run(world.process, signal_first, NULL));
+    unsigned end = next_call(at);
+    while (world.calls[end].request.op != CATCHUP_END) {
+        ck_assert_uint_ne(world.calls[end].request.group, FIRST_GROUP);
+        end = next_call(end + 1);
     }
-    int64_t passed_us = now_us - since_us;
-    ck_assert_msg(llabs(passed_us - 2 * written_us) < 4 * SLOW_US, "%lld us passed, %lld us of writing",
-                  (long long)passed_us, (long long)written_us);
+    struct replica_status status;
+    replica_status(replicas_find(world.replicas, FIRST_GROUP), &status);
+    ck_assert_uint_eq(status.applied_index, STATE_INDEX);
+    answer_status(end, CATCHUP_OK);
+    for (unsigned i = 1; i < CATCHUP_TARGET_COUNT_MAX; i++) {
+        answer_status(i, CATCHUP_GONE);
+    }
+    run_us(10 * BUSY_US);
+    for (unsigned i = at; i < world.call_count; i++) {
+        ck_assert(world.calls[i].request.group != FIRST_GROUP || i == end);
+    }
+    for (unsigned i = at; i < world.call_count; i++) {
+        if (world.calls[i].call != NULL) {
+            answer_status(i, CATCHUP_GONE);
+        }
+    }
+    unsigned before = world.call_count;
+    ck_assert(sim_process_run(world.process, signal_first, NULL));
+    ck_assert_uint_eq(world.calls[next_call(before)].request.group, FIRST_GROUP);
+    dynbuf_deinit(&state.manifest);
+    world_close();
 }
 END_TEST
 
@@ -447,7 +474,7 @@ static Suite *catchup_queue_suite(void)
     tcase_add_test(tcase, room_is_taken_at_once);
     tcase_add_test(tcase, busy_sources_are_asked_again_soon);
     tcase_add_test(tcase, manifests_need_no_pause);
-    tcase_add_test(tcase, half_of_the_time_is_left);
+    tcase_add_test(tcase, signals_in_a_session_are_for_it);
     suite_add_tcase(suite, tcase);
     return suite;
 }
