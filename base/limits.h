@@ -103,8 +103,8 @@
 /* Catch-up. */
 #define CATCHUP_FILE_COUNT_MAX 65536     /* of one state: a partition of 64 TiB in segments of 1 GiB */
 #define CATCHUP_STATE_SIZE_MAX MIB(48)   /* beside the files: producers of a partition are most of it */
-#define CATCHUP_CHUNK_SIZE MIB(1)        /* bytes asked for at once: what both sides hold of a session */
-#define CATCHUP_TARGET_COUNT_MAX 8       /* of a shard that take a state at once; more wait */
+#define CATCHUP_CHUNK_SIZE KIB(256)      /* bytes asked for at once: what both sides hold of a session */
+#define CATCHUP_TARGET_COUNT_MAX 2       /* of a shard that take a state at once; more wait */
 #define CATCHUP_SOURCE_COUNT_MAX 8       /* of a shard that give one at once; more are told to come again */
 #define CATCHUP_RETAIN_SIZE MIB(16)      /* applied entries kept for a follower that is being caught up */
 #define CATCHUP_ROUND_SIZE MIB(2)        /* a state that brought less than this is recent enough to be taken */
