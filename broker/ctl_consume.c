@@ -41,7 +41,7 @@ struct consume {
     int32_t count;
     int64_t time_asked;
     int32_t leader_asked;
-    int32_t cursor;     /* the partition whose leader is asked next */
+    int32_t cursor; /* the partition whose leader is asked next */
     int32_t leader_count;
     int32_t idle_count; /* answers in a row without a record */
     void *asked;        /* partitions of the request */
