@@ -17,7 +17,8 @@ struct view { /* of one group on one broker */
     uint64_t applied_index;
     int64_t start_offset, end_offset;
     unsigned shown; /* as last remembered */
-    bool is_seen;   /* in the present look */
+    bool is_seen;   /* in the present look, */
+    bool has_log;   /* and its files are not being removed: the offsets are of this applied_index */
 };
 
 struct group {
@@ -132,7 +133,7 @@ static void check_offsets(struct observer *observer, const struct group *group, 
 {
     for (unsigned i = 0; i < observer->node_count; i++) {
         const struct view *other = &group->of[i];
-        if (i != observer->node && other->is_seen && other->applied_index == view->applied_index &&
+        if (i != observer->node && other->has_log && other->applied_index == view->applied_index &&
             (other->start_offset != view->start_offset || other->end_offset != view->end_offset)) {
             history_violation(observer->history, "start-differs",
                               "group %llu at index %llu: n%u has offsets %lld to %lld, n%u has %lld to %lld",
@@ -190,7 +191,8 @@ static void look_at(void *context, uint64_t id, struct replica_machine *machine)
     view->applied_index = status.applied_index;
     view->is_seen = true;
     const struct log *log = id != METADATA_GROUP ? partition_log(partition_of_machine(machine)) : NULL;
-    if (log != NULL) { /* else it is being removed */
+    view->has_log = log != NULL;
+    if (log != NULL) {
         view->start_offset = log_start_offset(log);
         view->end_offset = log_end_offset(log);
         check_offsets(observer, group, view);
@@ -246,6 +248,7 @@ void observer_look(struct observer *observer, int64_t now_us)
         observer->groups[i].is_led = false;
         for (unsigned n = 0; n < observer->node_count; n++) {
             observer->groups[i].of[n].is_seen = false;
+            observer->groups[i].of[n].has_log = false;
         }
     }
     for (unsigned n = 0; n < observer->node_count; n++) {
