@@ -108,6 +108,11 @@ unsigned faults_count(const struct faults *faults)
     return faults->count;
 }
 
+const char *faults_kind_name(enum fault_kind kind)
+{
+    return NAMES[kind];
+}
+
 struct fault_counts faults_counts(const struct faults *faults)
 {
     return faults->counts;
@@ -359,13 +364,14 @@ static void begin_one(struct faults *faults, enum fault_kind kind, unsigned inde
 }
 
 /* Counts one more; whether it is to happen. */
-static bool is_wanted(struct faults *faults)
+static bool is_wanted(struct faults *faults, enum fault_kind kind)
 {
     unsigned number = faults->count++;
     if (number < SKIPS_MAX && (faults->params.skipped >> number & 1) != 0) {
         (void)below(faults, LENGTH_US_MAX);
         return false;
     }
+    faults->counts.kinds[kind]++;
     return true;
 }
 
@@ -383,7 +389,7 @@ static void look_for_catch_ups(struct faults *faults)
             continue;
         }
         faults->aimed++;
-        if (is_wanted(faults)) {
+        if (is_wanted(faults, FAULT_CRASH)) {
             begin_one(faults, FAULT_CRASH, i);
         }
     }
@@ -428,7 +434,7 @@ static void begin_some(struct faults *faults)
         (kind == FAULT_FULL && is_new(faults, index))) {
         return;
     }
-    if (!is_wanted(faults)) {
+    if (!is_wanted(faults, kind)) {
         return;
     }
     if (kind == FAULT_SLOW_NET) {

@@ -42,8 +42,9 @@ enum fault_kind {
     FAULT_KIND_COUNT
 };
 
-/* How often a broker lost power, or was killed, at the worst moments. */
+/* What happened, and how often a broker lost power, or was killed, at the worst moments. */
 struct fault_counts {
+    unsigned kinds[FAULT_KIND_COUNT]; /* those of all brokers at once are one each */
     unsigned crashes;    /* in the middle of a disk operation */
     unsigned catch_ups;  /* while it was getting its state from another broker */
     unsigned starts;     /* in a disk operation of a start, after a power loss */
@@ -73,4 +74,5 @@ void faults_undo_damage(struct faults *faults);
 size_t faults_records(const struct faults *faults, const struct fault_record **records); /* in order of their begin */
 /* A disk was wiped since the last call: its index, else -1. */
 int faults_take_wiped(struct faults *faults);
+const char *faults_kind_name(enum fault_kind kind);
 MUST_CHECK bool faults_kind_parse(const char *text, unsigned *kinds);

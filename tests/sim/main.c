@@ -33,6 +33,7 @@ enum {
     LOOK_US = 20000,
     SLICE_US = 250000,
     SLICES_MAX = 2400,
+    FAULTS_MANY = 5,       /* a run of so many counts as one of many faults */
     MALLOC_KEPT = 32 << 20 /* the most that malloc takes */
 };
 
@@ -59,7 +60,7 @@ struct run {
 
 static struct totals {
     size_t memory_most;
-    uint64_t seeds, faults, damages, dropped, acked, commits, generations, virtual_us;
+    uint64_t seeds, crowded, faults, damages, dropped, acked, commits, generations, virtual_us;
     struct fault_counts crashes;
 } totals;
 
@@ -297,9 +298,13 @@ static bool run_one(struct run *run)
     run_body(run);
     const char *failure = history_failure(run->history);
     totals.seeds++;
+    totals.crowded += faults_count(run->faults) >= FAULTS_MANY;
     totals.faults += faults_count(run->faults);
     totals.damages += faults_damage_count(run->faults);
     struct fault_counts counts = faults_counts(run->faults);
+    for (unsigned i = 0; i < FAULT_KIND_COUNT; i++) {
+        totals.crashes.kinds[i] += counts.kinds[i];
+    }
     totals.crashes.crashes += counts.crashes;
     totals.crashes.catch_ups += counts.catch_ups;
     totals.crashes.starts += counts.starts;
@@ -337,6 +342,11 @@ static double wall_seconds(void)
 
 static void tell_totals(double seconds)
 {
+    (void)printf("%llu seeds with %d faults or more;", (unsigned long long)totals.crowded, FAULTS_MANY);
+    for (unsigned i = 0; i < FAULT_KIND_COUNT; i++) {
+        (void)printf(" %s %u", faults_kind_name((enum fault_kind)i), totals.crashes.kinds[i]);
+    }
+    (void)printf("\n");
     (void)printf("%llu seeds, %llu faults, %llu damaged spots, %llu identities dropped, %llu values acknowledged, ",
                  (unsigned long long)totals.seeds, (unsigned long long)totals.faults,
                  (unsigned long long)totals.damages, (unsigned long long)totals.dropped,
