@@ -10,7 +10,8 @@
 
 enum {
     GROUP = 7,
-    BOOTSTRAP_TERM = 1
+    BOOTSTRAP_TERM = 1,
+    INSTALL_POLL_US = 5000
 };
 
 enum net_event_kind {
@@ -543,6 +544,15 @@ void raft_net_close(struct raft_net *net)
 
 /* ---- Events ----------------------------------------------------------------------------------------------------- */
 
+/* What is staged waits for a leader, as in catchup_target.c. */
+static void poll_install(struct net_node *from, uint64_t target, unsigned slot)
+{
+    struct raft_net *net = from->net;
+    struct net_event event = {.kind = EVENT_INSTALL, .slot = from->slot, .life = from->life, .number = target};
+    from->install_until_us[slot] = net->now_us + INSTALL_POLL_US;
+    event_put(net, INSTALL_POLL_US, event);
+}
+
 /* The staged state reaches the follower: it is on its disk from here on. */
 static void on_install(struct net_node *from, uint64_t target)
 {
@@ -552,7 +562,11 @@ static void on_install(struct net_node *from, uint64_t target)
     replica_mark(from->replica, &mark);
     struct replica_status status;
     replica_status(from->replica, &status);
-    if (to == NULL || !to->is_up || net->is_cut[from->slot][to->slot] || status.role != REPLICA_LEADER) {
+    if (to == NULL || !to->is_up || net->is_cut[from->slot][to->slot]) {
+        return;
+    }
+    if (status.role != REPLICA_LEADER) {
+        poll_install(from, target, to->slot);
         return;
     }
     struct replica_message message = {
