@@ -1,9 +1,10 @@
-/* One heap of events in virtual time. A node's part of an event ends with its tasks, then its log gathers what they
+/* A node's part of an event ends with its tasks, then its log gathers what they
  * appended into a unit, then it is checked. */
 #include "tests/lib/raft_net.h"
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "tests/lib/raft_net_events.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,28 +13,6 @@ enum {
     GROUP = 7,
     BOOTSTRAP_TERM = 1,
     INSTALL_POLL_US = 5000
-};
-
-enum net_event_kind {
-    EVENT_MESSAGE,
-    EVENT_TIMER,
-    EVENT_SYNC,
-    EVENT_INSTALL,
-    EVENT_CHECKPOINT,
-    EVENT_SIGNAL,
-    EVENT_ENDED,
-    EVENT_STOP
-};
-
-struct net_event {
-    uint64_t at_us, sequence;
-    enum net_event_kind kind;
-    unsigned slot, life;
-    uint64_t number;                   /* timer: its sequence; others: the id of another server */
-    struct timer *timer;               /* of that life */
-    bool is_up;                        /* signal */
-    struct net_checkpoint *checkpoint; /* owned */
-    struct replica_message *message;   /* owned, with its entries */
 };
 
 /* ---- Time and chance -------------------------------------------------------------------------------------------- */
@@ -57,54 +36,6 @@ bool raft_net_chance(struct raft_net *net, unsigned of_thousand)
     return raft_net_random(net, 1000) < of_thousand;
 }
 
-static bool is_before(const struct net_event *a, const struct net_event *b)
-{
-    return a->at_us < b->at_us || (a->at_us == b->at_us && a->sequence < b->sequence);
-}
-
-static void event_swap(struct raft_net *net, size_t a, size_t b)
-{
-    struct net_event swap = net->events[a];
-    net->events[a] = net->events[b];
-    net->events[b] = swap;
-}
-
-static void event_put(struct raft_net *net, uint64_t delay_us, struct net_event event)
-{
-    event.at_us = net->now_us + delay_us;
-    event.sequence = net->sequence++;
-    if (net->event_count == net->event_capacity) {
-        net->event_capacity = net->event_capacity == 0 ? 256 : net->event_capacity * 2;
-        net->events = mem_resize(net->events, net->event_capacity * sizeof *net->events);
-    }
-    size_t at = net->event_count++;
-    net->events[at] = event;
-    while (at > 0 && is_before(&net->events[at], &net->events[(at - 1) / 2])) {
-        event_swap(net, at, (at - 1) / 2);
-        at = (at - 1) / 2;
-    }
-}
-
-static struct net_event event_take(struct raft_net *net)
-{
-    struct net_event first = net->events[0];
-    net->events[0] = net->events[--net->event_count];
-    size_t at = 0;
-    for (;;) {
-        size_t least = at;
-        for (size_t child = 2 * at + 1; child <= 2 * at + 2 && child < net->event_count; child++) {
-            if (is_before(&net->events[child], &net->events[least])) {
-                least = child;
-            }
-        }
-        if (least == at) {
-            return first;
-        }
-        event_swap(net, at, least);
-        at = least;
-    }
-}
-
 /* ---- The seam of a node ----------------------------------------------------------------------------------------- */
 
 static int64_t clock_now(struct clock *clock)
@@ -124,7 +55,7 @@ static void timers_set(struct timers *timers, struct timer *timer, int64_t delay
     timer->sequence = ++node->net->timer_sequence;
     struct net_event event = {
         .kind = EVENT_TIMER, .slot = node->slot, .life = node->life, .number = timer->sequence, .timer = timer};
-    event_put(node->net, (uint64_t)delay_us, event);
+    net_event_put(node->net, (uint64_t)delay_us, event);
 }
 
 static void timers_cancel(struct timers *timers, struct timer *timer)
@@ -157,7 +88,7 @@ void raft_net_settle(struct net_node *node)
     }
     if (fake_log_submit(&node->log)) {
         struct net_event event = {.kind = EVENT_SYNC, .slot = node->slot, .life = node->life};
-        event_put(net, 100 + raft_net_random(net, net->options.sync_ms_max * 1000 + 1), event);
+        net_event_put(net, 100 + raft_net_random(net, net->options.sync_ms_max * 1000 + 1), event);
     }
     if (node->is_up) {
         net_check_node(node);
@@ -204,7 +135,7 @@ static void link_put(struct net_node *from, struct net_node *to, const struct re
     struct replica_message *copy = message_copy(message);
     copy->peer = from->id;
     struct net_event event = {.kind = EVENT_MESSAGE, .slot = to->slot, .life = 0, .number = to->id, .message = copy};
-    event_put(net, delay, event);
+    net_event_put(net, delay, event);
 }
 
 /* A catch-up: the sender's state as it is when staging is done. */
@@ -217,7 +148,7 @@ static void start_install(struct net_node *from, struct net_node *to)
     uint64_t delay = 1000 + raft_net_random(net, net->options.install_ms_max * 1000 + 1);
     from->install_until_us[to->slot] = net->now_us + delay;
     struct net_event event = {.kind = EVENT_INSTALL, .slot = from->slot, .life = from->life, .number = to->id};
-    event_put(net, delay, event);
+    net_event_put(net, delay, event);
 }
 
 static void node_send(void *owner, struct replica *replica, const struct replica_message *message)
@@ -533,7 +464,7 @@ void raft_net_close(struct raft_net *net)
         mem_free(net->nodes[i].staged);
     }
     while (net->event_count > 0) {
-        struct net_event event = event_take(net);
+        struct net_event event = net_event_take(net);
         event_free(&event);
     }
     mem_free(net->events);
@@ -550,7 +481,7 @@ static void poll_install(struct net_node *from, uint64_t target, unsigned slot)
     struct raft_net *net = from->net;
     struct net_event event = {.kind = EVENT_INSTALL, .slot = from->slot, .life = from->life, .number = target};
     from->install_until_us[slot] = net->now_us + INSTALL_POLL_US;
-    event_put(net, INSTALL_POLL_US, event);
+    net_event_put(net, INSTALL_POLL_US, event);
 }
 
 /* The staged state reaches the follower: it is on its disk from here on. */
@@ -600,7 +531,7 @@ void raft_net_checkpoint(struct raft_net *net, unsigned slot)
     }
     node->is_checkpointing = true;
     struct net_event event = {.kind = EVENT_CHECKPOINT, .slot = slot, .life = node->life, .checkpoint = checkpoint};
-    event_put(net, 1000 + raft_net_random(net, 50000), event);
+    net_event_put(net, 1000 + raft_net_random(net, 50000), event);
 }
 
 static void on_checkpoint(struct net_node *node, const struct net_checkpoint *checkpoint)
@@ -631,7 +562,7 @@ void raft_net_signal(struct raft_net *net, unsigned slot, unsigned peer, bool is
     struct net_event event = {
         .kind = EVENT_SIGNAL, .slot = slot, .life = node->life, .number = net->nodes[peer].id, .is_up = is_up};
     if (slot != peer && node->is_up) {
-        event_put(net, delay_us, event);
+        net_event_put(net, delay_us, event);
     }
 }
 
@@ -642,8 +573,8 @@ static void probe(struct net_node *node, uint64_t id)
     const struct net_node *peer = raft_net_find(net, id);
     if (peer == NULL || !peer->is_up) {
         uint64_t delay_us = raft_net_random(net, raft_net_chance(net, 100) ? 600000 : 5000);
-        event_put(net, delay_us,
-                  (struct net_event){.kind = EVENT_ENDED, .slot = node->slot, .life = node->life, .number = id});
+        net_event_put(net, delay_us,
+                      (struct net_event){.kind = EVENT_ENDED, .slot = node->slot, .life = node->life, .number = id});
     }
 }
 
@@ -651,7 +582,7 @@ void raft_net_crash_later(struct raft_net *net, unsigned slot, uint64_t delay_us
 {
     struct net_event event = {.kind = EVENT_STOP, .slot = slot, .life = net->nodes[slot].life};
     if (net->nodes[slot].is_up) {
-        event_put(net, delay_us, event);
+        net_event_put(net, delay_us, event);
     }
 }
 
@@ -681,7 +612,7 @@ static void on_event(struct raft_net *net, struct net_event *event)
 {
     struct net_node *node = &net->nodes[event->slot];
     if (node->is_up && node->paused_until_us > net->now_us) {
-        event_put(net, node->paused_until_us - net->now_us, *event);
+        net_event_put(net, node->paused_until_us - net->now_us, *event);
         event->message = NULL; /* they have moved on */
         event->checkpoint = NULL;
         return;
@@ -735,7 +666,7 @@ static void on_event(struct raft_net *net, struct net_event *event)
 void raft_net_run(struct raft_net *net, uint64_t until_us)
 {
     while (net->violations == 0 && net->event_count > 0 && net->events[0].at_us <= until_us) {
-        struct net_event event = event_take(net);
+        struct net_event event = net_event_take(net);
         net->now_us = event.at_us;
         on_event(net, &event);
         event_free(&event);
