@@ -8,13 +8,14 @@
 #define TICK_US (INT64_C(1) * 1000000)
 #define SWEEP_US (INT64_C(600) * 1000000)
 #define RATE_BURST_US INT64_C(1000000)
+#define PIECE_SHARE 4                /* one part of the disk's time is taken, three are left to others */
 #define PIECE_US_MAX INT64_C(250000) /* a disk so slow is stuck: no reason to wait for ever after it */
 
 int64_t catchup_rate_take(struct catchup_rate *rate, int64_t now_us, size_t size)
 {
     if (rate->bytes_per_second == 0) {
         int64_t from_us = rate->paid_us > now_us ? rate->paid_us : now_us;
-        rate->paid_us = from_us + 2 * rate->piece_us;
+        rate->paid_us = from_us + PIECE_SHARE * rate->piece_us;
         return from_us - now_us;
     }
     if (rate->paid_us < now_us - RATE_BURST_US) {

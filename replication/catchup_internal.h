@@ -7,9 +7,9 @@
 #include "replication/catchup_wire.h"
 #include "replication/replica_shard.h"
 
-/* A token bucket of at most one second. Without a limit a catch-up takes half of what the disk gives it: pieces are
- * asked for twice as far apart as the last one took to be written, whatever the number of sessions. So it is fast where
- * nothing else is to do, and gives way where clients wait for the same disk. */
+/* A token bucket of at most one second. Without a limit a catch-up takes a quarter of what the disk gives it: pieces
+ * are asked for four times as far apart as the last one took to be written, whatever the number of sessions. So it is
+ * fast where nothing else is to do, and gives way where clients wait for the same disk. */
 struct catchup_rate {
     int64_t bytes_per_second;        /* 0: no limit */
     int64_t paid_us;                 /* until when the bytes so far are paid for */
