@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "broker/broker.h"
 #include "broker/cluster.h"
+#include "broker/reconciler.h"
 #include "replication/log.h"
 
 #include <pthread.h>
@@ -45,19 +46,39 @@ static uint64_t seen_target(struct health_board *board, uint64_t group, uint64_t
     return before;
 }
 
-/* A member is behind that lacks what was committed a round ago; one that is not heard of is, whatever it has. */
-static bool has_member_behind(const struct shard *shard, const struct replica *replica,
+/* A member is behind that lacks what was committed a round ago, or has no vote yet; one that is not heard of is,
+ * whatever it has. Standbys of the metadata are meant to have none. */
+static bool has_member_behind(const struct shard *shard, uint64_t group, const struct replica *replica,
                               const struct replica_status *status, uint64_t target)
 {
     for (unsigned i = 0; i < status->membership.count; i++) {
-        uint64_t id = status->membership.servers[i].id;
-        bool is_self = id == shard->broker->server_id;
-        if (!is_self &&
-            (replica_match_index(replica, id) < target || !cluster_is_alive(shard, replica_server_node(id)))) {
+        const struct replica_server *server = &status->membership.servers[i];
+        bool is_self = server->id == shard->broker->server_id;
+        if (!is_self && (replica_match_index(replica, server->id) < target ||
+                         !cluster_is_alive(shard, replica_server_node(server->id)) ||
+                         (!server->is_voter && group != METADATA_GROUP))) {
             return true;
         }
     }
     return false;
+}
+
+/* Whether `self` is still to get its vote: until then the others are one loss short. The server that this broker was
+ * before its disk was lost counts as a vote and will not come back. An even number of voters of the metadata is one on
+ * the way to an odd one (metadata_members.h); else a standby stays one. */
+bool health_is_joining(const struct membership *now, uint64_t group, uint64_t self)
+{
+    const struct replica_server *here = membership_find(now, self);
+    for (unsigned i = 0; i < now->count; i++) {
+        uint64_t id = now->servers[i].id;
+        if (id != self && replica_server_node(id) == replica_server_node(self)) {
+            return true;
+        }
+    }
+    if (here != NULL && here->is_voter) {
+        return false;
+    }
+    return group == METADATA_GROUP ? membership_voter_count(now) % 2 == 0 : here != NULL;
 }
 
 static void look_at_replica(struct health_board *board, uint64_t group, const struct replica *replica)
@@ -72,9 +93,10 @@ static void look_at_replica(struct health_board *board, uint64_t group, const st
     if (status.role == REPLICA_LEADER) {
         health->led += status.is_ready;
         health->behind += !status.is_ready;
-        health->under_replicated += has_member_behind(shard, replica, &status, target);
+        health->under_replicated += has_member_behind(shard, group, replica, &status, target);
     } else {
-        health->behind += status.leader != 0 && status.applied_index < target;
+        bool is_joining = health_is_joining(&status.membership, group, shard->broker->server_id);
+        health->behind += status.leader != 0 && (is_joining || status.applied_index < target);
     }
 }
 
@@ -152,6 +174,7 @@ static void health_on_timer(struct timer *timer)
         .taken_us = env_now_us(shard->env),
         .is_serving = shard->number != 0 || (broker->is_serving && !broker->is_stopping),
         .is_space_low = shard->is_space_low,
+        .is_settled = reconciler_is_settled(shard->reconciler),
     };
     replicas_each(shard->replicas, board, look_at);
     forget_gone(board);
@@ -236,13 +259,16 @@ static const char *missing(const struct health *health)
     if (!health->is_serving) {
         return "not serving: the broker joins the cluster, or stops";
     }
+    if (!health->is_settled) {
+        return "a replica that is to be here is not made yet";
+    }
     if (health->damaged > 0) {
         return "a replica is damaged and not rebuilt yet";
     }
     if (health->leaderless > 0) {
         return "a replica here has no leader";
     }
-    return health->behind > 0 ? "a replica here is behind its leader" : NULL;
+    return health->behind > 0 ? "a replica here is behind its leader, or has no vote yet" : NULL;
 }
 
 bool health_is_ready(const struct health *shards, size_t count, int64_t now_us, const char **reason)

@@ -2,12 +2,13 @@
  * page. A picture is taken on the shard's thread and read on any; that it grows old says that the loop does not turn.
  *
  * A replica is *behind* when it has not applied what was committed, as far as it knew, when the picture before this one
- * was taken: so one that keeps up under load is not.
+ * was taken: so one that keeps up under load is not. And as long as it is to have a vote and has none.
  * Runs on: the shard's thread, except health_read(). */
 #pragma once
 
 #include "base/limits.h"
 #include "broker/shard.h"
+#include "replication/membership.h"
 
 #define HEALTH_INTERVAL_US (1000 * 1000)
 #define HEALTH_STALE_US (10 * 1000 * 1000) /* a picture older than this: the loop stands still */
@@ -24,6 +25,7 @@ struct health {
     int64_t taken_us; /* monotonic; 0: never */
     bool is_serving;  /* shard 0: registered, current, open for clients; and not stopping */
     bool is_space_low;
+    bool is_settled;  /* the replicas that are to be here are made */
     unsigned replicas;   /* of partitions and of the metadata, here */
     unsigned led;        /* by this shard, and ready */
     unsigned leaderless; /* nobody leads them, as far as is known here */
@@ -45,6 +47,9 @@ void health_close(struct health_board *board);
 void health_read(struct health_board *board, struct health *health, struct health_partition *partitions,
                  size_t capacity);
 
+/* Whether `self` is a member that is to have a vote and has none yet, or has taken the place of a lost disk's server
+ * that is a member still. Pure. */
+bool health_is_joining(const struct membership *now, uint64_t group, uint64_t self);
 /* Whether a whole broker may be called ready: another one can be restarted now without harm to what is here. Pure.
  * `reason` (static, never NULL) is the first thing that is missing, or "ready". */
 bool health_is_ready(const struct health *shards, size_t count, int64_t now_us, const char **reason);

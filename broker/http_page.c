@@ -41,9 +41,11 @@ static int64_t of_space_low(const struct health *health)
 }
 
 static const struct sum SUMS[] = {
-    {"balsa_replicas_behind", "Replicas here that have not applied what was committed a second ago", of_behind},
+    {"balsa_replicas_behind",
+     "Replicas here that have not applied what was committed a second ago, or have no vote yet", of_behind},
     {"balsa_replicas_leaderless", "Replicas here without a leader, as far as this broker knows", of_leaderless},
-    {"balsa_partitions_under_replicated", "Groups led here with a member that is away or behind", of_under_replicated},
+    {"balsa_partitions_under_replicated", "Groups led here with a member that is away, behind, or without its vote yet",
+     of_under_replicated},
     {"balsa_disk_below_reserve_shards", "Shards that refuse produce since the disk is below its reserve", of_space_low},
     {"balsa_partition_rows_left_out", "Partitions here without rows of their own on this page", of_left_out},
 };

@@ -28,6 +28,8 @@ struct reconciler {
     struct map creating; /* group -> struct creation */
     struct map removing;
     struct timer retry;
+    bool is_passed;   /* all topics, once this broker had joined */
+    bool is_retrying; /* what could not be made waits for `retry` */
 };
 
 struct creation {
@@ -44,7 +46,20 @@ struct removal {
 
 static void reconciler_on_retry(struct timer *timer)
 {
-    reconciler_all(container_of(timer, struct reconciler, retry));
+    struct reconciler *reconciler = container_of(timer, struct reconciler, retry);
+    reconciler->is_retrying = false;
+    reconciler_all(reconciler);
+}
+
+static void retry_later(struct reconciler *reconciler)
+{
+    reconciler->is_retrying = true;
+    env_timer(reconciler->shard->env, &reconciler->retry, RETRY_US);
+}
+
+bool reconciler_is_settled(const struct reconciler *reconciler)
+{
+    return reconciler->is_passed && reconciler->creating.count == 0 && !reconciler->is_retrying;
 }
 
 struct reconciler *reconciler_open(struct shard *shard)
@@ -106,7 +121,7 @@ static void on_created(struct replica_create *req, enum err err)
         metrics_add(reconciler->shard->metrics, METRIC_REPLICA_RETRIES, 1);
         trace(ERROR, REPLICA, "replica not created, tried again", KV("group", (int64_t)req->group),
               KV("cause", (const char *)(req->msg.text[0] != '\0' ? req->msg.text : err_text(err))));
-        env_timer(reconciler->shard->env, &reconciler->retry, RETRY_US);
+        retry_later(reconciler);
     }
     uint64_t group = req->group;
     (void)map_remove(&reconciler->creating, group);
@@ -190,7 +205,7 @@ static void reconcile_partition(struct reconciler *reconciler, struct arena *are
     } else if (is_ours && !is_damaged && map_get(&reconciler->creating, group) == NULL &&
                map_get(&reconciler->removing, group) == NULL) {
         if (shard->is_space_low) {
-            env_timer(shard->env, &reconciler->retry, RETRY_US);
+            retry_later(reconciler);
             return;
         }
         create(reconciler, topic, index, &stored);
@@ -300,6 +315,12 @@ void reconciler_all(struct reconciler *reconciler)
     reconciler_remove(reconciler, pass.stale, pass.stale_count);
     mem_free(pass.stale);
     arena_deinit(&arena);
+}
+
+void reconciler_joined(struct reconciler *reconciler)
+{
+    reconciler_all(reconciler);
+    reconciler->is_passed = true;
 }
 
 void reconciler_remove(struct reconciler *reconciler, const uint64_t *groups, size_t count)

@@ -325,7 +325,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
 void shard_serve(struct shard *shard)
 {
     store_reader_refresh(shard->reader);
-    reconciler_all(shard->reconciler);
+    reconciler_joined(shard->reconciler);
 }
 
 static void on_handed_over(struct message *message)

@@ -2,7 +2,10 @@
 load, within the memory and the latency that are promised for the others. AWAY_BYTES=5000000000 SLACK=1 for the long run."""
 import threading
 import time
+import urllib.error
+import urllib.request
 
+import admin
 import balsa
 import campaign
 import cluster
@@ -14,10 +17,34 @@ LEADER_GROWTH_KIB = 2 * (128 + 32) << 10  # of each shard: what it may retain of
 LATENCY_RATIO = 2
 RATE = 2000
 CATCH_UP_S = 120 + AWAY_BYTES / 10e6
+BEFORE_S = 15 if AWAY_BYTES > 1e9 else 5  # a percentile of few samples is luck
+
+
+def is_ready(node):
+    """What its probe says: another broker may go now."""
+    try:
+        with urllib.request.urlopen(f"http://{node.settings['balsa.http.listener']}/health/ready", timeout=5) as answer:
+            return answer.read() is not None
+    except (urllib.error.HTTPError, OSError):
+        return False
+
+
+def check_votes(brokers, number):
+    """Who empties one disk after the other has nothing but the probes to go by: once they say ready, everything votes that is to."""
+    nodes = [brokers[n] for n in brokers.nodes]
+    balsa.check(balsa.wait_until(lambda: all(is_ready(node) for node in nodes), 180, 0.01), f"disk emptied: not all ready after broker {number}")
+    with admin.Admin(admin.address(brokers[number])) as ask:
+        voters = [member.node_id for member in ask.QuorumStatus().members if member.is_voter]
+        balsa.check(voters == [1, 2, 3], f"all brokers are ready, and {voters} vote in the metadata after broker {number} lost its disk")
+        for partition in range(PARTITIONS):
+            replicas = ask.PartitionStatus(topic=campaign.TOPIC, partition=partition).replicas
+            voters = sorted(replica.node_id for replica in replicas if replica.is_voter)
+            balsa.check(voters == [1, 2, 3], f"all brokers are ready, and {voters} vote in partition {partition}")
 
 
 def wiped():
-    with cluster.Cluster(3, shards=2, settings=campaign.SETTINGS) as brokers, \
+    own = {number: {"balsa.http.listener": f"127.0.0.1:{balsa.free_port()}", **admin.settings()} for number in (1, 2, 3)}
+    with cluster.Cluster(3, shards=2, settings=campaign.SETTINGS, own=own) as brokers, \
             campaign.campaign("disk emptied", brokers, PARTITIONS, rate=4000) as run:
         for number in (1, 2, 3):
             run.load.wait_acked(20000)
@@ -26,7 +53,7 @@ def wiped():
             run.wait_served()
             started = time.monotonic()
             brokers.start(number)
-            brokers.wait_ready()
+            check_votes(brokers, number)
             run.wait_in_sync(180)
             print(f"  broker {number} with an emptied disk is back in sync after {time.monotonic() - started:.1f} s", flush=True)
             balsa.check(brokers.digest(number, campaign.TOPIC, 0), f"broker {number} has its replica again")
@@ -80,7 +107,7 @@ def away():
             write_much(brokers)
             time.sleep(3)
             before_from = time.monotonic()
-            time.sleep(5)
+            time.sleep(BEFORE_S)
             before = run.load.latencies(before_from, time.monotonic())
             others = [node for node in brokers.running()]
             memory = Memory(others)

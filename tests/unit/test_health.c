@@ -11,7 +11,7 @@
 
 static struct health good(void)
 {
-    return (struct health){.taken_us = NOW_US, .is_serving = true, .replicas = 3, .led = 1};
+    return (struct health){.taken_us = NOW_US, .is_serving = true, .is_settled = true, .replicas = 3, .led = 1};
 }
 
 static void spoil_nothing(struct health *health)
@@ -27,6 +27,11 @@ static void spoil_opening(struct health *health)
 static void spoil_serving(struct health *health)
 {
     health->is_serving = false;
+}
+
+static void spoil_pass(struct health *health)
+{
+    health->is_settled = false;
 }
 
 static void spoil_damage(struct health *health)
@@ -64,9 +69,10 @@ static const struct verdict_case {
     {"good", spoil_nothing, true, true, "ready"},
     {"opening", spoil_opening, true, false, "logs are being opened"},
     {"not serving", spoil_serving, true, false, "not serving: the broker joins the cluster, or stops"},
+    {"not made", spoil_pass, true, false, "a replica that is to be here is not made yet"},
     {"damaged", spoil_damage, true, false, "a replica is damaged and not rebuilt yet"},
     {"leaderless", spoil_leader, true, false, "a replica here has no leader"},
-    {"behind", spoil_level, true, false, "a replica here is behind its leader"},
+    {"behind", spoil_level, true, false, "a replica here is behind its leader, or has no vote yet"},
     {"stuck", spoil_time, false, false, "a shard's loop stands still"},
     {"peer away", spoil_peers, true, true, "ready"},
 };
@@ -86,6 +92,43 @@ END_TEST
 
 /* Goal: the page has the sums of all shards and a row for each partition; cut at any size it is refused, never cut
  * short. */
+#define SERVER(node, disk) ((uint64_t)(node) << 32 | (disk))
+#define GROUP (METADATA_GROUP + 1)
+
+static const struct {
+    const char *name;
+    uint64_t group;
+    struct membership now;
+    bool is_joining; /* broker 1, on its second disk */
+} memberships[] = {
+    {"a voter", GROUP, {{{SERVER(1, 2), true}, {SERVER(2, 1), true}, {SERVER(3, 1), true}}, 3}, false},
+    {"no vote yet", GROUP, {{{SERVER(2, 1), true}, {SERVER(3, 1), true}, {SERVER(1, 2), false}}, 3}, true},
+    {"the lost disk has the vote",
+     GROUP,
+     {{{SERVER(1, 1), true}, {SERVER(2, 1), true}, {SERVER(1, 2), false}}, 3},
+     true},
+    {"both vote", GROUP, {{{SERVER(1, 1), true}, {SERVER(1, 2), true}, {SERVER(2, 1), true}}, 3}, true},
+    {"no member", GROUP, {{{SERVER(2, 1), true}, {SERVER(3, 1), true}}, 2}, false},
+    {"metadata: a standby", METADATA_GROUP, {{{SERVER(1, 2), false}, {SERVER(2, 1), true}}, 2}, false},
+    {"metadata: two votes of three",
+     METADATA_GROUP,
+     {{{SERVER(1, 2), false}, {SERVER(2, 1), true}, {SERVER(3, 1), true}}, 3},
+     true},
+    {"metadata: no member yet", METADATA_GROUP, {{{SERVER(2, 1), true}, {SERVER(3, 1), true}}, 2}, true},
+    {"metadata: the lost disk",
+     METADATA_GROUP,
+     {{{SERVER(1, 1), true}, {SERVER(2, 1), true}, {SERVER(3, 1), true}, {SERVER(1, 2), false}}, 4},
+     true},
+};
+
+START_TEST(vote_is_waited_for)
+{
+    ck_assert_msg(health_is_joining(&memberships[_i].now, memberships[_i].group, SERVER(1, 2)) ==
+                      memberships[_i].is_joining,
+                  "%s", memberships[_i].name);
+}
+END_TEST
+
 START_TEST(page_has_sums_and_rows)
 {
     struct metrics *metrics[2] = {metrics_open(), metrics_open()};
@@ -157,6 +200,7 @@ static Suite *health_suite(void)
     Suite *suite = suite_create("health");
     TCase *tcase = tcase_create("health");
     tcase_add_loop_test(tcase, verdict_names_what_is_missing, 0, 3 * (int)array_count(CASES));
+    tcase_add_loop_test(tcase, vote_is_waited_for, 0, (int)array_count(memberships));
     tcase_add_test(tcase, page_has_sums_and_rows);
     tcase_add_test(tcase, usage_is_plausible);
     suite_add_tcase(suite, tcase);
