@@ -50,6 +50,11 @@ void mailbox_close(struct mailbox *mailbox)
     mem_free(mailbox);
 }
 
+static void wake_owner(struct mailbox *mailbox)
+{
+    mailbox->env->waker->wake(mailbox->env->waker);
+}
+
 void mailbox_send(struct mailbox *target, struct message *message)
 {
     assert(message->cb != NULL);
@@ -58,6 +63,20 @@ void mailbox_send(struct mailbox *target, struct message *message)
     list_push(&target->messages, &message->link);
     pthread_mutex_unlock(&target->mutex);
     if (was_empty) {
-        target->env->waker->wake(target->env->waker);
+        wake_owner(target);
+    }
+}
+
+void mailbox_send_all(struct mailbox *target, struct list *messages)
+{
+    if (list_is_empty(messages)) {
+        return;
+    }
+    pthread_mutex_lock(&target->mutex);
+    bool was_empty = list_is_empty(&target->messages);
+    list_move_all(&target->messages, messages);
+    pthread_mutex_unlock(&target->mutex);
+    if (was_empty) {
+        wake_owner(target);
     }
 }

@@ -21,3 +21,5 @@ struct mailbox;
 struct mailbox *mailbox_open(struct env *env);   /* on the owner's thread; takes env->waker */
 void mailbox_close(struct mailbox *mailbox);     /* must be empty, no sender left */
 void mailbox_send(struct mailbox *target, struct message *message);
+/* The same with a list of them, by their links, in order; it is empty afterwards. One lock and one wake for all. */
+void mailbox_send_all(struct mailbox *target, struct list *messages);

@@ -6,6 +6,50 @@
 #include "base/mem.h"
 #include "broker/broker.h"
 
+/* ---- Posts ---- */
+
+struct router {
+    struct shard *shard;
+    struct task task;
+    struct list posts[]; /* for each shard: what this turn has for it */
+};
+
+static void router_on_task(struct task *task)
+{
+    struct router *router = container_of(task, struct router, task);
+    struct shard *shard = router->shard;
+    for (unsigned i = 0; i < shard_count(shard); i++) {
+        mailbox_send_all(shard->broker->shards[i].mailbox, &router->posts[i]);
+    }
+}
+
+struct router *router_open(struct shard *shard)
+{
+    struct router *router = mem_alloc(sizeof(*router) + shard_count(shard) * sizeof(router->posts[0]));
+    router->shard = shard;
+    task_init(&router->task, router_on_task);
+    for (unsigned i = 0; i < shard_count(shard); i++) {
+        list_init(&router->posts[i]);
+    }
+    return router;
+}
+
+void router_close(struct router *router)
+{
+    for (unsigned i = 0; i < shard_count(router->shard); i++) {
+        assert(list_is_empty(&router->posts[i]));
+    }
+    mem_free(router);
+}
+
+static void post(struct shard *from, unsigned number, struct message *message)
+{
+    list_push(&from->router->posts[number], &message->link);
+    env_task(from->env, &from->router->task);
+}
+
+/* ---- Scatter ---- */
+
 static void scatter_on_done(struct task *task)
 {
     struct scatter *scatter = container_of(task, struct scatter, done_task);
@@ -90,7 +134,7 @@ void scatter_go(struct scatter *scatter)
         struct scatter_part *part = &scatter->parts[i];
         if (part->is_used && !is_home(part)) {
             part->message.cb = part_on_start_message;
-            shard_send(scatter->origin, i, &part->message);
+            post(scatter->origin, i, &part->message);
         }
     }
     struct scatter_part *home = &scatter->parts[scatter->origin->number];
@@ -108,7 +152,7 @@ void scatter_part_done(struct scatter_part *part)
         part_on_back(part);
     } else {
         part->message.cb = part_on_back_message;
-        shard_send(part->shard, part->scatter->origin->number, &part->message);
+        post(part->shard, part->scatter->origin->number, &part->message);
     }
 }
 
@@ -124,7 +168,7 @@ static void cancel_on_message(struct message *message)
         part->scatter->part_cancel(part);
     }
     part->cancel.cb = cancel_on_back_message;
-    shard_send(part->shard, part->scatter->origin->number, &part->cancel);
+    post(part->shard, part->scatter->origin->number, &part->cancel);
 }
 
 void scatter_cancel(struct scatter *scatter)
@@ -142,7 +186,7 @@ void scatter_cancel(struct scatter *scatter)
         if (!is_home(part)) {
             scatter->out++;
             part->cancel.cb = cancel_on_message;
-            shard_send(scatter->origin, i, &part->cancel);
+            post(scatter->origin, i, &part->cancel);
         } else if (!part->is_done) {
             scatter->part_cancel(part);
         }

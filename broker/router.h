@@ -5,11 +5,18 @@
  * origin. While a part is out, its items belong to the target shard. A handler that has what it needs may cancel the
  * parts that are still out: part_cancel() then runs on their shards.
  *
+ * What a turn of a shard has for another one goes out at the turn's end, all at once: one lock, and one loop woken,
+ * instead of one for each part.
+ *
  * Runs on: origin and target shards as said; nothing is called inside scatter_go() but part_start() of the origin's own
  * part. */
 #pragma once
 
 #include "broker/shard.h"
+
+struct router; /* a shard's end of it */
+struct router *router_open(struct shard *shard);
+void router_close(struct router *router); /* no part is out, and none of another shard is here */
 
 struct scatter;
 struct scatter_part;

@@ -23,6 +23,7 @@
 #include "broker/producer_ids.h"
 #include "broker/rebuild.h"
 #include "broker/reconciler.h"
+#include "broker/router.h"
 #include "broker/shard_catchups.h"
 #include "broker/shard_peers.h"
 #include "broker/space.h"
@@ -286,6 +287,7 @@ enum err shard_open(struct shard *shard, struct broker *broker, unsigned number,
     timer_init(&shard->retention_timer, shard_on_retention_timer);
 
     shard->mailbox = mailbox_open(shard->env);
+    shard->router = router_open(shard);
     shard->files = log_files_open(shard->env, LOG_FILES_COUNT_MAX / broker->shard_count);
     shard->space = space_open(shard);
     shard->reader = store_reader_open(broker->store, shard->env);
@@ -432,6 +434,7 @@ static void shard_finish(void *owner)
     fetch_sessions_close(shard->fetch_sessions);
     mem_free(shard->alive);
     mem_free(shard->linked);
+    router_close(shard->router);
     leaders_close(shard->leaders);
     store_reader_close(shard->reader);
     shard->broker->host->shard_closed(shard);

@@ -30,6 +30,7 @@ struct offsets_expiry;
 struct producer_ids;
 struct rebuild;
 struct reconciler;
+struct router;
 struct cleaner;
 struct scrub;
 struct shard_peers;
@@ -50,6 +51,7 @@ struct shard {
     struct conns *conns;
     struct fetch_sessions *fetch_sessions;
     struct producer_ids *producer_ids;
+    struct router *router;
     struct reconciler *reconciler;
     struct rebuild *rebuild;
     struct scrub *scrub;

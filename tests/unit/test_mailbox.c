@@ -50,7 +50,8 @@ static void ball_on_delivered(struct message *message)
 
 static struct timer again[SHARD_COUNT];
 
-static void shard_send(struct shard *shard)
+/* `together`: a list for each shard, to be sent later; NULL: each message at once. */
+static void shard_send(struct shard *shard, struct list *together)
 {
     for (unsigned i = 0; i < SHARD_COUNT; i++) {
         struct ball *ball = mem_alloc(sizeof(*ball));
@@ -58,6 +59,10 @@ static void shard_send(struct shard *shard)
         ball->target = &shards[i];
         ball->from = shard->number;
         ball->sequence = shard->sent;
+        if (together != NULL) {
+            list_push(&together[i], &ball->message.link);
+            continue;
+        }
         uint64_t before = shard->received_count;
         mailbox_send(shards[i].mailbox, &ball->message);
         ck_assert_uint_eq(before, shard->received_count); /* never inside the call */
@@ -69,8 +74,17 @@ static void shard_send(struct shard *shard)
 static void shard_on_timer(struct timer *timer)
 {
     struct shard *shard = &shards[timer - again];
+    struct list together[SHARD_COUNT];
+    bool is_together = env_random(uv_env_env(shard->uv)) % 2 == 0;
+    for (unsigned i = 0; i < SHARD_COUNT; i++) {
+        list_init(&together[i]);
+    }
     for (int i = 0; i < 50 && shard->sent < SENT_COUNT; i++) {
-        shard_send(shard);
+        shard_send(shard, is_together ? together : NULL);
+    }
+    for (unsigned i = 0; i < SHARD_COUNT; i++) {
+        mailbox_send_all(shards[i].mailbox, &together[i]);
+        ck_assert(list_is_empty(&together[i]));
     }
     if (shard->sent < SENT_COUNT) {
         env_timer(uv_env_env(shard->uv), timer, (int64_t)(env_random(uv_env_env(shard->uv)) % 300));
@@ -95,7 +109,8 @@ static void *shard_main(void *context)
 }
 
 /* Goal: between any two shards every message arrives once, in order, on the receiver's thread, never inside the
- * sending call. Method: four loops, each sends numbered messages to all, itself included. */
+ * sending call. Method: four loops, each sends numbered messages to all, itself included, one by one or as
+ * lists. */
 START_TEST(messages_arrive_once_in_order_on_the_receivers_thread)
 {
     pthread_t threads[SHARD_COUNT];
