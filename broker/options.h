@@ -67,7 +67,7 @@ struct options {
     int64_t imbalance_check_interval_us; /* leader.imbalance.check.interval.seconds */
     unsigned moves_max;                  /* balsa.moves.max */
     int64_t scrub_bytes_per_second;      /* balsa.scrub.bytes.per.second: of all shards; 0: none */
-    int64_t catchup_bytes_per_second;    /* balsa.catchup.bytes.per.second: all shards, each way; 0: half of the disk */
+    int64_t catchup_bytes_per_second;    /* balsa.catchup.bytes.per.second: all shards, each way; 0: see there */
     unsigned catchups_max;               /* balsa.catchups.max */
     int64_t checkpoint_interval_ms;      /* balsa.checkpoint.interval.ms */
     bool is_cleaner_enabled;             /* log.cleaner.enable */

@@ -90,8 +90,6 @@ START_TEST(verdict_names_what_is_missing)
 }
 END_TEST
 
-/* Goal: the page has the sums of all shards and a row for each partition; cut at any size it is refused, never cut
- * short. */
 #define SERVER(node, disk) ((uint64_t)(node) << 32 | (disk))
 #define GROUP (METADATA_GROUP + 1)
 
@@ -121,6 +119,7 @@ static const struct {
      true},
 };
 
+/* Goal: who is to have a vote and has none, and who follows a lost disk that still counts, is joining; nobody else. */
 START_TEST(vote_is_waited_for)
 {
     ck_assert_msg(health_is_joining(&memberships[_i].now, memberships[_i].group, SERVER(1, 2)) ==
@@ -129,6 +128,8 @@ START_TEST(vote_is_waited_for)
 }
 END_TEST
 
+/* Goal: the page has the sums of all shards and a row for each partition; cut at any size it is refused, never cut
+ * short. */
 START_TEST(page_has_sums_and_rows)
 {
     struct metrics *metrics[2] = {metrics_open(), metrics_open()};
