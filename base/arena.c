@@ -6,6 +6,7 @@
  * allocation, so that an overrun inside the arena is found as it would be on the heap. */
 #include "base/arena.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -28,7 +29,6 @@ enum {
 #endif
 
 enum {
-    ALIGNMENT = 16,
     CHUNK_SIZE_FIRST = 2048, /* header included: a request with a handful of topics needs no second one */
     CHUNK_SIZE_MAX = 64 * 1024,
     OWN_CHUNK_SIZE_MIN = 8 * 1024, /* from here on, what does not fit gets a chunk of its own */
@@ -38,7 +38,8 @@ struct arena_chunk {
     struct arena_chunk *next;
     size_t size; /* of data */
     size_t used;
-    uint8_t data[] __attribute__((aligned(ALIGNMENT)));
+    bool is_given; /* by the arena's owner, whose memory it is */
+    uint8_t data[] __attribute__((aligned(ARENA_ALIGNMENT)));
 };
 
 void arena_init(struct arena *arena, size_t size_max)
@@ -55,10 +56,22 @@ static struct arena_chunk *chunk_new(size_t size)
     return chunk;
 }
 
+void arena_init_with(struct arena *arena, size_t size_max, void *memory, size_t size)
+{
+    struct arena_chunk *chunk = memory;
+    assert((uintptr_t)memory % ARENA_ALIGNMENT == 0 && size > sizeof *chunk);
+    arena_init(arena, size_max);
+    *chunk = (struct arena_chunk){.size = size - sizeof *chunk, .is_given = true};
+    ASAN_POISON_MEMORY_REGION(chunk->data, chunk->size);
+    arena->chunks = chunk;
+}
+
 static void chunk_free(struct arena_chunk *chunk)
 {
     ASAN_UNPOISON_MEMORY_REGION(chunk->data, chunk->size);
-    mem_free(chunk);
+    if (!chunk->is_given) {
+        mem_free(chunk);
+    }
 }
 
 static void free_from(struct arena_chunk *chunk)
@@ -122,7 +135,7 @@ void *arena_alloc(struct arena *arena, size_t size)
     if (size > left) {
         return NULL;
     }
-    size_t rounded = size == 0 ? ALIGNMENT : (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+    size_t rounded = size == 0 ? ARENA_ALIGNMENT : (size + ARENA_ALIGNMENT - 1) & ~(size_t)(ARENA_ALIGNMENT - 1);
     if (rounded > left) {
         return NULL;
     }

@@ -1,7 +1,6 @@
 /* Small fields fill chunks one after the other; neighbours in a chunk are one fragment. A referenced slice is a
- * fragment of its own, after which the fields go on in the same chunk: a response with few payloads needs one chunk and
- * one array. The first chunk is small, since most answers are and many of them wait at a time; each further one is
- * larger. */
+ * fragment of its own, after which the fields go on in the same chunk: a response with few payloads needs one chunk.
+ * The first chunk is small, since most answers are and many of them wait at a time; each further one is larger. */
 #include "base/outbuf.h"
 
 #include <string.h>
@@ -11,14 +10,29 @@
 
 enum {
     CHUNK_SIZE_FIRST = 256,
-    CHUNK_SIZE_MAX = 4096, /* also the largest reservation */
-    FRAGMENT_CAPACITY_FIRST = 2,
+    CHUNK_SIZE_MAX = 4096,    /* also the largest reservation */
     REFERENCE_SIZE_MIN = 512, /* below, a copy is cheaper than one more element of the gathering write */
 };
 
 void outbuf_init(struct outbuf *out, size_t size_max)
 {
     *out = (struct outbuf){.size_max = size_max, .err = OK};
+    out->fragments = out->few;
+    out->fragment_capacity = OUTBUF_FEW_FRAGMENTS;
+}
+
+void outbuf_init_with(struct outbuf *out, size_t size_max, uint8_t *memory, size_t size)
+{
+    outbuf_init(out, size_max);
+    out->at = memory;
+    out->left = out->chunk_size = size;
+}
+
+static void fragments_free(struct outbuf *out)
+{
+    if (out->fragments != out->few) {
+        mem_free(out->fragments);
+    }
 }
 
 void outbuf_deinit(struct outbuf *out)
@@ -26,9 +40,9 @@ void outbuf_deinit(struct outbuf *out)
     for (size_t i = 0; i < out->fragment_count; i++) {
         shared_release(out->fragments[i].block);
     }
-    mem_free(out->fragments);
+    fragments_free(out);
     shared_release(out->chunk);
-    *out = (struct outbuf){.size_max = out->size_max, .err = OK};
+    outbuf_init(out, out->size_max);
 }
 
 /* Counts `size` more bytes. False, with `err` set, when they are too many or something failed
@@ -50,45 +64,48 @@ static bool admit(struct outbuf *out, size_t size)
 /* Takes over one reference to the block. */
 static void fragment_add(struct outbuf *out, struct shared *block, const uint8_t *data, size_t size)
 {
+    assert(out->fragments != NULL && out->fragment_count <= out->fragment_capacity);
     if (out->fragment_count == out->fragment_capacity) {
-        out->fragment_capacity = out->fragment_capacity == 0 ? FRAGMENT_CAPACITY_FIRST : out->fragment_capacity * 2;
-        out->fragments = mem_resize(out->fragments, out->fragment_capacity * sizeof *out->fragments);
+        size_t capacity = 2 * out->fragment_capacity;
+        struct outbuf_fragment *fragments = mem_alloc_raw(capacity * sizeof *fragments);
+        memcpy(fragments, out->fragments, out->fragment_count * sizeof *fragments);
+        fragments_free(out);
+        out->fragments = fragments;
+        out->fragment_capacity = capacity;
     }
-    assert(out->fragments != NULL && out->fragment_count < out->fragment_capacity);
+    assert(out->fragment_count < out->fragment_capacity);
     out->fragments[out->fragment_count++] = (struct outbuf_fragment){block, data, size};
-}
-
-static size_t chunk_room(const struct outbuf *out)
-{
-    return out->chunk == NULL ? 0 : out->chunk->size - out->chunk_used;
 }
 
 /* A chunk with room for `size` bytes, four times as large as the last one. */
 static void chunk_renew(struct outbuf *out, size_t size)
 {
     assert(size <= CHUNK_SIZE_MAX);
-    size_t chunk_size = out->chunk == NULL ? CHUNK_SIZE_FIRST : 4 * out->chunk->size;
+    size_t chunk_size = out->chunk_size == 0 ? CHUNK_SIZE_FIRST : 4 * out->chunk_size;
     while (chunk_size < size) {
         chunk_size *= 4;
     }
     shared_release(out->chunk);
-    out->chunk = shared_new(chunk_size < CHUNK_SIZE_MAX ? chunk_size : CHUNK_SIZE_MAX);
-    out->chunk_used = 0;
+    out->chunk_size = chunk_size < CHUNK_SIZE_MAX ? chunk_size : CHUNK_SIZE_MAX;
+    out->chunk = shared_new(out->chunk_size);
+    out->at = out->chunk->data;
+    out->left = out->chunk_size;
 }
 
 /* The next `size` bytes of the chunk, which has room for them, as part of the last fragment or as
  * a new one. */
 static uint8_t *chunk_take(struct outbuf *out, size_t size)
 {
-    assert(size <= chunk_room(out));
-    uint8_t *data = out->chunk->data + out->chunk_used;
+    assert(size <= out->left);
+    uint8_t *data = out->at;
     struct outbuf_fragment *last = out->fragment_count > 0 ? &out->fragments[out->fragment_count - 1] : NULL;
     if (last != NULL && last->block == out->chunk && last->data + last->size == data) {
         last->size += size;
     } else {
-        fragment_add(out, shared_acquire(out->chunk), data, size);
+        fragment_add(out, out->chunk == NULL ? NULL : shared_acquire(out->chunk), data, size);
     }
-    out->chunk_used += size;
+    out->at += size;
+    out->left -= size;
     return data;
 }
 
@@ -98,7 +115,7 @@ uint8_t *outbuf_reserve(struct outbuf *out, size_t size)
     if (!admit(out, size)) {
         return NULL;
     }
-    if (size > chunk_room(out)) {
+    if (size > out->left) {
         chunk_renew(out, size);
     }
     return chunk_take(out, size);
@@ -109,8 +126,7 @@ void outbuf_put(struct outbuf *out, struct bytes bytes)
     if (bytes.size == 0 || !admit(out, bytes.size)) {
         return;
     }
-    size_t room = chunk_room(out);
-    size_t head = bytes.size < room ? bytes.size : room;
+    size_t head = bytes.size < out->left ? bytes.size : out->left;
     if (head > 0) {
         memcpy(chunk_take(out, head), bytes.data, head);
     }

@@ -6,23 +6,31 @@
 #include "base/shared.h"
 
 struct outbuf_fragment {
-    struct shared *block; /* holds the bytes; one reference owned by the outbuf */
+    struct shared *block; /* holds the bytes; one reference owned by the outbuf; NULL: the memory of its owner */
     const uint8_t *data;
     size_t size;
 };
 
-struct outbuf {
+#define OUTBUF_FEW_FRAGMENTS 2 /* that need no memory of their own */
+
+struct outbuf { /* Stays where it was initialised. */
     struct outbuf_fragment *fragments;
     size_t fragment_count;
     size_t fragment_capacity;
-    struct shared *chunk; /* private: where small fields go; NULL before the first; one reference of its own */
-    size_t chunk_used;    /* private */
+    /* private: where small fields go */
+    struct shared *chunk; /* NULL: the owner's memory, or none yet; one reference of its own */
+    size_t chunk_size;
+    uint8_t *at;
+    size_t left;
+    struct outbuf_fragment few[OUTBUF_FEW_FRAGMENTS];
     size_t size;      /* total bytes so far */
     size_t size_max;
     enum err err;     /* ERR_TOO_LARGE once over size_max; sticks */
 };
 
 void outbuf_init(struct outbuf *out, size_t size_max);
+/* The same with the caller's memory for the first small fields; it is used until outbuf_deinit(). */
+void outbuf_init_with(struct outbuf *out, size_t size_max, uint8_t *memory, size_t size);
 void outbuf_deinit(struct outbuf *out);
 void outbuf_put(struct outbuf *out, struct bytes bytes);     /* copies */
 /* Contiguous room, to be filled (or patched later) by the caller; 1..4096 bytes; valid until deinit; NULL on error. */

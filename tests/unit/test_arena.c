@@ -109,6 +109,26 @@ START_TEST(reset_keeps_one_chunk)
 }
 END_TEST
 
+/* Goal: the owner's memory is used first, for as long as it lasts, and is whole again after arena_deinit(). */
+START_TEST(given_memory_comes_first)
+{
+    _Alignas(ARENA_ALIGNMENT) uint8_t memory[512];
+    struct arena arena;
+    for (int round = 0; round < 2; round++) {
+        arena_init_with(&arena, KIB(64), memory, sizeof(memory));
+        const uint8_t *first = arena_alloc(&arena, 100);
+        ck_assert(first > memory && first < memory + sizeof(memory) - 100);
+        ck_assert(is_filled(first, 100, 0));
+        const uint8_t *other = arena_alloc(&arena, 600);
+        ck_assert(other < memory || other >= memory + sizeof(memory));
+        ck_assert_uint_eq(arena.used, 112 + 608);
+        ck_assert_ptr_null(arena_alloc(&arena, KIB(64)));
+        arena_deinit(&arena);
+        memset(memory, 0xff, sizeof(memory));
+    }
+}
+END_TEST
+
 static Suite *arena_suite(void)
 {
     Suite *suite = suite_create("arena");
@@ -117,6 +137,7 @@ static Suite *arena_suite(void)
     tcase_add_test(tcase, budget_is_never_exceeded);
     tcase_add_test(tcase, copies_are_whole);
     tcase_add_test(tcase, reset_keeps_one_chunk);
+    tcase_add_test(tcase, given_memory_comes_first);
     suite_add_tcase(suite, tcase);
     return suite;
 }

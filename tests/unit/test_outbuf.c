@@ -23,8 +23,10 @@ static void check_content(const struct outbuf *out, struct bytes expected)
     for (size_t i = 0; i < out->fragment_count; i++) {
         const struct outbuf_fragment *fragment = &out->fragments[i];
         ck_assert_uint_gt(fragment->size, 0);
-        ck_assert(fragment->data >= fragment->block->data);
-        ck_assert(fragment->data + fragment->size <= fragment->block->data + fragment->block->size);
+        if (fragment->block != NULL) {
+            ck_assert(fragment->data >= fragment->block->data);
+            ck_assert(fragment->data + fragment->size <= fragment->block->data + fragment->block->size);
+        }
     }
     shared_release(flat);
 }
@@ -200,6 +202,30 @@ START_TEST(limit_is_inclusive)
 }
 END_TEST
 
+/* Goal: the first small fields lie in the owner's memory, what follows in blocks, all in order. */
+START_TEST(given_memory_comes_first)
+{
+    uint8_t memory[16];
+    uint8_t expected[16 + 4 * 200];
+    struct outbuf out;
+    outbuf_init_with(&out, KIB(1), memory, sizeof(memory));
+    outbuf_i64(&out, 0x0101010101010101);
+    ck_assert_uint_eq(out.fragment_count, 1);
+    ck_assert_ptr_eq(out.fragments[0].data, memory);
+    ck_assert_ptr_null(out.fragments[0].block);
+    outbuf_i64(&out, 0x0101010101010101);
+    ck_assert_uint_eq(out.fragment_count, 1);
+    for (int i = 0; i < 200; i++) {
+        outbuf_i32(&out, 0x01010101);
+    }
+    ck_assert_uint_gt(out.fragment_count, 1);
+    ck_assert_ptr_nonnull(out.fragments[1].block);
+    memset(expected, 1, sizeof(expected));
+    check_content(&out, (struct bytes){expected, sizeof(expected)});
+    outbuf_deinit(&out);
+}
+END_TEST
+
 static Suite *outbuf_suite(void)
 {
     Suite *suite = suite_create("outbuf");
@@ -209,6 +235,7 @@ static Suite *outbuf_suite(void)
     tcase_add_test(tcase, large_payload_is_not_copied);
     tcase_add_test(tcase, limit_sticks);
     tcase_add_test(tcase, limit_is_inclusive);
+    tcase_add_test(tcase, given_memory_comes_first);
     suite_add_tcase(suite, tcase);
     return suite;
 }
