@@ -36,6 +36,7 @@ struct conns *conns_open(struct shard *shard)
     list_init(&conns->list);
     list_init(&conns->closing);
     conns->scratch = mem_alloc_raw(CONN_SCRATCH_SIZE);
+    pool_init(&conns->request_pool, sizeof(struct request), REQUEST_SPARE_SIZE_MAX);
     timer_init(&conns->sweep, conns_on_sweep);
     timer_init(&conns->grace, conns_on_grace);
     task_init(&conns->closed, conns_on_closed_task);
@@ -154,7 +155,7 @@ void conn_maybe_free(struct conn *conn)
     }
     struct list *link;
     while ((link = list_pop(&conn->requests)) != NULL) {
-        request_free(container_of(link, struct request, link));
+        request_free(container_of(link, struct request, link), env_now_us(conns->env));
     }
     conns->env->tasks->cancel(conns->env->tasks, &conn->task);
     list_remove(&conn->link);
@@ -308,6 +309,7 @@ static void conns_on_sweep(struct timer *timer)
     close_idle(conns);
     close_holders(conns);
     shared_cache_trim();
+    pool_trim(&conns->request_pool);
     budget_wake(&conns->budget); /* for what other shards have returned */
     env_timer(conns->env, &conns->sweep, SWEEP_US);
 }
@@ -322,6 +324,7 @@ static void conns_on_closed_task(struct task *task)
     env_timer_cancel(conns->env, &conns->sweep);
     env_timer_cancel(conns->env, &conns->grace);
     budget_deinit(&conns->budget);
+    pool_deinit(&conns->request_pool);
     mem_free(conns->scratch);
     mem_free(conns);
     cb(owner);

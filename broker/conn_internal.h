@@ -1,6 +1,7 @@
 /* Shared by conn.c (connections come and go, sweeps), conn_read.c (framing), conn_write.c (responses) and request.c. */
 #pragma once
 
+#include "base/pool.h"
 #include "broker/budget.h"
 #include "broker/conn.h"
 
@@ -22,6 +23,7 @@ struct conns {
     int64_t frame_size_max;        /* socket.request.max.bytes, or what large frames may use of the budget */
     struct timer sweep;
     uint8_t *scratch;              /* where small frames are read */
+    struct pool request_pool;
     bool is_closing;
     struct timer grace;
     struct task closed;
@@ -34,7 +36,7 @@ struct conn {
     struct conns *conns;
     struct stream *stream;
     const struct option_listener *listener;
-    int64_t active_us;             /* last byte in or out */
+    int64_t active_us;             /* last byte in or out; during a read, now */
     /* Reading. */
     uint8_t head[4];               /* size field, while it is incomplete */
     unsigned head_size;
@@ -90,4 +92,4 @@ struct request *request_new(struct conn *conn, struct shared *frame, size_t size
 bool request_read_header(struct request *request);
 bool request_is_serial(const struct request *request);
 bool request_outlives_peer(const struct request *request); /* its effect is wanted, also without an answer */
-void request_free(struct request *request);
+void request_free(struct request *request, int64_t now_us);

@@ -1,5 +1,6 @@
 /* Happy path: bytes arrive in the shard's scratch memory; each whole frame in it becomes a request with a block of its
- * own; a frame that is only there in part gets a block, which then is what the socket is read into. Back-pressure:
+ * own; a frame that is only there in part gets a block, which then is what the socket is read into. What was read is
+ * dispatched before the next connection is read, while it is in the processor's cache. Back-pressure:
  * reading pauses while CONNECTION_PIPELINE_MAX requests wait, while too much is unsent, or while the budget has no room
  * for the next piece; it resumes from the same conditions, never by polling. The budget is asked before each read: who
  * was asked once and found room may be one of thousands. Hostile: a size that is negative, zero or over
@@ -103,7 +104,7 @@ static void frame_begin(struct conn *conn, size_t size)
     conn->frame = shared_new(first);
     conn->frame_size = size;
     conn->frame_got = 0;
-    conn->frame_started_us = env_now_us(conn->conns->env);
+    conn->frame_started_us = conn->active_us;
     budget_take(&conn->conns->budget, first);
 }
 
@@ -210,6 +211,7 @@ static void conn_on_read(void *owner, enum err err, size_t size)
     } else {
         take_bytes(conn, (struct bytes){conn->conns->scratch, size});
     }
+    conn_dispatch(conn);
     if (!conn->is_closing && (pipeline_is_full(conn) || !has_memory(conn))) {
         pause_reading(conn);
     }

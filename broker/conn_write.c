@@ -14,12 +14,13 @@
 static void conn_on_written(struct stream_write *write, enum err err)
 {
     struct conn *conn = container_of(write, struct conn, write);
+    int64_t now_us = env_now_us(conn->conns->env);
     struct list *link;
     conn->is_writing = false;
     while ((link = list_pop(&conn->writing)) != NULL) {
         struct request *request = container_of(link, struct request, link);
         conn->unsent_size -= request->response.size;
-        request_free(request);
+        request_free(request, now_us);
     }
     if (conn->iov_capacity > IOV_KEPT_MAX) {
         mem_free(conn->iov);
@@ -64,7 +65,7 @@ void conn_flush(struct conn *conn)
         list_remove(&request->link);
         conn->request_count--;
         if (request->is_silent) {
-            request_free(request);
+            request_free(request, request->answered_us);
             continue;
         }
         iov_add(conn, &count, &request->response);

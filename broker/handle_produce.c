@@ -1,7 +1,8 @@
 /* Happy path: each partition's batch becomes an item; its shard hands it to the partition; the item is finished when
  * the batch is committed and applied; when all shards are back the answer is built from the items. acks=1 is answered
  * like acks=all, after commit. acks=0 has no answer; an error then closes the connection, the only signal there is. The
- * payload stays in the request's frame: items point into it, entries hold references to its block. */
+ * payload stays in the request's frame: items point into it, entries hold references to its block. What is worked with
+ * is in the request's arena, and goes with it when the request is answered. */
 
 #include "base/limits.h"
 #include "base/mem.h"
@@ -20,8 +21,8 @@ struct produce_work {
     struct scatter scatter;
     struct request *request;
     struct kafka_produce_request message;
-    struct produce_item *items;
     size_t count;
+    struct produce_item items[];
 };
 
 static void item_finish(struct produce_item *item)
@@ -215,21 +216,20 @@ static void produce_on_done(struct scatter *scatter)
     struct request *request = work->request;
     struct kafka_produce_response response;
     size_t errors = count_results(work);
-    metrics_observe(request->shard->metrics, METRIC_PRODUCE_US, env_now_us(request->shard->env) - request->received_us);
     scatter_deinit(scatter);
+    if (work->message.acks == 0 && errors > 0) {
+        request_kill(request, "produce with acks=0 failed");
+        return;
+    }
     if (work->message.acks == 0) {
-        if (errors > 0) {
-            request_kill(request, "produce with acks=0 failed");
-        } else {
-            request_respond_none(request);
-        }
+        request_respond_none(request);
     } else if (build_answer(work, &request->arena, &response)) {
         request_respond(request, &kafka_produce_response_schema, &response);
     } else {
         request_kill(request, "produce response over the memory limit");
+        return;
     }
-    mem_free(work->items);
-    mem_free(work);
+    metrics_observe(request->shard->metrics, METRIC_PRODUCE_US, request->answered_us - request->received_us);
 }
 
 /* ---- Request ---- */
@@ -264,22 +264,31 @@ static void add_partition(struct produce_work *work, struct produce_item *item, 
     }
 }
 
+/* In the request's own memory; NULL: it is gone, it asks for too much. */
+static struct produce_work *make_work(struct request *request, const struct kafka_produce_request *message)
+{
+    size_t count = partition_count(message);
+    struct produce_work *work = request_items(request, sizeof(*work), count, sizeof(work->items[0]));
+    if (work != NULL) {
+        work->request = request;
+        work->message = *message;
+        work->count = count;
+    }
+    return work;
+}
+
 void handle_produce(struct request *request)
 {
-    struct produce_work *work = mem_alloc(sizeof(*work));
+    struct kafka_produce_request message;
     metrics_add(request->shard->metrics, METRIC_PRODUCE_REQUESTS, 1);
-    work->request = request;
-    if (!request_decode(request, &kafka_produce_request_schema, &work->message)) {
-        mem_free(work);
+    if (!request_decode(request, &kafka_produce_request_schema, &message)) {
         return;
     }
-    work->count = partition_count(&work->message);
-    if (!request_charge(request, work->count, sizeof(*work->items))) {
-        mem_free(work);
+    struct produce_work *work = make_work(request, &message);
+    if (work == NULL) {
         return;
     }
     request_keep(request, request->frame->size); /* the write-ahead log's copy, until it is durable */
-    work->items = mem_alloc((work->count + 1) * sizeof(*work->items));
     scatter_init(&work->scatter, request->shard);
     work->scatter.part_start = part_start;
     work->scatter.done = produce_on_done;

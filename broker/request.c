@@ -11,6 +11,7 @@
 #include "broker/slow_log.h"
 #include "proto/errors.h"
 #include <stdio.h>
+#include <string.h>
 
 static_assert((int)KAFKA_API_COUNT_ALL <= (int)METRIC_ERRORS_ROWS_MAX, "a row for each API");
 static_assert((int)KAFKA_ERROR_COUNT + 1 <= (int)METRIC_ERRORS_COLUMNS_MAX,
@@ -42,23 +43,25 @@ static void charge(struct request *request, size_t size)
     budget_take(request_budget(request), size);
 }
 
-static struct request *request_make(struct shard *shard, struct shared *frame, struct bytes bytes)
+static struct request *request_make(struct shard *shard, struct shared *frame, struct bytes bytes, int64_t now_us)
 {
-    struct request *request = mem_alloc(sizeof(*request));
+    struct request *request = pool_take(&shard->conns->request_pool);
+    memset(request, 0, offsetof(struct request, answer));
     request->shard = shard;
     request->frame = frame;
     request->frame_bytes = bytes;
-    request->received_us = env_now_us(shard->env);
+    request->received_us = now_us;
     list_init(&request->link);
     reader_init(&request->body, bytes);
-    arena_init(&request->arena, work_size_max(shard));
+    arena_init_with(&request->arena, work_size_max(shard), request->work, sizeof(request->work));
     charge(request, sizeof(*request));
     return request;
 }
 
 struct request *request_new(struct conn *conn, struct shared *frame, size_t size)
 {
-    struct request *request = request_make(conn->conns->shard, frame, (struct bytes){frame->data, size});
+    struct bytes bytes = {frame->data, size};
+    struct request *request = request_make(conn->conns->shard, frame, bytes, conn->active_us);
     request->conn = conn;
     request->charge += frame->size; /* which is charged already */
     return request;
@@ -108,10 +111,10 @@ bool request_outlives_peer(const struct request *request)
            request->api_key == KAFKA_API_LEAVE_GROUP;
 }
 
-void request_free(struct request *request)
+void request_free(struct request *request, int64_t now_us)
 {
     if (request->is_answered) {
-        slow_log_look(&request->shard->slow_log, request);
+        slow_log_look(&request->shard->slow_log, request, now_us);
     }
     budget_give(request_budget(request), request->charge);
     if (request->is_answered && !request->is_silent) {
@@ -119,7 +122,7 @@ void request_free(struct request *request)
     }
     arena_deinit(&request->arena);
     shared_release(request->frame);
-    mem_free(request);
+    pool_give(&request->shard->conns->request_pool, request);
 }
 
 bool request_decode(struct request *request, const struct schema *schema, void *message)
@@ -154,6 +157,12 @@ static void request_end(struct request *request)
     conn->in_work--;
     conn->in_work_serial -= request_is_serial(request);
     conn_schedule(conn);
+}
+
+static void response_begin(struct request *request)
+{
+    outbuf_init_with(&request->response, RESPONSE_SIZE_MAX + RESPONSE_SIZE_MAX, request->answer,
+                     sizeof(request->answer));
 }
 
 /* The response is whole in request->response; `size` is where its size goes. */
@@ -216,7 +225,7 @@ static void encode_answer(const struct request *request, int16_t version, const 
 
 void request_respond_version(struct request *request, int16_t version, const struct schema *schema, const void *message)
 {
-    outbuf_init(&request->response, RESPONSE_SIZE_MAX + RESPONSE_SIZE_MAX);
+    response_begin(request);
     uint8_t *size = outbuf_reserve(&request->response, 4);
     encode_answer(request, version, schema, message, &request->response);
     response_end(request, size);
@@ -238,7 +247,7 @@ struct slice request_encode(const struct request *request, const struct schema *
 
 void request_respond_raw(struct request *request, struct slice response)
 {
-    outbuf_init(&request->response, RESPONSE_SIZE_MAX + RESPONSE_SIZE_MAX);
+    response_begin(request);
     uint8_t *size = outbuf_reserve(&request->response, 4);
     outbuf_put_slice(&request->response, response);
     response_end(request, size);
@@ -290,6 +299,19 @@ bool request_charge(struct request *request, size_t count, size_t item_size)
     return true;
 }
 
+void *request_items(struct request *request, size_t head_size, size_t count, size_t item_size)
+{
+    if (!request_charge(request, count, item_size)) {
+        return NULL;
+    }
+    size_t size = head_size + count * item_size;
+    charge(request, head_size);
+    request->arena.size_max += size + ARENA_ALIGNMENT;
+    void *items = arena_alloc(&request->arena, size);
+    assert(items != NULL);
+    return items;
+}
+
 void request_keep(struct request *request, size_t size)
 {
     charge(request, size);
@@ -317,7 +339,7 @@ void request_let_go(struct request *request)
     size_t size_max = request->arena.size_max;
     request->is_held = true;
     arena_deinit(&request->arena);
-    arena_init(&request->arena, size_max);
+    arena_init_with(&request->arena, size_max, request->work, sizeof(request->work));
     shared_release(request->frame);
     request->frame = NULL;
     request->frame_bytes = BYTES_NONE;
@@ -382,7 +404,7 @@ static void run_on_task(struct task *task)
         run->response = take_response(request);
     }
     struct slice response = run->response;
-    request_free(request);
+    request_free(request, env_now_us(request->shard->env));
     run->cb(run); /* may free it */
     slice_release(&response);
     conns_release(conns);
@@ -391,7 +413,7 @@ static void run_on_task(struct task *task)
 void request_run(struct shard *shard, struct request_run *run)
 {
     struct shared *frame = shared_acquire(run->frame.block);
-    struct request *request = request_make(shard, frame, run->frame.bytes);
+    struct request *request = request_make(shard, frame, run->frame.bytes, env_now_us(shard->env));
     assert(shard->conns != NULL && !shard->conns->is_closing);
     conns_hold(shard->conns);
     run->request = request;

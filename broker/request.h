@@ -19,6 +19,11 @@
 struct conn;
 struct request_run;
 
+/* Memory that comes with a request, so that most of them need no other: what is decoded, worked with and answered for a
+ * handful of partitions, and the answer's small fields. */
+#define REQUEST_WORK_SIZE 1536
+#define REQUEST_ANSWER_SIZE 192
+
 struct request {
     struct shard *shard;
     struct conn *conn;               /* NULL: detached */
@@ -53,6 +58,8 @@ struct request {
     bool is_held;                    /* waits for others, by its nature: request_let_go() */
     bool is_undone;                  /* detached: the controller is elsewhere, nothing was done */
     size_t charge;                   /* bytes of the budget held */
+    uint8_t answer[REQUEST_ANSWER_SIZE]; /* neither is zeroed */
+    uint8_t work[REQUEST_WORK_SIZE] __attribute__((aligned(ARENA_ALIGNMENT)));
 };
 
 /* Decodes the body with the API's request schema for the request's version into `message` (arena). A malformed body
@@ -109,6 +116,9 @@ typedef void (*request_handler)(struct request *request);
 /* Charges what the handler is going to allocate for `count` items of a decoded request; given back with the request.
  * False: that is more than one request may have, the connection is closed and the request is gone. */
 MUST_CHECK bool request_charge(struct request *request, size_t count, size_t item_size);
+/* The same, with the memory, zeroed, for a head and the items behind it: in the request's arena, beside what may be
+ * decoded into it. NULL: as false. */
+void *request_items(struct request *request, size_t head_size, size_t count, size_t item_size);
 /* Takes room for bytes that are going to be read for the response, at most `wanted`, at least enough for an ordinary
  * batch; 0: none now. To be given back, before request_respond() charges the response itself. On any shard, whose
  * metrics those are, while it works for the request. */

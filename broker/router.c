@@ -59,29 +59,47 @@ static void scatter_on_done(struct task *task)
 void scatter_init(struct scatter *scatter, struct shard *origin)
 {
     *scatter = (struct scatter){.origin = origin};
-    scatter->parts = mem_alloc(shard_count(origin) * sizeof(*scatter->parts));
     task_init(&scatter->done_task, scatter_on_done);
 }
 
 void scatter_deinit(struct scatter *scatter)
 {
     assert(scatter->out == 0);
-    mem_free(scatter->parts);
-    scatter->parts = NULL;
+    while (scatter->parts != NULL) {
+        struct scatter_part *part = scatter->parts;
+        scatter->parts = part->next;
+        if (part != &scatter->first) {
+            mem_free(part);
+        }
+    }
+}
+
+static struct scatter_part *part_add(struct scatter *scatter, unsigned number)
+{
+    struct scatter_part *part = scatter->parts == NULL ? &scatter->first : mem_alloc(sizeof(*part));
+    part->scatter = scatter;
+    part->shard = &scatter->origin->broker->shards[number];
+    list_init(&part->items);
+    part->next = scatter->parts;
+    scatter->parts = part;
+    scatter->part_count++;
+    return part;
+}
+
+static struct scatter_part *part_of(struct scatter *scatter, unsigned number)
+{
+    struct scatter_part *part = scatter->parts;
+    while (part != NULL && part->shard->number != number) {
+        part = part->next;
+    }
+    return part != NULL ? part : part_add(scatter, number);
 }
 
 void scatter_add_to(struct scatter *scatter, struct scatter_item *item, unsigned number)
 {
     assert(number < shard_count(scatter->origin));
-    struct scatter_part *part = &scatter->parts[number];
+    struct scatter_part *part = part_of(scatter, number);
     list_init(&item->link);
-    if (!part->is_used) {
-        part->is_used = true;
-        part->scatter = scatter;
-        part->shard = &scatter->origin->broker->shards[number];
-        list_init(&part->items);
-        scatter->part_count++;
-    }
     list_push(&part->items, &item->link);
     part->pending++;
 }
@@ -128,17 +146,17 @@ static void part_on_start_message(struct message *message)
 
 void scatter_go(struct scatter *scatter)
 {
-    unsigned count = shard_count(scatter->origin);
+    struct scatter_part *home = NULL;
     scatter->out = scatter->part_count + 1; /* itself, until all are sent */
-    for (unsigned i = 0; i < count; i++) {
-        struct scatter_part *part = &scatter->parts[i];
-        if (part->is_used && !is_home(part)) {
+    for (struct scatter_part *part = scatter->parts; part != NULL; part = part->next) {
+        if (is_home(part)) {
+            home = part;
+        } else {
             part->message.cb = part_on_start_message;
-            post(scatter->origin, i, &part->message);
+            post(scatter->origin, part->shard->number, &part->message);
         }
     }
-    struct scatter_part *home = &scatter->parts[scatter->origin->number];
-    if (home->is_used) {
+    if (home != NULL) {
         scatter->part_start(home);
     }
     one_back(scatter);
@@ -173,20 +191,18 @@ static void cancel_on_message(struct message *message)
 
 void scatter_cancel(struct scatter *scatter)
 {
-    unsigned count = shard_count(scatter->origin);
     if (scatter->is_cancelled) {
         return;
     }
     scatter->is_cancelled = true;
-    for (unsigned i = 0; i < count; i++) {
-        struct scatter_part *part = &scatter->parts[i];
-        if (!part->is_used || part->is_back) {
+    for (struct scatter_part *part = scatter->parts; part != NULL; part = part->next) {
+        if (part->is_back) {
             continue;
         }
         if (!is_home(part)) {
             scatter->out++;
             part->cancel.cb = cancel_on_message;
-            post(scatter->origin, i, &part->cancel);
+            post(scatter->origin, part->shard->number, &part->cancel);
         } else if (!part->is_done) {
             scatter->part_cancel(part);
         }

@@ -36,7 +36,7 @@ struct scatter_part {
     bool is_done;
     size_t next_bytes;         /* for the handler */
     /* private */
-    bool is_used;
+    struct scatter_part *next;
     bool is_back;
     struct message message;
     struct message cancel;
@@ -48,11 +48,12 @@ struct scatter {
     void (*part_cancel)(struct scatter_part *part);  /* target; not after scatter_part_done(); NULL: never cancelled */
     void (*part_back)(struct scatter_part *part);    /* origin: one part is back; may be NULL */
     void (*done)(struct scatter *scatter);           /* origin: all parts are back; calls scatter_deinit() */
-    struct scatter_part *parts; /* one a shard */
-    unsigned part_count;       /* involved */
+    unsigned part_count;       /* one a shard that is involved */
     unsigned out;              /* parts and cancels that are not back */
     struct task done_task;
     bool is_cancelled;
+    struct scatter_part *parts; /* private: the latest first */
+    struct scatter_part first;  /* private: most need no other */
 };
 
 void scatter_init(struct scatter *scatter, struct shard *origin);

@@ -33,11 +33,10 @@ static void print(const struct request *request, const char *api, int64_t now_us
           KV("wanted_us", request->patience_us), KV("bytes", request->frame_bytes.size), KV("left_out", left_out));
 }
 
-void slow_log_look(struct slow_log *log, const struct request *request)
+void slow_log_look(struct slow_log *log, const struct request *request, int64_t now_us)
 {
     const struct shard *shard = request->shard;
     int64_t limit_us = shard->options->slow_request_us;
-    int64_t now_us = env_now_us(shard->env);
     if (limit_us == 0 || request->is_held || now_us - request->received_us - request->patience_us <= limit_us) {
         return;
     }

@@ -22,4 +22,4 @@ struct slow_log {              /* zeroed at first */
 };
 
 /* The request is answered and sent, and about to be freed. */
-void slow_log_look(struct slow_log *log, const struct request *request);
+void slow_log_look(struct slow_log *log, const struct request *request, int64_t now_us);

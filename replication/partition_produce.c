@@ -27,7 +27,6 @@ void partition_produce_end(struct partition *partition, struct partition_produce
 {
     assert(req->state != PRODUCE_ANSWERED);
     req->state = PRODUCE_ANSWERED;
-    req->ended_us = env_now_us(partition->env);
     req->proposal = NULL;
     req->error = error;
     req->log_start_offset = partition_start_offset(partition);
@@ -58,8 +57,10 @@ void partition_answer(struct partition *partition)
     list_move_all(&trims, &partition->trim_answers);
     list_move_all(&woken, &partition->woken);
     struct list *link;
+    int64_t now_us = env_now_us(partition->env);
     while ((link = list_pop(&produces)) != NULL) {
         struct partition_produce *req = container_of(link, struct partition_produce, link);
+        req->ended_us = now_us;
         req->cb(req);
     }
     while ((link = list_pop(&trims)) != NULL) {

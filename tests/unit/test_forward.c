@@ -74,6 +74,7 @@ static void setup(void)
     own_shard.forward = forward_open(&own_shard);
     conns = (struct conns){.shard = &own_shard, .env = &turn.env};
     budget_init(&conns.budget, &turn.env, MIB(1));
+    pool_init(&conns.request_pool, sizeof(struct request), MIB(1));
     own_shard.conns = &conns;
     is_reachable = true;
     trip_count = 0;
@@ -89,6 +90,7 @@ static void teardown(void)
     mailbox_close(own_shard.mailbox);
     store_close(broker.store);
     budget_deinit(&conns.budget);
+    pool_deinit(&conns.request_pool);
     turn_env_deinit(&turn);
     test_dir_remove(dir);
 }
@@ -387,7 +389,7 @@ static struct request *request_start(struct conn *conn, int32_t timeout_ms)
 static void request_end(struct request *request, struct conn *conn)
 {
     turn.env.tasks->cancel(turn.env.tasks, &conn->task);
-    request_free(request);
+    request_free(request, 0);
     ck_assert_uint_eq(conns.budget.used, 0);
 }
 
