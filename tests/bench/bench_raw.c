@@ -2,9 +2,12 @@
  * sockets, so that the broker is what is measured, also where both share two cores. Each connection has `depth`
  * requests in flight all the time: for each answer one more is sent.
  *
- *     bench_raw --port PORT [--connections N] [--size BYTES] [--depth N] [--seconds S] [--warmup S] [--partitions N]
- *               [--factor N] [--commits 1]
+ *     bench_raw --port PORT [--connections N] [--size BYTES] [--records N] [--codec N] [--depth N] [--seconds S]
+ *               [--warmup S] [--partitions N] [--factor N] [--compact 1] [--commits 1]
  *
+ * A batch has --records records (1) whose values are --size bytes together, compressed as Kafka numbers codecs (0:
+ * none). The values are lines of a log, so that they shrink as records do; with --compact the topic is compacted, and
+ * they have keys.
  * Request j of connection i goes to partition (i + j * connections) % partitions of topic "raw" (made first). With
  * --commits each request commits the offset of one partition, in a group of the connection's own, without a membership;
  * PORT is the coordinator's. Prints requests and megabytes a second, the 50th and 99th percentile of a request's time,
@@ -27,6 +30,7 @@
 
 #define CONNECTIONS_MAX 256
 #define READ_SIZE 65536
+#define LINE_SIZE_MAX 256
 
 #define TIMES_MAX 1000000 /* of requests that are remembered for the percentiles */
 
@@ -36,9 +40,12 @@ struct options {
     unsigned depth;
     int partitions;
     int factor;
-    size_t size;
+    size_t size;      /* of a batch's values, before compression */
+    unsigned records; /* in it */
+    enum record_codec codec;
     double seconds;
     double warm_up; /* files are made, buffers have grown */
+    bool is_compacted;
     bool is_commits;
 };
 
@@ -53,8 +60,14 @@ struct link {
     size_t input_size;
 };
 
-static struct options options = {
-    .connections = 8, .depth = 64, .partitions = 8, .factor = 1, .size = 1024, .seconds = 5, .warm_up = 1.5};
+static struct options options = {.connections = 8,
+                                 .depth = 64,
+                                 .partitions = 8,
+                                 .factor = 1,
+                                 .size = 1024,
+                                 .records = 1,
+                                 .seconds = 5,
+                                 .warm_up = 1.5};
 static struct link links[CONNECTIONS_MAX];
 static double times[TIMES_MAX];
 static size_t times_count;
@@ -116,6 +129,7 @@ static void create_topic(void)
 {
     struct kafka_create_topics_request_topic topic;
     struct kafka_create_topics_request request;
+    struct kafka_create_topics_request_config policy;
     struct outbuf out;
     uint8_t answer[4096];
     codec_init_defaults(&kafka_create_topics_request_schema, &request);
@@ -123,6 +137,13 @@ static void create_topic(void)
     topic.name = bytes_from_text("raw");
     topic.num_partitions = options.partitions;
     topic.replication_factor = (int16_t)options.factor;
+    if (options.is_compacted) {
+        codec_init_defaults(&kafka_create_topics_request_config_schema, &policy);
+        policy.name = bytes_from_text("cleanup.policy");
+        policy.value = bytes_from_text("compact");
+        topic.configs = &policy;
+        topic.configs_count = 1;
+    }
     request.topics = &topic;
     request.topics_count = 1;
     request.timeout_ms = 30000;
@@ -180,14 +201,34 @@ static void encode_commit(struct outbuf *out, int32_t partition, const char *gro
     encode(out, KAFKA_API_OFFSET_COMMIT, 2, &kafka_offset_commit_request_schema, &request);
 }
 
+/* The next line of a web server's log; its size. The same in every run. */
+static size_t make_line(char *line)
+{
+    static const char *const methods[] = {"GET", "GET", "GET", "POST", "PUT", "DELETE"};
+    static const char *const paths[] = {"/api/v1/orders", "/api/v1/customers", "/static/app.js", "/health", "/search"};
+    static uint64_t number = 1;
+    number = number * 6364136223846793005u + 1442695040888963407u;
+    unsigned random = (unsigned)(number >> 33);
+    return (size_t)snprintf(line, LINE_SIZE_MAX, "10.%u.%u.%u %s %s/%u %u %u us request=%08x%08x\n", random % 4,
+                            random % 251, random % 253, methods[random % array_count(methods)],
+                            paths[random / 7 % array_count(paths)], random % 100000, random % 50 == 0 ? 404 : 200,
+                            random % 9973, random, random * 2654435761u);
+}
+
 static struct shared *make_batch(void)
 {
-    uint8_t *payload = mem_alloc(options.size);
-    memset(payload, 'r', options.size);
-    struct bytes value = {payload, options.size};
-    struct record_builder *builder = record_builder_open(CODEC_NONE, 1000);
-    record_builder_add(builder, 1000, NULL, &value, NULL, 0);
-    mem_free(payload);
+    size_t size = options.size / options.records;
+    char *line = mem_alloc(size + LINE_SIZE_MAX);
+    struct record_builder *builder = record_builder_open(options.codec, 1000);
+    for (unsigned i = 0; i < options.records; i++) {
+        for (size_t at = 0; at < size;) {
+            at += make_line(line + at);
+        }
+        struct bytes value = {(const uint8_t *)line, size};
+        struct bytes key = {(const uint8_t *)&i, sizeof(i)};
+        record_builder_add(builder, 1000, options.is_compacted ? &key : NULL, &value, NULL, 0);
+    }
+    mem_free(line);
     return record_builder_finish(builder);
 }
 
@@ -301,8 +342,14 @@ static void parse_options(int argc, char **argv)
             options.factor = (int)number;
         } else if (strcmp(argv[i], "--size") == 0) {
             options.size = number;
+        } else if (strcmp(argv[i], "--records") == 0) {
+            options.records = (unsigned)number;
+        } else if (strcmp(argv[i], "--codec") == 0) {
+            options.codec = (enum record_codec)number;
         } else if (strcmp(argv[i], "--depth") == 0) {
             options.depth = (unsigned)number;
+        } else if (strcmp(argv[i], "--compact") == 0) {
+            options.is_compacted = number != 0;
         } else if (strcmp(argv[i], "--commits") == 0) {
             options.is_commits = number != 0;
         } else if (strcmp(argv[i], "--warmup") == 0) {
@@ -352,7 +399,8 @@ static int compare_times(const void *a, const void *b)
 int main(int argc, char **argv)
 {
     parse_options(argc, argv);
-    if (options.port == 0 || options.connections == 0 || options.connections > CONNECTIONS_MAX || options.depth == 0) {
+    if (options.port == 0 || options.connections == 0 || options.connections > CONNECTIONS_MAX || options.depth == 0 ||
+        options.records == 0 || options.codec >= CODEC_COUNT) {
         printf("bench_raw: needs --port; scripts/bench runs it\n");
         return 0;
     }
