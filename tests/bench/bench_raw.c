@@ -4,6 +4,7 @@
  *
  *     bench_raw --port PORT [--connections N] [--size BYTES] [--records N] [--codec N] [--depth N] [--seconds S]
  *               [--warmup S] [--partitions N] [--factor N] [--compact 1] [--commits 1]
+ *               [--spare N]
  *
  * A batch has --records records (1) whose values are --size bytes together, compressed as Kafka numbers codecs (0:
  * none). The values are lines of a log, so that they shrink as records do; with --compact the topic is compacted, and
@@ -46,6 +47,7 @@ struct options {
     double seconds;
     double warm_up; /* files are made, buffers have grown */
     bool is_compacted;
+    unsigned spare; /* connections before the others, unused: brokers give them to their shards in turn */
     bool is_commits;
 };
 
@@ -348,6 +350,8 @@ static void parse_options(int argc, char **argv)
             options.codec = (enum record_codec)number;
         } else if (strcmp(argv[i], "--depth") == 0) {
             options.depth = (unsigned)number;
+        } else if (strcmp(argv[i], "--spare") == 0) {
+            options.spare = (unsigned)number;
         } else if (strcmp(argv[i], "--compact") == 0) {
             options.is_compacted = number != 0;
         } else if (strcmp(argv[i], "--commits") == 0) {
@@ -405,6 +409,9 @@ int main(int argc, char **argv)
         return 0;
     }
     create_topic();
+    for (unsigned i = 0; i < options.spare; i++) {
+        (void)dial(options.port); /* kept for the life of the process */
+    }
     for (unsigned i = 0; i < options.connections; i++) {
         prepare(&links[i], i);
     }
