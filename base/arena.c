@@ -12,10 +12,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 
-#ifndef __has_feature
-#define __has_feature(feature) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#if MEM_IS_WATCHED
 #include <sanitizer/asan_interface.h>
 enum {
     GAP_SIZE = 16
@@ -48,22 +45,24 @@ void arena_init(struct arena *arena, size_t size_max)
     *arena = (struct arena){.size_max = size_max};
 }
 
-static struct arena_chunk *chunk_new(size_t size)
+static struct arena_chunk *chunk_make(void *memory, size_t size, bool is_given)
 {
-    struct arena_chunk *chunk = mem_alloc_raw(sizeof *chunk + size);
-    *chunk = (struct arena_chunk){.size = size};
+    struct arena_chunk *chunk = memory;
+    *chunk = (struct arena_chunk){.size = size, .is_given = is_given};
     ASAN_POISON_MEMORY_REGION(chunk->data, chunk->size);
     return chunk;
 }
 
+static struct arena_chunk *chunk_new(size_t size)
+{
+    return chunk_make(mem_alloc_raw(sizeof(struct arena_chunk) + size), size, false);
+}
+
 void arena_init_with(struct arena *arena, size_t size_max, void *memory, size_t size)
 {
-    struct arena_chunk *chunk = memory;
-    assert((uintptr_t)memory % ARENA_ALIGNMENT == 0 && size > sizeof *chunk);
+    assert((uintptr_t)memory % ARENA_ALIGNMENT == 0 && size > sizeof(struct arena_chunk));
     arena_init(arena, size_max);
-    *chunk = (struct arena_chunk){.size = size - sizeof *chunk, .is_given = true};
-    ASAN_POISON_MEMORY_REGION(chunk->data, chunk->size);
-    arena->chunks = chunk;
+    arena->chunks = chunk_make(memory, size - sizeof(struct arena_chunk), true);
 }
 
 static void chunk_free(struct arena_chunk *chunk)

@@ -19,7 +19,7 @@
 #define FETCH_GRANT_SIZE_MAX MIB(8)    /* of records in one answer: more at once is no faster, only larger */
 #define RESPONSE_SIZE_MAX MIB(64)      /* a fetch answer is soft-limited to fetch.max.bytes = 55 MiB plus one batch */
 #define REQUEST_ARENA_SIZE_MAX MIB(32) /* decoded form of one request; 1 M array elements are refused before */
-#define REQUEST_SPARE_SIZE_MAX MIB(4) /* of each shard: requests kept for reuse, a second at most while unused */
+#define REQUEST_SPARE_SIZE_MAX MIB(4)  /* of each shard: requests kept for reuse, two seconds at most while unused */
 #define CONNECTION_PIPELINE_MAX 64     /* requests of one connection in work; more stay in the socket */
 #define CLIENT_ID_SIZE_MAX 512
 #define OPTIONS_FILE_SIZE_MAX MIB(1) /* a server.properties file; a larger one is the wrong file */

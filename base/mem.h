@@ -4,6 +4,18 @@
 
 #include <stddef.h>
 
+/* 1 where AddressSanitizer watches the heap: memory that is kept for reuse would hide its errors. */
+#if defined(__SANITIZE_ADDRESS__)
+#define MEM_IS_WATCHED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MEM_IS_WATCHED 1
+#endif
+#endif
+#ifndef MEM_IS_WATCHED
+#define MEM_IS_WATCHED 0
+#endif
+
 void *mem_alloc(size_t size) __attribute__((malloc, returns_nonnull));          /* zeroed; size > 0 */
 void *mem_alloc_raw(size_t size) __attribute__((malloc, returns_nonnull));      /* not zeroed */
 void *mem_resize(void *memory, size_t size) __attribute__((returns_nonnull));   /* memory may be NULL */

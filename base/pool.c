@@ -1,18 +1,7 @@
 #include "base/pool.h"
 
-#include <stdbool.h>
-
 #include "base/assert.h"
 #include "base/mem.h"
-
-#ifndef __has_feature
-#define __has_feature(feature) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define KEEPS_NONE true
-#else
-#define KEEPS_NONE false
-#endif
 
 struct pool_block {
     struct pool_block *next;
@@ -21,7 +10,8 @@ struct pool_block {
 void pool_init(struct pool *pool, size_t block_size, size_t spare_size_max)
 {
     assert(block_size >= sizeof(struct pool_block));
-    *pool = (struct pool){.block_size = block_size, .spare_count_max = KEEPS_NONE ? 0 : spare_size_max / block_size};
+    *pool =
+        (struct pool){.block_size = block_size, .spare_count_max = MEM_IS_WATCHED ? 0 : spare_size_max / block_size};
 }
 
 static void free_one(struct pool *pool)

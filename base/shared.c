@@ -11,15 +11,6 @@
 #include "base/limits.h"
 #include "base/mem.h"
 
-#ifndef __has_feature
-#define __has_feature(feature) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define HAS_CACHE false
-#else
-#define HAS_CACHE true
-#endif
-
 /* Far above any real sharing; a count beyond it is a leak, or a block that was freed. */
 #define REFERENCE_COUNT_MAX (UINT32_C(1) << 30)
 
@@ -81,7 +72,7 @@ static bool cache_put(struct shared *block)
 
 void shared_cache_open(void)
 {
-    cache.is_open = HAS_CACHE;
+    cache.is_open = !MEM_IS_WATCHED;
 }
 
 void shared_cache_trim(void)

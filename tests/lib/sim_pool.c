@@ -8,15 +8,7 @@
 #include <string.h>
 
 #include "base/assert.h"
-
-#ifndef __has_feature
-#define __has_feature(feature) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define IS_POOLED false
-#else
-#define IS_POOLED true
-#endif
+#include "base/mem.h"
 
 enum {
     GRAIN = 16,          /* malloc's alignment */
@@ -50,7 +42,7 @@ static unsigned class_of(size_t size, size_t *rounded)
 void *sim_pool_take(size_t size)
 {
     assert(size > 0);
-    if (!IS_POOLED || size > POOLED_SIZE_MAX) {
+    if (MEM_IS_WATCHED || size > POOLED_SIZE_MAX) {
         void *memory = malloc(size);
         assert(memory != NULL);
         return memory;
@@ -74,7 +66,7 @@ void *sim_pool_take(size_t size)
 
 void *sim_pool_take_zeroed(size_t size)
 {
-    if (!IS_POOLED || size > POOLED_SIZE_MAX) {
+    if (MEM_IS_WATCHED || size > POOLED_SIZE_MAX) {
         void *memory = calloc(1, size); /* large ones are often new from the system, and zero already */
         assert(memory != NULL);
         return memory;
@@ -87,7 +79,7 @@ void sim_pool_give(void *memory, size_t size)
     if (memory == NULL) {
         return;
     }
-    if (!IS_POOLED || size > POOLED_SIZE_MAX) {
+    if (MEM_IS_WATCHED || size > POOLED_SIZE_MAX) {
         free(memory);
         return;
     }
