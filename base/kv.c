@@ -371,6 +371,13 @@ enum err kv_renew(struct kv_txn *txn)
     return OK;
 }
 
+uint64_t kv_txn_snapshot(const struct kv_txn *txn)
+{
+    check_txn(txn);
+    assert(!txn->is_write);
+    return (uint64_t)mdb_txn_id(txn->txn) + 1; /* a new store begins at 0 */
+}
+
 /* ---- Values ---------------------------------------------------------------------------------- */
 
 static bool is_key(struct bytes key)

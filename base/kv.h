@@ -44,6 +44,9 @@ void kv_abort(struct kv_txn *txn);
  * reset resets it first. Between the two only kv_renew() and kv_abort() are allowed. */
 void kv_reset(struct kv_txn *txn);
 MUST_CHECK enum err kv_renew(struct kv_txn *txn);
+/* Names what a read transaction sees, until the store is closed: never 0, and greater in each later commit that changed
+ * something. So two that are equal see the same. */
+uint64_t kv_txn_snapshot(const struct kv_txn *txn);
 
 /* The value lives in the mapping until the transaction ends or writes. ERR_NOT_FOUND. */
 MUST_CHECK enum err kv_get(struct kv_txn *txn, struct bytes key, struct bytes *value);

@@ -124,6 +124,8 @@
 #define TOPIC_NAME_SIZE_MAX 249
 #define TOPIC_PARTITION_COUNT_MAX 10000
 #define CLUSTER_PARTITION_COUNT_MAX 200000
+#define STORE_CACHE_PARTITION_COUNT_MAX 65536 /* slots of each shard, 3 MiB: those of 20,000 partitions */
+#define STORE_CACHE_TOPIC_COUNT_MAX 4096   /* and 1.1 MiB: those of 1,300 names */
 #define STORE_SIZE_MAX GIB(4)              /* of the metadata's file, sparse: 200,000 partitions are far below */
 #define CONFIG_VALUE_SIZE_MAX 32767        /* of one config of a topic or broker, as in Kafka */
 #define ALTER_RESOURCE_COUNT_MAX 10000     /* topics and brokers of one request: each is compared with each */

@@ -1,4 +1,5 @@
-/* One or two lookups in LMDB a partition; nothing is cached, so nothing is stale. */
+/* One or two lookups a partition, all as of this turn's snapshot: what the reader remembers is of that snapshot too, so
+ * nothing is stale. */
 
 #include "broker/resolve.h"
 

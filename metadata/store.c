@@ -1,11 +1,13 @@
 /* Happy path: the first read of a loop turn renews the shard's snapshot; a task at the end of the turn gives it back,
- * so that the writer can reuse freed pages; what was read borrows from the mapping until then.
+ * so that the writer can reuse freed pages; what was read borrows from the mapping until then. What requests ask for
+ * most, names of topics and groups of partitions, is held across turns for as long as nobody commits.
  * Failure: a value that does not decode is damage of the store; LMDB's pages carry no checksum, so it is told apart
  * from "absent" (ERR_CORRUPT) and callers answer with a server error. */
 
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "metadata/store_cache.h"
 #include "metadata/store_internal.h"
 #include "proto/record.pb-c.h"
 #include <string.h>
@@ -21,6 +23,7 @@ struct store_reader {
     struct kv_txn *txn;
     bool is_fresh;    /* renewed in this turn */
     struct task turn; /* gives the snapshot back */
+    struct store_cache cache;
 };
 
 enum err store_open(const char *path, struct store **out, struct errmsg *msg)
@@ -78,6 +81,7 @@ struct store_reader *store_reader_open(struct store *store, struct env *env)
     reader->store = store;
     reader->env = env;
     task_init(&reader->turn, reader_on_turn);
+    store_cache_init(&reader->cache);
     enum err err = kv_begin_read(store->kv, &reader->txn);
     if (err != OK) {
         process_stop("metadata store: no read transaction: %s", err_text(err));
@@ -90,6 +94,7 @@ void store_reader_close(struct store_reader *reader)
 {
     reader->env->tasks->cancel(reader->env->tasks, &reader->turn);
     kv_abort(reader->txn);
+    store_cache_deinit(&reader->cache);
     mem_free(reader);
 }
 
@@ -109,9 +114,17 @@ struct kv_txn *store_reader_txn(struct store_reader *reader)
             process_stop("metadata store: cannot renew a read transaction: %s", err_text(err));
         }
         reader->is_fresh = true;
+        store_cache_renew(&reader->cache, kv_txn_snapshot(reader->txn));
         env_task(reader->env, &reader->turn);
     }
     return reader->txn;
+}
+
+/* Of this turn's snapshot: without one it would still be of an earlier turn's. */
+static struct store_cache *reader_cache(struct store_reader *reader)
+{
+    (void)store_reader_txn(reader);
+    return &reader->cache;
 }
 
 enum err store_reader_get(struct store_reader *reader, struct table_key key, struct bytes *value)
@@ -240,6 +253,9 @@ enum err store_topic_id(struct store_reader *reader, struct bytes name, struct u
     if (name.size == 0 || name.size > TOPIC_NAME_SIZE_MAX) {
         return ERR_NOT_FOUND;
     }
+    if (store_cache_get_topic(reader_cache(reader), name, id)) {
+        return OK;
+    }
     enum err err = store_reader_get(reader, key_topic_name(name), &value);
     if (err != OK) {
         return err;
@@ -248,6 +264,7 @@ enum err store_topic_id(struct store_reader *reader, struct bytes name, struct u
         return ERR_CORRUPT;
     }
     memcpy(id->bytes, value.data, sizeof(id->bytes));
+    store_cache_put_topic(reader_cache(reader), name, id);
     return OK;
 }
 
@@ -280,8 +297,15 @@ enum err store_topic_name(struct store_reader *reader, struct arena *arena, cons
 enum err store_partition_group(struct store_reader *reader, const struct uuid *id, int32_t index, uint64_t *group)
 {
     struct bytes value;
+    if (store_cache_get_partition(reader_cache(reader), id, index, group)) {
+        return OK;
+    }
     enum err err = store_reader_get(reader, key_partition(id, index), &value);
-    return err == OK ? partition_value_group(value, group) : err;
+    err = err == OK ? partition_value_group(value, group) : err;
+    if (err == OK) {
+        store_cache_put_partition(reader_cache(reader), id, index, *group);
+    }
+    return err;
 }
 
 static void *arena_clone(struct arena *arena, const void *data, size_t size)

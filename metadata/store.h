@@ -91,7 +91,7 @@ MUST_CHECK enum err store_topic_by_name(struct store_reader *reader, struct aren
                                         struct store_topic *topic);
 MUST_CHECK enum err store_topic_by_id(struct store_reader *reader, struct arena *arena, const struct uuid *id,
                                       struct store_topic *topic);
-/* cheap: one get */
+/* cheap: one get, or none if the newest commit is the one of the last time */
 MUST_CHECK enum err store_topic_id(struct store_reader *reader, struct bytes name, struct uuid *id);
 /* The existing topic, `name` or another, that a topic `name` would collide with (metadata/topic_name.h). */
 MUST_CHECK enum err store_topic_colliding(struct store_reader *reader, struct bytes name, struct bytes *other);
@@ -99,7 +99,7 @@ MUST_CHECK enum err store_topic_name(struct store_reader *reader, struct arena *
                                      struct bytes *name);
 MUST_CHECK enum err store_partition(struct store_reader *reader, struct arena *arena, const struct uuid *id,
                                     int32_t index, struct store_partition *partition);
-/* hot path: no decoding */
+/* hot path: as cheap, no decoding */
 MUST_CHECK enum err store_partition_group(struct store_reader *reader, const struct uuid *id, int32_t index,
                                           uint64_t *group);
 MUST_CHECK enum err store_group(struct store_reader *reader, uint64_t group, struct uuid *id, int32_t *index);

@@ -110,6 +110,31 @@ START_TEST(reader_keeps_its_snapshot_until_renewed)
 }
 END_TEST
 
+/* Goal: snapshots have the same number if and only if nothing was committed between them, in a new store as well. */
+START_TEST(snapshots_are_numbered)
+{
+    struct kv_txn *reader;
+    struct kv_txn *writer;
+    ck_assert_int_eq(kv_begin_read(case_kv, &reader), OK);
+    uint64_t first = kv_txn_snapshot(reader);
+    ck_assert_uint_ne(first, 0);
+    case_put_now("key", "value");
+    ck_assert_uint_eq(kv_txn_snapshot(reader), first);
+    ck_assert_int_eq(kv_renew(reader), OK);
+    uint64_t second = kv_txn_snapshot(reader);
+    ck_assert_uint_gt(second, first);
+    ck_assert_int_eq(kv_begin_write(case_kv, &writer), OK);
+    case_put(writer, "key", "aborted");
+    kv_abort(writer);
+    ck_assert_int_eq(kv_renew(reader), OK);
+    ck_assert_uint_eq(kv_txn_snapshot(reader), second);
+    case_put_now("key", "value"); /* a change of nothing is one too */
+    ck_assert_int_eq(kv_renew(reader), OK);
+    ck_assert_uint_gt(kv_txn_snapshot(reader), second);
+    kv_abort(reader);
+}
+END_TEST
+
 /* Goal: a thread may hold several read transactions beside its write transaction. */
 START_TEST(one_thread_holds_many_transactions)
 {
@@ -465,6 +490,7 @@ TCase *case_all(const struct case_place *place)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, commit_survives_reopening_and_abort_does_not);
     tcase_add_test(tcase, reader_keeps_its_snapshot_until_renewed);
+    tcase_add_test(tcase, snapshots_are_numbered);
     tcase_add_test(tcase, one_thread_holds_many_transactions);
     tcase_add_test(tcase, too_many_readers_are_refused);
     tcase_add_test(tcase, keys_are_1_to_511_bytes);

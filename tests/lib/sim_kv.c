@@ -29,7 +29,8 @@ struct version {
     struct pair **pairs;
     size_t count;
     size_t capacity;
-    size_t size; /* what it would take in LMDB's file, about */
+    size_t size;     /* what it would take in LMDB's file, about */
+    uint64_t number; /* of commits before it; a power loss may give one back, as in LMDB */
 };
 
 struct store {
@@ -412,6 +413,7 @@ enum err kv_commit(struct kv_txn *txn, struct errmsg *msg)
             version_release(store->before);
             store->before = store->current;
             store->current = version_acquire(txn->version);
+            store->current->number = store->before->number + 1;
             if (kv->mode == KV_DURABLE) {
                 version_release(store->before);
                 store->before = NULL;
@@ -443,6 +445,13 @@ enum err kv_renew(struct kv_txn *txn)
     }
     txn->version = version_acquire(txn->kv->store->current);
     return OK;
+}
+
+uint64_t kv_txn_snapshot(const struct kv_txn *txn)
+{
+    assert(!txn->is_write);
+    assert(txn->version != NULL);
+    return txn->version->number + 1;
 }
 
 /* ---- Values */
