@@ -34,7 +34,8 @@ JOBS ?= $(shell nproc)
 
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all
 FLAGS_debug   := -O1 -g $(ASAN)
-FLAGS_release := -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
+# Layers are many small functions: across files they are worth a twelfth of the instructions of a request.
+FLAGS_release := -O2 -g -flto=auto -fstack-protector-strong -D_FORTIFY_SOURCE=2
 FLAGS_asserts := -O1 -g $(ASAN)
 FLAGS_canary  := -O2 -g -DCANARIES
 # For campaigns of the simulator on this very machine: a quarter faster, a minute more to build.

@@ -10,12 +10,8 @@
 
 static struct entry *entry_alloc(enum entry_kind kind, uint64_t index, uint64_t term, unsigned count)
 {
-    struct entry *entry = mem_alloc(sizeof *entry + count * sizeof entry->slices[0]);
-    entry->index = index;
-    entry->term = term;
-    entry->references = 1;
-    entry->kind = kind;
-    entry->slice_count = count;
+    struct entry *entry = mem_alloc_raw(sizeof *entry + count * sizeof entry->slices[0]);
+    *entry = (struct entry){.index = index, .term = term, .references = 1, .kind = kind, .slice_count = count};
     return entry;
 }
 

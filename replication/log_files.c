@@ -7,13 +7,17 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "base/pool.h"
 #include "base/trace.h"
 #include "replication/segment.h"
 #include "replication/write_out.h"
 
 enum {
-    RETRY_CLOSE_COUNT = 8
+    RETRY_CLOSE_COUNT = 8,
+    SPARE_BUFFER_COUNT = 4, /* while others are in use: one is written and the next begun, at the same place in memory */
 };
+
+#define BUFFER_BLOCK_SIZE (sizeof(struct segment_buffer) + SEGMENT_BUFFER_SIZE)
 
 struct log_files {
     struct env *env;
@@ -23,6 +27,7 @@ struct log_files {
     bool is_closing;
     struct list buffers; /* segment_buffer.link */
     size_t buffered_size;
+    struct pool pool; /* of buffers of the usual size */
     struct timer flush; /* set while there are buffers */
     bool is_held;       /* some of them found no space */
     void *full_owner;
@@ -40,6 +45,7 @@ struct log_files *log_files_open(struct env *env, unsigned count_max)
     files->count_max = count_max;
     list_init(&files->idle);
     list_init(&files->buffers);
+    pool_init(&files->pool, BUFFER_BLOCK_SIZE, SPARE_BUFFER_COUNT * BUFFER_BLOCK_SIZE);
     timer_init(&files->flush, files_on_flush);
     write_out_init(&files->write_out, env, files);
     return files;
@@ -190,7 +196,8 @@ struct write_out *log_files_write_out(struct log_files *files)
 struct segment_buffer *log_files_buffer_new(struct log_files *files, struct segment_place *place,
                                             struct segment *segment, int64_t base_offset, size_t capacity)
 {
-    struct segment_buffer *buffer = mem_alloc_raw(sizeof(*buffer) + capacity);
+    struct segment_buffer *buffer =
+        capacity == SEGMENT_BUFFER_SIZE ? pool_take(&files->pool) : mem_alloc_raw(sizeof(*buffer) + capacity);
     *buffer =
         (struct segment_buffer){.place = place, .segment = segment, .base_offset = base_offset, .capacity = capacity};
     list_init(&buffer->link);
@@ -222,8 +229,13 @@ void log_files_buffer_free(struct log_files *files, struct segment_buffer *buffe
     assert(buffer->size <= files->buffered_size);
     files->buffered_size -= buffer->size;
     list_remove(&buffer->link);
-    mem_free(buffer);
+    if (buffer->capacity == SEGMENT_BUFFER_SIZE) {
+        pool_give(&files->pool, buffer);
+    } else {
+        mem_free(buffer);
+    }
     if (list_is_empty(&files->buffers)) {
+        pool_deinit(&files->pool);
         env_timer_cancel(files->env, &files->flush);
         if (files->is_held) {
             trace(WARN, LOG, "disk no longer full, all that is applied is in its files");

@@ -138,7 +138,7 @@ struct partition_capture {
 static bool machine_has_room(struct replica_machine *machine, const struct entry *entry)
 {
     const struct partition *partition = container_of(machine, struct partition, machine);
-    return partition->is_damaged || !log_is_held(partition->log) || !partition_command_is_batches(entry);
+    return partition->is_damaged || !log_files_are_held(partition->files) || !partition_command_is_batches(entry);
 }
 
 static bool machine_settle(struct replica_machine *machine)
@@ -195,8 +195,7 @@ static void partition_free(struct partition *partition)
     producers_deinit(&partition->producers);
     refusals_deinit(&partition->refusals);
     compactions_deinit(&partition->compactions);
-    mem_free(partition->batches);
-    mem_free(partition->appends);
+    mem_free(partition->spare_proposal);
     mem_free(partition->topic);
     mem_free(partition->plain_dir);
     mem_free(partition->dir);
@@ -212,7 +211,7 @@ static bool is_answered(const struct partition *partition)
 static void partition_close_end(struct partition *partition)
 {
     while (!is_answered(partition)) {
-        partition_answer(partition); /* what came while the files were being removed */
+        partition_answer(partition, env_now_us(partition->env)); /* what came while the files were being removed */
     }
     partition->env->tasks->cancel(partition->env->tasks, &partition->task);
     trace(DEBUG, PARTITION, "closed", KV("group", (int64_t)partition->group), KV("dir", partition->dir));
@@ -273,7 +272,7 @@ static void partition_on_task(struct task *task)
     partition_flush(partition);
     tell_damage(partition);
     if (!is_answered(partition)) {
-        partition_answer(partition);
+        partition_answer(partition, env_now_us(partition->env));
         if (partition->is_closing) {
             env_task(partition->env, &partition->task);
         }

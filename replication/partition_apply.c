@@ -15,24 +15,16 @@
 
 /* ---- Batches ---- */
 
-static void reserve_batches(struct partition *partition, size_t count)
-{
-    if (count > partition->batch_capacity) {
-        partition->batch_capacity = count;
-        partition->batches = mem_resize(partition->batches, count * sizeof(*partition->batches));
-        partition->appends = mem_resize(partition->appends, count * sizeof(*partition->appends));
-    }
-}
+enum { BATCHES_ON_STACK = 16 }; /* most entries have no more */
 
 /* Reads all of the command's batches before the first one is applied. */
-static enum err read_batches(struct partition *partition, struct partition_command_reader *reader,
-                             const struct partition_command *command)
+static enum err read_batches(struct partition_command_reader *reader, const struct partition_command *command,
+                             struct record_batch *batches)
 {
-    reserve_batches(partition, command->batch_count);
     size_t count = 0;
     enum err err = OK;
     while (err == OK && count < command->batch_count) {
-        err = partition_command_next(reader, &partition->batches[count]);
+        err = partition_command_next(reader, &batches[count]);
         count += err == OK;
     }
     struct record_batch extra;
@@ -78,19 +70,23 @@ static bool apply_batch(struct partition *partition, const struct record_batch *
 }
 
 static void apply_batches(struct partition *partition, const struct entry *entry,
-                          const struct partition_command *command, const struct partition_proposal *proposal)
+                          const struct partition_command *command, const struct partition_proposal *proposal,
+                          const struct record_batch *batches)
 {
+    struct log_batch few[BATCHES_ON_STACK];
+    bool is_few = command->batch_count <= BATCHES_ON_STACK;
+    struct log_batch *appends = is_few ? few : mem_alloc_raw(command->batch_count * sizeof(*appends));
     assert(proposal == NULL || proposal->count == command->batch_count);
     producers_expire(&partition->producers, partition->append_ms, command->argument);
     int32_t epoch = partition_epoch_of_term(entry->term);
     int64_t offset = log_end_offset(partition->log);
     size_t count = 0;
     for (unsigned i = 0; i < command->batch_count; i++) {
-        const struct record_batch *batch = &partition->batches[i];
+        const struct record_batch *batch = &batches[i];
         if (!apply_batch(partition, batch, offset, entry->index, proposal == NULL ? NULL : proposal->requests[i])) {
             continue;
         }
-        partition->appends[count++] = (struct log_batch){
+        appends[count++] = (struct log_batch){
             .bytes = batch->bytes,
             .base_offset = offset,
             .leader_epoch = epoch,
@@ -102,9 +98,12 @@ static void apply_batches(struct partition *partition, const struct entry *entry
     }
     if (count > 0) {
         epochs_assign(&partition->epochs, epoch, log_end_offset(partition->log));
-        log_append(partition->log, partition->append_ms, partition->appends, count);
+        log_append(partition->log, partition->append_ms, appends, count);
     }
     assert(log_end_offset(partition->log) == offset);
+    if (!is_few) {
+        mem_free(appends);
+    }
 }
 
 /* ---- Trim ---- */
@@ -126,43 +125,60 @@ static void apply_trim(struct partition *partition, const struct partition_comma
 
 /* ---- Entries ---- */
 
+/* Who waits for the entry, if it was proposed here; the entry is known to be in order. */
+static struct partition_proposal *begin_entry(struct partition *partition, const struct entry *entry,
+                                              const struct partition_command *command)
+{
+    if (command->append_ms > partition->append_ms) {
+        partition->append_ms = command->append_ms; /* another leader's clock may be behind */
+    }
+    return partition_proposal_take(partition, entry);
+}
+
+static enum err apply_batches_entry(struct partition *partition, const struct entry *entry,
+                                    struct partition_command_reader *reader, const struct partition_command *command)
+{
+    struct record_batch few[BATCHES_ON_STACK];
+    bool is_few = command->batch_count <= BATCHES_ON_STACK;
+    struct record_batch *batches = is_few ? few : mem_alloc_raw(command->batch_count * sizeof(*batches));
+    enum err err = read_batches(reader, command, batches);
+    if (err == OK) {
+        struct partition_proposal *proposal = begin_entry(partition, entry, command);
+        if (proposal != NULL) {
+            metrics_observe(partition->env->metrics, METRIC_COMMIT_US, partition->applied[0].us - proposal->proposed_us);
+        }
+        apply_batches(partition, entry, command, proposal, batches);
+        partition_proposal_free(partition, proposal);
+    }
+    if (!is_few) {
+        mem_free(batches);
+    }
+    return err;
+}
+
 static enum err apply_command(struct partition *partition, const struct entry *entry,
                               struct partition_command_reader *reader, const struct partition_command *command)
 {
     if (command->type == PARTITION_COMMAND_BATCHES) {
-        enum err err = read_batches(partition, reader, command);
-        if (err != OK) {
-            return err;
-        }
-    } else if (command->batch_count != 0) {
-        return ERR_CORRUPT;
+        return apply_batches_entry(partition, entry, reader, command);
     }
     struct compaction_order order = {.index = entry->index};
-    if (command->type == PARTITION_COMMAND_COMPACT) {
-        enum err err = partition_command_compact(reader, command, &order);
-        if (err != OK) {
-            return err;
-        }
+    enum err err = command->batch_count == 0 ? OK : ERR_CORRUPT;
+    if (err == OK && command->type == PARTITION_COMMAND_COMPACT) {
+        err = partition_command_compact(reader, command, &order);
     }
-    struct partition_proposal *proposal = partition_proposal_take(partition, entry);
-    if (proposal != NULL && command->type == PARTITION_COMMAND_BATCHES) {
-        metrics_observe(partition->env->metrics, METRIC_COMMIT_US, env_now_us(partition->env) - proposal->proposed_us);
+    if (err != OK) {
+        return err;
     }
-    if (command->append_ms > partition->append_ms) {
-        partition->append_ms = command->append_ms; /* another leader's clock may be behind */
-    }
-    if (command->type == PARTITION_COMMAND_BATCHES) {
-        apply_batches(partition, entry, command, proposal);
-    } else if (command->type == PARTITION_COMMAND_TRIM) {
+    struct partition_proposal *proposal = begin_entry(partition, entry, command);
+    if (command->type == PARTITION_COMMAND_TRIM) {
         apply_trim(partition, command, proposal);
     } else {
         order.now_ms = partition->append_ms;
         partition->is_compaction_proposed = proposal == NULL && partition->is_compaction_proposed;
         partition_compact_apply(partition, &order);
     }
-    if (proposal != NULL) {
-        partition_proposal_free(proposal);
-    }
+    partition_proposal_free(partition, proposal);
     return OK;
 }
 
@@ -171,18 +187,22 @@ void partition_apply(struct replica_machine *machine, const struct entry *entry)
     struct partition *partition = container_of(machine, struct partition, machine);
     assert(entry->kind == ENTRY_COMMAND);
     partition->applied[0].index = entry->index;
+    partition->applied[0].us = env_now_us(partition->env);
     if (partition->is_damaged) {
         return;
     }
     struct partition_command_reader reader;
     struct partition_command command;
-    int64_t start_us = env_now_us(partition->env);
+    int64_t start_us = partition->applied[0].us;
+    partition->is_applying = true;
     enum err err = partition_command_open(&reader, entry, &command);
     if (err == OK) {
         err = apply_command(partition, entry, &reader, &command);
     }
     partition_command_deinit(&reader);
-    metrics_observe(partition->env->metrics, METRIC_APPLY_US, env_now_us(partition->env) - start_us);
+    partition->is_applying = false;
+    partition->applied[0].us = env_now_us(partition->env);
+    metrics_observe(partition->env->metrics, METRIC_APPLY_US, partition->applied[0].us - start_us);
     if (err != OK) {
         trace(ERROR, PARTITION, "entry cannot be applied", KV("group", (int64_t)partition->group),
               KV("index", (int64_t)entry->index), KV("error", err_text(err)));
@@ -195,7 +215,6 @@ void partition_apply(struct replica_machine *machine, const struct entry *entry)
 static void note_applied(struct partition *partition)
 {
     struct partition_mark *marks = partition->applied;
-    marks[0].us = env_now_us(partition->env);
     if (marks[1].index == 0) {
         marks[1] = marks[0]; /* the first since the start */
     }
@@ -227,7 +246,7 @@ void partition_applied(struct replica_machine *machine)
     struct partition *partition = container_of(machine, struct partition, machine);
     note_applied(partition);
     count_down(partition);
-    partition_answer(partition);
+    partition_answer(partition, partition->applied[0].us);
     if (partition->is_blocked) {
         partition->is_blocked = false;
         env_task(partition->env, &partition->task);

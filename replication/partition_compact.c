@@ -107,7 +107,7 @@ void partition_compaction(struct partition *partition, uint32_t key_count_max)
     be64_put(order.seed, env_random(partition->env));
     be64_put(order.seed + 8, env_random(partition->env));
     uint8_t data[PARTITION_COMMAND_COMPACT_SIZE];
-    partition_command_compact_encode(&order, partition_next_append_ms(partition), data);
+    partition_command_compact_encode(&order, partition_next_append_ms(partition, env_wall_ms(partition->env)), data);
     struct partition_proposal *proposal = NULL;
     /* A group that takes no proposals now is asked again at the next round. */
     if (partition_submit(partition, (struct bytes){data, sizeof(data)}, &proposal) == OK) {

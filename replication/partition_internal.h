@@ -26,7 +26,7 @@ struct partition_proposal {          /* One entry that this leader submitted, an
     int64_t proposed_us;
     struct partition_trim *trim;     /* NULL: none waits */
     bool is_retention;
-    unsigned count;
+    unsigned count, capacity;
     struct partition_produce *requests[]; /* by ordinal; NULL: expired */
 };
 
@@ -74,6 +74,8 @@ struct partition {
     bool is_blocked;                 /* replica_submit() said ERR_BUSY: the queue waits for apply or the timer */
     struct timer retry_timer;
     struct list proposals;           /* in the order of the log */
+    struct partition_proposal *spare_proposal; /* NULL: none */
+    int64_t checked_ms;              /* the wall clock when a batch was checked last */
     int64_t proposed_ms;             /* latest append_ms given to a proposal */
     bool is_retention_proposed;
     bool is_compaction_proposed;
@@ -87,9 +89,7 @@ struct partition {
     struct task task;                /* flush, answer, report damage, close */
 
     /* Apply. */
-    struct record_batch *batches;    /* of the entry being applied; capacity ENTRY_BATCH_COUNT_MAX or more */
-    struct log_batch *appends;
-    size_t batch_capacity;
+    bool is_applying;                /* applied() answers when the entry is done */
     int64_t appended_size;           /* bytes since the last applied() */
     struct partition_mark applied[3]; /* now, and at two times before, PARTITION_MARK_US apart at least */
 
@@ -133,11 +133,11 @@ static inline int64_t partition_start_offset(const struct partition *partition)
 void partition_flush(struct partition *partition);
 /* All that is queued or proposed is answered with `error`. */
 void partition_fail_all(struct partition *partition, enum kafka_error error);
-/* Calls back all whose outcome is known. */
-void partition_answer(struct partition *partition);
+/* Calls back all whose outcome is known, at `now_us`. */
+void partition_answer(struct partition *partition, int64_t now_us);
 /* Takes the proposal off the list that `entry` came from; NULL: not proposed here, or nobody waits any more. */
 struct partition_proposal *partition_proposal_take(struct partition *partition, const struct entry *entry);
-void partition_proposal_free(struct partition_proposal *proposal);
+void partition_proposal_free(struct partition *partition, struct partition_proposal *proposal); /* NULL allowed */
 /* The outcome of one batch or trim; the callback comes later. */
 void partition_produce_end(struct partition *partition, struct partition_produce *req, enum kafka_error error);
 void partition_trim_end(struct partition *partition, struct partition_trim *req, enum kafka_error error);
@@ -159,8 +159,8 @@ MUST_CHECK enum err partition_submit(struct partition *partition, struct bytes p
                                      struct partition_proposal **proposal);
 /* Whether requests of clients are taken: KAFKA_NONE. */
 enum kafka_error partition_role_error(const struct partition *partition);
-/* The time of the next entry: this broker's clock, but never before an entry that is in the log already. */
-int64_t partition_next_append_ms(struct partition *partition);
+/* The time of the next entry: `now_ms`, this broker's wall clock, but never before an entry in the log already. */
+int64_t partition_next_append_ms(struct partition *partition, int64_t now_ms);
 
 /* ---- partition_compact.c ---- */
 

@@ -16,12 +16,21 @@
 #include <string.h>
 
 enum {
+    PROPOSAL_KEPT_COUNT = 8, /* requests of a proposal that is kept for the next entry */
+    SLICES_ON_STACK = 17,    /* of an entry */
     RETRY_US = 5000, /* between attempts while the group takes no proposals */
     COPY_BELOW_SHARE =
         4, /* a batch below a quarter of its block is copied: an entry must not pin many times its size */
 };
 
 /* ---- Answers ---- */
+
+static void answer_soon(struct partition *partition)
+{
+    if (!partition->is_applying) {
+        env_task(partition->env, &partition->task);
+    }
+}
 
 void partition_produce_end(struct partition *partition, struct partition_produce *req, enum kafka_error error)
 {
@@ -32,7 +41,7 @@ void partition_produce_end(struct partition *partition, struct partition_produce
     req->log_start_offset = partition_start_offset(partition);
     list_remove(&req->link);
     list_push(&partition->produce_answers, &req->link);
-    env_task(partition->env, &partition->task);
+    answer_soon(partition);
 }
 
 void partition_trim_end(struct partition *partition, struct partition_trim *req, enum kafka_error error)
@@ -41,11 +50,11 @@ void partition_trim_end(struct partition *partition, struct partition_trim *req,
     req->error = error;
     req->log_start_offset = partition_start_offset(partition);
     list_push(&partition->trim_answers, &req->link);
-    env_task(partition->env, &partition->task);
+    answer_soon(partition);
 }
 
 /* Only those known now: a callback may well submit the next request. */
-void partition_answer(struct partition *partition)
+void partition_answer(struct partition *partition, int64_t now_us)
 {
     struct list produces;
     struct list trims;
@@ -57,7 +66,6 @@ void partition_answer(struct partition *partition)
     list_move_all(&trims, &partition->trim_answers);
     list_move_all(&woken, &partition->woken);
     struct list *link;
-    int64_t now_us = env_now_us(partition->env);
     while ((link = list_pop(&produces)) != NULL) {
         struct partition_produce *req = container_of(link, struct partition_produce, link);
         req->ended_us = now_us;
@@ -90,20 +98,38 @@ static void produce_refuse(struct partition *partition, struct partition_produce
 
 /* ---- Proposals ---- */
 
-static struct partition_proposal *proposal_new(struct entry *entry, unsigned count)
+/* Most groups have one entry on its way at a time: its proposal serves the next one, too. */
+static struct partition_proposal *proposal_new(struct partition *partition, struct entry *entry, unsigned count)
 {
-    struct partition_proposal *proposal = mem_alloc(sizeof(*proposal) + count * sizeof(proposal->requests[0]));
+    struct partition_proposal *proposal = partition->spare_proposal;
+    partition->spare_proposal = NULL;
+    if (proposal == NULL || proposal->capacity < count) {
+        unsigned capacity = count > PROPOSAL_KEPT_COUNT ? count : PROPOSAL_KEPT_COUNT;
+        mem_free(proposal);
+        proposal = mem_alloc_raw(sizeof(*proposal) + capacity * sizeof(proposal->requests[0]));
+        proposal->capacity = capacity;
+    }
     list_init(&proposal->link);
     proposal->entry = entry;
+    proposal->proposed_us = env_now_us(partition->env);
+    proposal->trim = NULL;
+    proposal->is_retention = false;
     proposal->count = count;
     return proposal;
 }
 
-void partition_proposal_free(struct partition_proposal *proposal)
+void partition_proposal_free(struct partition *partition, struct partition_proposal *proposal)
 {
+    if (proposal == NULL) {
+        return;
+    }
     assert(list_is_empty(&proposal->link));
     entry_release(proposal->entry);
-    mem_free(proposal);
+    if (partition->spare_proposal == NULL && proposal->capacity == PROPOSAL_KEPT_COUNT) {
+        partition->spare_proposal = proposal;
+    } else {
+        mem_free(proposal);
+    }
 }
 
 struct partition_proposal *partition_proposal_take(struct partition *partition, const struct entry *entry)
@@ -130,7 +156,7 @@ static void proposal_fail(struct partition *partition, struct partition_proposal
     if (proposal->trim != NULL) {
         partition_trim_end(partition, proposal->trim, error);
     }
-    partition_proposal_free(proposal);
+    partition_proposal_free(partition, proposal);
 }
 
 static struct partition_produce *queue_first(const struct partition *partition)
@@ -217,9 +243,8 @@ static void slices_add(struct slice *slices, unsigned *count, struct shared *blo
     (*count)++;
 }
 
-int64_t partition_next_append_ms(struct partition *partition)
+int64_t partition_next_append_ms(struct partition *partition, int64_t now_ms)
 {
-    int64_t now_ms = env_wall_ms(partition->env);
     now_ms = now_ms < partition->append_ms ? partition->append_ms : now_ms;
     now_ms = now_ms < partition->proposed_ms ? partition->proposed_ms : now_ms;
     partition->proposed_ms = now_ms < 0 ? 0 : now_ms;
@@ -233,12 +258,14 @@ static struct entry *gather_entry(struct partition *partition, const struct gath
     struct partition_command command = {
         .type = PARTITION_COMMAND_BATCHES,
         .batch_count = (uint16_t)gathering->count,
-        .append_ms = partition_next_append_ms(partition),
+        .append_ms = partition_next_append_ms(partition, partition->checked_ms),
         .argument = expiration_ms > 0 ? expiration_ms : 0,
     };
     struct shared *block = shared_new(PARTITION_COMMAND_HEADER_SIZE + gathering->copied_size);
     partition_command_encode(&command, block->data);
-    struct slice *slices = mem_alloc((gathering->count + 1) * sizeof(*slices));
+    struct slice few[SLICES_ON_STACK];
+    bool is_few = gathering->count < SLICES_ON_STACK;
+    struct slice *slices = is_few ? few : mem_alloc_raw((gathering->count + 1) * sizeof(*slices));
     unsigned slice_count = 0;
     slices_add(slices, &slice_count, block, block->data, PARTITION_COMMAND_HEADER_SIZE);
     uint8_t *copy = block->data + PARTITION_COMMAND_HEADER_SIZE;
@@ -258,7 +285,9 @@ static struct entry *gather_entry(struct partition *partition, const struct gath
         }
     }
     struct entry *entry = entry_new(ENTRY_COMMAND, 0, partition->term, slices, slice_count);
-    mem_free(slices);
+    if (!is_few) {
+        mem_free(slices);
+    }
     shared_release(block);
     return entry;
 }
@@ -275,8 +304,7 @@ static enum err submit(struct partition *partition, struct entry *entry, unsigne
         entry_release(entry);
         return err;
     }
-    *proposal = proposal_new(entry_acquire(entry), count);
-    (*proposal)->proposed_us = env_now_us(partition->env);
+    *proposal = proposal_new(partition, entry_acquire(entry), count);
     list_push(&partition->proposals, &(*proposal)->link);
     return OK;
 }
@@ -322,14 +350,15 @@ void partition_flush(struct partition *partition)
 
 /* ---- Produce ---- */
 
-static enum kafka_error check_batch(const struct partition *partition, struct partition_produce *req,
+static enum kafka_error check_batch(struct partition *partition, struct partition_produce *req,
                                     struct record_batch *batch)
 {
     const struct partition_config *config = &partition->config;
+    partition->checked_ms = env_wall_ms(partition->env);
     struct record_batch_rules rules = {
         .size_max =
             config->max_message_bytes < MESSAGE_MAX_BYTES_LIMIT ? config->max_message_bytes : MESSAGE_MAX_BYTES_LIMIT,
-        .now_ms = env_wall_ms(partition->env),
+        .now_ms = partition->checked_ms,
         .timestamp_before_max_ms = config->timestamp_before_max_ms,
         .timestamp_after_max_ms = config->timestamp_after_max_ms,
         .is_log_append_time = config->is_log_append_time,
@@ -452,7 +481,7 @@ static enum err submit_trim(struct partition *partition, int64_t offset, struct 
 {
     struct partition_command command = {
         .type = PARTITION_COMMAND_TRIM,
-        .append_ms = partition_next_append_ms(partition),
+        .append_ms = partition_next_append_ms(partition, env_wall_ms(partition->env)),
         .argument = offset,
     };
     uint8_t data[PARTITION_COMMAND_HEADER_SIZE];

@@ -18,11 +18,13 @@
 
 /* ---- The machine's side ----------------------------------------------------------------------------------------- */
 
+/* A leader that is ready stays so until its term ends. */
 static bool is_ready(const struct replica *replica)
 {
     return !replica->is_stopped && replica->damage == NULL && !replica->is_installing &&
            raft_core_role(replica->core) == REPLICA_LEADER &&
-           raft_core_term_at(replica->core, replica->applied_index) == raft_core_term(replica->core);
+           ((replica->told.is_ready && replica->told.term == raft_core_term(replica->core)) ||
+            raft_core_term_at(replica->core, replica->applied_index) == raft_core_term(replica->core));
 }
 
 void replica_status(const struct replica *replica, struct replica_status *status)
@@ -443,6 +445,10 @@ static void tell_role(struct replica *replica)
 {
     const struct raft_core *core = replica->core;
     struct replica_status *told = &replica->told;
+    if (told->is_ready && !replica->is_role_new) {
+        return;
+    }
+    replica->is_role_new = false;
     bool ready = is_ready(replica);
     enum replica_role role = raft_core_role(core);
     if (replica->is_role_told && told->role == role && told->term == raft_core_term(core) &&

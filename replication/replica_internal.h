@@ -22,6 +22,7 @@ struct replica_shard {
     struct replica_shard_params params;
     struct raft_core_update update;    /* of the step in work, whichever replica's */
     uint64_t durable_lsn;
+    uint64_t step_ms;                  /* the time of steps: read once a flush, and for each step outside of it */
     size_t tail_size;                  /* bytes of entries in memory, all replicas */
     size_t intake;                     /* bytes that wait to be applied, of groups led here, */
     size_t followed;                   /* and of the others */
@@ -57,46 +58,50 @@ struct outbox {                        /* a queue; in order of gate_lsn, as gate
     unsigned count, capacity;
 };
 
+/* With thousands of groups a turn finds none of this in the processor's caches: what every turn touches comes first. */
 struct replica {
     struct replica_shard *shard;
     struct replica_machine *machine;
     uint64_t group;
     struct raft_core *core;
+    struct list dirty_link, waiting_link;
     struct tail tail;
-    size_t retain_size;                /* replica_retain() */
+    bool is_stopped;
+    bool is_flushing;                  /* its turn is on: what a step leads to is seen to before it ends */
+    bool is_installing;
+    bool has_gate;
+    bool is_telling;                   /* replica_tell_commit() */
+    bool is_transfer_sent;
+    bool is_role_told;
+    bool is_role_new;                  /* a step changed it since it was told */
+    uint64_t applied_index;
+    uint64_t durable_index;            /* of the tail as it is now */
+    uint64_t marked_index;             /* last WAL_COMMIT */
     size_t applied_size;               /* bytes of entries in the tail that are applied: kept for followers */
     size_t counted_size;               /* what the shard's tail_size counts for this replica, */
     size_t counted_intake, counted_followed; /* and its sums of what waits */
     struct entry **pending;            /* proposals of this turn */
     unsigned pending_count, pending_capacity;
     size_t pending_size;
+    const char *damage;                /* to be reported at the end of the turn */
+    uint64_t transfer_target;          /* R13: waiting for it to have the whole log, or under way */
+    size_t retain_size;                /* replica_retain() */
+    uint64_t trim_index;               /* asked for by the outbox: the entries up to here are not in memory */
     struct outbox outbox;
     uint64_t gate_lsn;                 /* of the record that messages must wait for: hard state, own ENTRY_CHANGE */
-    bool has_gate;
-    uint64_t applied_index;
+    uint64_t deadline_ms, timer_tick;  /* UINT64_MAX: none; TICK_SOON: not in a slot, but in `soon` */
+    struct replica_status told;        /* role, term, leader and readiness as the machine knows them */
+
     uint64_t heard_index;              /* the highest commit index that leaders have told */
-    uint64_t durable_index;            /* of the tail as it is now */
-    uint64_t marked_index;             /* last WAL_COMMIT */
     uint64_t copied_lsn;               /* where the entries lay that were copied forward last, */
     uint64_t copied_end_lsn;           /* needed until the copies, below this, are durable */
-    uint64_t trim_index;               /* asked for by the outbox: the entries up to here are not in memory */
-    bool is_telling;                   /* replica_tell_commit() */
-    uint64_t transfer_target;          /* R13: waiting for it to have the whole log, or under way */
     uint64_t transfer_until_ms;
     uint64_t settle_until_ms;          /* handed over before a stop: till then the new leader should be heard */
-    bool is_transfer_sent;
-    bool is_installing;
     uint64_t install_lsn, install_index;
     struct replica_mark install_mark;  /* what a checkpoint holds until the installed state is durable */
-    bool is_stopped;
-    bool is_flushing;                  /* its turn is on: what a step leads to is seen to before it ends */
-    const char *damage;                /* to be reported at the end of the turn */
-    bool is_role_told;
-    struct replica_status told;        /* role, term, leader and readiness as the machine knows them */
-    struct list shard_link, dirty_link, waiting_link, timer_link;
+    struct list shard_link, timer_link;
     struct heir heir;
     struct lease lease;
-    uint64_t deadline_ms, timer_tick;  /* UINT64_MAX: none; TICK_SOON: not in a slot, but in `soon` */
     char damage_text[120];
 };
 

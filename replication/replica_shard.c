@@ -131,6 +131,7 @@ static void shard_on_flush(struct task *task)
     struct list turn;
     list_init(&turn);
     list_move_all(&turn, &shard->dirty); /* those marked from here on are served in the next run of the task */
+    shard->step_ms = shard_now_ms(shard);
     struct list *link;
     while ((link = list_pop(&turn)) != NULL) {
         replica_flush(container_of(link, struct replica, dirty_link));

@@ -154,6 +154,7 @@ void replica_follow(struct replica *replica, const struct raft_core_event *event
         outbox_put(replica, &update->messages[i]);
     }
     if (update->is_role_changed) {
+        replica->is_role_new = true;
         replica_drop_pending(replica);
         replica->transfer_target = 0;
     }
@@ -175,7 +176,10 @@ enum err replica_step(struct replica *replica, struct raft_core_event *event)
     if (replica->is_stopped || replica->damage != NULL) {
         return ERR_CLOSED;
     }
-    event->now_ms = shard_now_ms(shard);
+    if (!replica->is_flushing) {
+        shard->step_ms = shard_now_ms(shard);
+    }
+    event->now_ms = shard->step_ms;
     metrics_add(shard->params.env->metrics, METRIC_RAFT_STEPS, 1);
     raft_core_step(replica->core, event, &shard->update);
     replica_follow(replica, event);
