@@ -29,7 +29,7 @@ static void item_finish(struct produce_item *item)
 {
     struct scatter_part *part = item->part;
     if (--part->pending == 0) {
-        env_timer_cancel(part->shard->env, &part->timer);
+        scatter_part_not_due(part);
         scatter_part_done(part);
     }
 }
@@ -51,9 +51,9 @@ static void item_fail(struct produce_item *item, enum kafka_error error, const c
     item->produce.log_start_offset = -1;
 }
 
-static void part_on_timer(struct timer *timer)
+static void part_on_due(struct deadline *deadline)
 {
-    struct scatter_part *part = container_of(timer, struct scatter_part, timer);
+    struct scatter_part *part = container_of(deadline, struct scatter_part, deadline);
     for (struct list *link = part->items.next; link != &part->items; link = link->next) {
         struct produce_item *item = container_of(link, struct produce_item, item.link);
         struct partition *partition = shard_partition(part->shard, item->item.group);
@@ -70,7 +70,7 @@ static void part_start(struct scatter_part *part)
     struct shard *shard = part->shard;
     int64_t timeout_ms = work->message.timeout_ms > 0 ? work->message.timeout_ms : 0;
     struct list *link = part->items.next;
-    timer_init(&part->timer, part_on_timer);
+    deadline_init(&part->deadline, part_on_due);
     part->pending++;
     while (link != &part->items) {
         struct produce_item *item = container_of(link, struct produce_item, item.link);
@@ -94,7 +94,7 @@ static void part_start(struct scatter_part *part)
         }
     }
     if (part->pending > 1) {
-        env_timer(shard->env, &part->timer, timeout_ms * 1000);
+        scatter_part_due(part, work->request->started_us + timeout_ms * 1000);
     }
     if (--part->pending == 0) {
         scatter_part_done(part);

@@ -11,6 +11,9 @@
 struct router {
     struct shard *shard;
     struct task task;
+    struct deadlines deadlines; /* of parts that are here */
+    struct timer tick;
+    bool is_ticking;
     struct list posts[]; /* for each shard: what this turn has for it */
 };
 
@@ -23,11 +26,49 @@ static void router_on_task(struct task *task)
     }
 }
 
+/* ---- Deadlines ---- */
+
+static void keep_ticking(struct router *router)
+{
+    router->is_ticking = !deadlines_is_empty(&router->deadlines);
+    if (router->is_ticking) {
+        env_timer(router->shard->env, &router->tick, DEADLINE_TICK_US);
+    }
+}
+
+static void router_on_tick(struct timer *timer)
+{
+    struct router *router = container_of(timer, struct router, tick);
+    deadlines_run(&router->deadlines, env_now_us(router->shard->env));
+    keep_ticking(router);
+}
+
+void scatter_part_due(struct scatter_part *part, int64_t due_us)
+{
+    struct router *router = part->shard->router;
+    if (!router->is_ticking) {
+        deadlines_resume(&router->deadlines, env_now_us(router->shard->env));
+    }
+    deadlines_set(&router->deadlines, &part->deadline, due_us);
+    if (!router->is_ticking) {
+        keep_ticking(router);
+    }
+}
+
+void scatter_part_not_due(struct scatter_part *part)
+{
+    deadlines_cancel(&part->shard->router->deadlines, &part->deadline);
+}
+
+/* ---- Life ---- */
+
 struct router *router_open(struct shard *shard)
 {
     struct router *router = mem_alloc(sizeof(*router) + shard_count(shard) * sizeof(router->posts[0]));
     router->shard = shard;
     task_init(&router->task, router_on_task);
+    deadlines_init(&router->deadlines);
+    timer_init(&router->tick, router_on_tick);
     for (unsigned i = 0; i < shard_count(shard); i++) {
         list_init(&router->posts[i]);
     }
@@ -39,6 +80,8 @@ void router_close(struct router *router)
     for (unsigned i = 0; i < shard_count(router->shard); i++) {
         assert(list_is_empty(&router->posts[i]));
     }
+    assert(deadlines_is_empty(&router->deadlines));
+    env_timer_cancel(router->shard->env, &router->tick);
     mem_free(router);
 }
 

@@ -12,6 +12,7 @@
  * part. */
 #pragma once
 
+#include "base/deadlines.h"
 #include "broker/shard.h"
 
 struct router; /* a shard's end of it */
@@ -31,7 +32,10 @@ struct scatter_part {
     struct shard *shard;       /* target */
     struct list items;         /* scatter_item */
     size_t pending;            /* for the handler: items not finished */
-    struct timer timer;        /* for the handler, on the target */
+    union {                    /* for the handler, on the target: one of the two */
+        struct timer timer;
+        struct deadline deadline; /* cheaper, and later: scatter_part_due() */
+    };
     struct task task;          /* for the handler, on the target */
     bool is_done;
     size_t next_bytes;         /* for the handler */
@@ -65,4 +69,7 @@ void scatter_add_to(struct scatter *scatter, struct scatter_item *item, unsigned
 /* Without any item done() comes all the same. */
 void scatter_go(struct scatter *scatter);
 void scatter_part_done(struct scatter_part *part);
+/* Target: calls part->deadline.cb at `due_us` or up to two ticks later (base/deadlines.h), unless it is cancelled. */
+void scatter_part_due(struct scatter_part *part, int64_t due_us);
+void scatter_part_not_due(struct scatter_part *part);
 void scatter_cancel(struct scatter *scatter); /* origin; what is still out */
