@@ -1,5 +1,5 @@
-/* Decoding, and defaults. One walk over a struct's descriptors reads the fields that the version has and gives the
- * others their default; then the tagged section overrides what it names. A failed read sticks in the reader, so only
+/* Decoding, and defaults. A struct begins as a copy of its defaults; one walk over its descriptors reads the fields that
+ * the version has; then the tagged section overrides what it names. A failed read sticks in the reader, so only
  * loops that depend on the input look at it. Depth is the depth of the schema, which kgen bounds: no input can make it
  * recurse deeper. */
 #include "proto/codec.h"
@@ -38,71 +38,9 @@ static size_t element_wire_size_min(const struct schema_field *field, bool is_fl
 
 /* ---------------------------------------------------------------- defaults */
 
-static void default_value(const struct schema_field *field, void *at)
-{
-    struct bytes text = {empty, 0};
-    if (field->is_default_null) {
-        text = BYTES_NONE;
-    } else if (field->default_text != NULL) {
-        text = bytes_from_text(field->default_text);
-    }
-    switch ((enum schema_type)field->type) {
-    case SCHEMA_BOOL:
-        *(bool *)at = field->default_integer != 0;
-        break;
-    case SCHEMA_INT8:
-        *(int8_t *)at = (int8_t)field->default_integer;
-        break;
-    case SCHEMA_INT16:
-    case SCHEMA_ERROR:
-    case SCHEMA_UINT16:
-        *(uint16_t *)at = (uint16_t)field->default_integer;
-        break;
-    case SCHEMA_INT32:
-    case SCHEMA_UINT32:
-        *(uint32_t *)at = (uint32_t)field->default_integer;
-        break;
-    case SCHEMA_INT64:
-        *(int64_t *)at = field->default_integer;
-        break;
-    case SCHEMA_FLOAT64:
-        *(double *)at = field->default_real;
-        break;
-    case SCHEMA_UUID:
-        *(struct uuid *)at = UUID_ZERO;
-        break;
-    case SCHEMA_STRING:
-    case SCHEMA_BYTES:
-        *(struct bytes *)at = text;
-        break;
-    case SCHEMA_RECORDS:
-        *(struct slice *)at = (struct slice){NULL, text};
-        break;
-    case SCHEMA_STRUCT:
-        codec_init_defaults(field->schema, at);
-        break;
-    case SCHEMA_POINTER:
-        *(void **)at = NULL;
-        break;
-    }
-}
-
-static void default_field(const struct schema_field *field, uint8_t *message)
-{
-    if (field->is_array) {
-        *(void **)(void *)(message + field->offset) = NULL;
-        *(int32_t *)(void *)(message + field->count_offset) = field->is_default_null ? -1 : 0;
-    } else {
-        default_value(field, message + field->offset);
-    }
-}
-
 void codec_init_defaults(const struct schema *schema, void *message)
 {
-    memset(message, 0, schema->size);
-    for (size_t i = 0; i < schema->field_count; i++) {
-        default_field(&schema->fields[i], message);
-    }
+    memcpy(message, schema->defaults, schema->size);
 }
 
 void *codec_new(const struct schema *schema, size_t count, struct arena *arena)
@@ -331,16 +269,12 @@ static void decode_tags(struct decoder *decoder, const struct schema *schema, ui
 
 static void decode_struct(struct decoder *decoder, const struct schema *schema, uint8_t *message)
 {
+    codec_init_defaults(schema, message);
     for (size_t i = 0; i < schema->plain_count; i++) {
         const struct schema_field *field = &schema->fields[i];
         if (schema_field_in(field, decoder->version)) {
             decode_field(decoder, field, message);
-        } else {
-            default_field(field, message);
         }
-    }
-    for (size_t i = schema->plain_count; i < schema->field_count; i++) {
-        default_field(&schema->fields[i], message);
     }
     if (decoder->is_flexible) {
         decode_tags(decoder, schema, message);
@@ -350,8 +284,8 @@ static void decode_struct(struct decoder *decoder, const struct schema *schema, 
 enum err codec_decode(const struct schema *schema, int16_t version, struct reader *reader, struct arena *arena,
                       void *message)
 {
-    memset(message, 0, schema->size);
     if (version < schema->version_min || version > schema->version_max) {
+        codec_init_defaults(schema, message);
         reader_fail(reader, ERR_UNSUPPORTED);
         return reader->err;
     }

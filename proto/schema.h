@@ -61,6 +61,7 @@ struct schema {
     int16_t flexible_min;   /* first version in compact form with tags, or SCHEMA_NEVER_FLEXIBLE */
     uint32_t size;          /* of the C struct */
     uint32_t wire_size_min; /* least bytes of one value, over all versions; > 0 for elements of arrays */
+    const void *defaults;   /* a C struct with all fields at their default */
 };
 
 static inline bool schema_field_in(const struct schema_field *field, int16_t version)

@@ -15,7 +15,7 @@ struct log_hint {
     uint32_t position;       /* here */
 };
 
-struct log {
+struct log { /* what appends touch comes first */
     struct segment_place place;
     struct log_config config;
     int64_t start_offset;
@@ -24,9 +24,13 @@ struct log {
     struct segment **segments; /* by base offset; the last one takes appends; none before the first append */
     size_t segment_count;
     size_t segment_capacity;
-    struct log_hint hints[LOG_HINT_COUNT];
     int64_t hold_start;        /* log_hold() */
     int64_t hold_end;          /* 0: nothing is held */
+    bool is_closed;
+    bool is_dir_dirty;         /* files were created since the directory was synced */
+    bool is_parent_dirty;      /* the directory itself may be new */
+    bool is_rebuilding;        /* a job gathers the indexes of some segment */
+    uint32_t damage_told;      /* CRC-32C of the last message about damage */
     int32_t (*epoch_at)(void *owner, int64_t offset);
     void *epoch_owner;
     struct list jobs;          /* log_job.link: reads in flight that somebody waits for */
@@ -35,11 +39,7 @@ struct log {
     struct segment_id *trimmed; /* segments that wait for a capture before their files go */
     size_t trimmed_count;
     size_t trimmed_capacity;
-    uint32_t damage_told;      /* CRC-32C of the last message about damage */
-    bool is_dir_dirty;         /* files were created since the directory was synced */
-    bool is_parent_dirty;      /* the directory itself may be new */
-    bool is_rebuilding;        /* a job gathers the indexes of some segment */
-    bool is_closed;
+    struct log_hint hints[LOG_HINT_COUNT];
 };
 
 /* Offset behind the last record of a segment. */

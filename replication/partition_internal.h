@@ -41,42 +41,57 @@ struct partition_retired {           /* A directory that a checkpoint may still 
     uint64_t generation;
 };
 
+/* With thousands of partitions none of this is in a cache: what each entry touches comes first, in the order in which
+ * it is touched. */
 struct partition {
     struct env *env;
     struct log_files *files;
     struct replica_machine machine;
-    uint64_t group;
-    char *topic;
-    int32_t index;
-    struct uuid topic_id;
-    struct partition_config config;
 
-    /* Replicated state: a function of the entries applied. */
-    struct log *log;                 /* NULL while the files are being removed */
-    struct epochs epochs;
-    struct producers producers;
-    int64_t append_ms;               /* of the last entry; never goes back */
-    struct compactions compactions;
-
-    /* Role, as told by the replica. */
+    /* Role, as told by the replica; state. */
     bool is_leader;
     bool is_ready;
     bool has_leader;                 /* follower: hears of one */
+    bool is_damaged;
+    bool is_closing;
+    bool is_applying;                /* applied() answers when the entry is done */
+    bool is_blocked;                 /* replica_submit() said ERR_BUSY: the queue waits for apply or the timer */
     uint64_t term;
-    void *role_owner;
-    void (*role_cb)(void *owner, uint64_t group, const struct replica_status *status);
 
     /* Produce. */
-    struct refusals refusals;        /* what clients were refused and will send again */
     struct list queue;               /* partition_produce, checked, in order */
     size_t queue_size;
     size_t queue_count;
-    bool is_blocked;                 /* replica_submit() said ERR_BUSY: the queue waits for apply or the timer */
-    struct timer retry_timer;
+    struct task task;                /* flush, answer, report damage, close */
     struct list proposals;           /* in the order of the log */
     struct partition_proposal *spare_proposal; /* NULL: none */
     int64_t checked_ms;              /* the wall clock when a batch was checked last */
     int64_t proposed_ms;             /* latest append_ms given to a proposal */
+    struct list produce_answers;     /* partition_produce with their outcome */
+    struct list trim_answers;        /* partition_trim with their outcome */
+    struct list woken;
+    struct list watches;
+
+    /* Apply. */
+    int64_t appended_size;           /* bytes since the last applied() */
+    struct partition_mark applied[3]; /* now, and at two times before, PARTITION_MARK_US apart at least */
+
+    /* Replicated state: a function of the entries applied. */
+    int64_t append_ms;               /* of the last entry; never goes back */
+    struct log *log;                 /* NULL while the files are being removed */
+    struct epochs epochs;
+    struct producers producers;
+    struct refusals refusals;        /* what clients were refused and will send again; not replicated */
+    struct partition_config config;
+    struct compactions compactions;
+
+    uint64_t group;
+    char *topic;
+    int32_t index;
+    struct uuid topic_id;
+    void *role_owner;
+    void (*role_cb)(void *owner, uint64_t group, const struct replica_status *status);
+    struct timer retry_timer;
     bool is_retention_proposed;
     bool is_compaction_proposed;
     bool is_compacting;              /* a job reads the log for the first order; the close waits for it */
@@ -84,23 +99,9 @@ struct partition {
     struct list insync;              /* partition_produce, applied, for which members are waited; by entry_index */
     struct timer insync_timer;       /* of the first of them */
     uint64_t insync_lost_index;      /* too few members had this entry in time; 0: no such entry */
-    struct list produce_answers;     /* partition_produce with their outcome */
-    struct list trim_answers;        /* partition_trim with their outcome */
-    struct task task;                /* flush, answer, report damage, close */
 
-    /* Apply. */
-    bool is_applying;                /* applied() answers when the entry is done */
-    int64_t appended_size;           /* bytes since the last applied() */
-    struct partition_mark applied[3]; /* now, and at two times before, PARTITION_MARK_US apart at least */
-
-    /* Reading. */
-    struct list watches;
-    struct list woken;
-
-    bool is_damaged;
     bool is_damage_told;
     struct errmsg damage;
-    bool is_closing;
     struct work remove_work;
     struct errmsg remove_msg;
     enum err remove_err;

@@ -27,15 +27,24 @@ struct change {            /* an ENTRY_CHANGE in the log */
     struct membership membership;
 };
 
+/* What every step touches comes right behind libraft's state: with thousands of groups none of it is in a cache. */
 struct raft_core {
     struct raft raft;
-    struct raft_core_params params;
     struct term_log terms;
-    struct change base;        /* the membership as of terms.base_index; index 0: none */
-    struct change *changes;    /* behind base, ascending */
-    unsigned change_count, change_capacity;
     uint64_t commit;           /* never falls */
     uint64_t confirmed;        /* index of the last membership that libraft knows to be committed */
+    uint64_t now_ms;
+    uint64_t retry_ms;         /* a sole voter may not restart before (R9d) */
+    /* The state as it was after the step before (R18, and to find changes). */
+    uint64_t seen_term, seen_vote, seen_leader;
+    enum replica_role seen_role;
+    bool is_installing;
+    unsigned inflight;
+    unsigned change_count, change_capacity;
+    struct change *changes;    /* behind base, ascending */
+    struct raft_core_params params;
+    struct change base;        /* the membership as of terms.base_index; index 0: none */
+
     uint64_t leader_term;      /* in which a follower's leader made itself known: libraft keeps its name beyond that */
     uint64_t silent_until_ms;  /* a member that was started again: what it promised before may last until then */
     uint64_t contact_until_ms; /* a leader's message came less than an election timeout before this */
@@ -43,15 +52,8 @@ struct raft_core {
     uint64_t deposed_term, deposed_ms; /* which leader that is to depose, and what was promised to it up to when */
     uint64_t echo_term, echo_ms; /* the latest sent_ms taken from the leader of that term */
     uint64_t released_term, released_ms; /* raft_core_released_ms(), in that term */
-    uint64_t retry_ms;         /* a sole voter may not restart before (R9d) */
-    uint64_t now_ms;
     unsigned hurries;          /* R26: campaigns of a new group's first member that were not left to the timeout */
-    unsigned inflight;
-    bool is_installing;
     struct raft_snapshot_metadata installing; /* while is_installing; libraft's memory */
-    /* The state as it was after the step before (R18, and to find changes). */
-    uint64_t seen_term, seen_vote, seen_leader;
-    enum replica_role seen_role;
 };
 
 struct step {              /* one event on its way through */
@@ -71,10 +73,38 @@ void *update_scratch(struct raft_core_update *update, size_t size);          /* 
 void update_fail(struct raft_core_update *update, const char *failure);      /* a static text */
 
 /* raft_core_step.c */
-enum replica_role core_role(const struct raft_core *core);
+static inline enum replica_role core_role(const struct raft_core *core)
+{
+    unsigned short state = core->raft.state;
+    return state == RAFT_LEADER ? REPLICA_LEADER : state == RAFT_CANDIDATE ? REPLICA_CANDIDATE : REPLICA_FOLLOWER;
+}
 uint64_t core_leader(const struct raft_core *core);
-const struct change *core_latest(const struct raft_core *core); /* the membership that Raft uses */
-struct raft_view core_view(const struct raft_core *core);       /* borrows; as of now */
+/* The membership that Raft uses. */
+static inline const struct change *core_latest(const struct raft_core *core)
+{
+    return core->change_count > 0 ? &core->changes[core->change_count - 1] : &core->base;
+}
+/* Borrows; as of now. Inline: most rules look at two or three of its fields, and nobody needs to read the others. */
+static inline struct raft_view core_view(const struct raft_core *core)
+{
+    uint64_t proven_index = core->commit > core->confirmed ? core->commit : core->confirmed;
+    return (struct raft_view){
+        .id = core->params.id,
+        .term = core->raft.current_term,
+        .role = core_role(core),
+        .is_installing = core->is_installing,
+        .is_silent = core->now_ms < core->silent_until_ms,
+        .is_in_contact = core->now_ms < core->contact_until_ms,
+        .leader_term = core->leader_term,
+        .promised_ms = core->echo_term == core->leader_term ? core->echo_ms : 0,
+        .commit_index = core->raft.commit_index,
+        .proven_index = proven_index,
+        .stored_index = core->raft.last_stored,
+        .last_index = core->terms.last_index,
+        .terms = &core->terms,
+        .membership = &core_latest(core)->membership,
+    };
+}
 void core_add_change(struct raft_core *core, uint64_t index, const struct entry *entry);
 void core_trim_changes(struct raft_core *core, uint64_t index);
 /* libraft's form of a membership; moves to libraft with the event that carries it. */

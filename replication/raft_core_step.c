@@ -32,44 +32,6 @@ struct raft_configuration core_configuration(const struct membership *membership
 
 /* ---- What is known of the group --------------------------------------------------------------------------------- */
 
-enum replica_role core_role(const struct raft_core *core)
-{
-    switch (core->raft.state) {
-    case RAFT_LEADER:
-        return REPLICA_LEADER;
-    case RAFT_CANDIDATE:
-        return REPLICA_CANDIDATE;
-    default:
-        return REPLICA_FOLLOWER;
-    }
-}
-
-const struct change *core_latest(const struct raft_core *core)
-{
-    return core->change_count > 0 ? &core->changes[core->change_count - 1] : &core->base;
-}
-
-struct raft_view core_view(const struct raft_core *core)
-{
-    uint64_t proven_index = core->commit > core->confirmed ? core->commit : core->confirmed;
-    return (struct raft_view){
-        .id = core->params.id,
-        .term = core->raft.current_term,
-        .role = core_role(core),
-        .is_installing = core->is_installing,
-        .is_silent = core->now_ms < core->silent_until_ms,
-        .is_in_contact = core->now_ms < core->contact_until_ms,
-        .leader_term = core->leader_term,
-        .promised_ms = core->echo_term == core->leader_term ? core->echo_ms : 0,
-        .commit_index = core->raft.commit_index,
-        .proven_index = proven_index,
-        .stored_index = core->raft.last_stored,
-        .last_index = core->terms.last_index,
-        .terms = &core->terms,
-        .membership = &core_latest(core)->membership,
-    };
-}
-
 void core_add_change(struct raft_core *core, uint64_t index, const struct entry *entry)
 {
     if (core->change_count == core->change_capacity) {

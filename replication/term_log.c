@@ -7,6 +7,11 @@
 
 #include <string.h>
 
+static void note_last(struct term_log *log)
+{
+    log->last = log->count > 0 ? log->runs[log->count - 1] : (struct term_run){log->base_index + 1, log->base_term};
+}
+
 void term_log_init(struct term_log *log)
 {
     *log = (struct term_log){0};
@@ -25,6 +30,7 @@ void term_log_reset(struct term_log *log, uint64_t base_index, uint64_t base_ter
     log->base_term = base_term;
     log->last_index = base_index;
     log->count = 0;
+    note_last(log);
 }
 
 void term_log_append(struct term_log *log, uint64_t term)
@@ -32,7 +38,7 @@ void term_log_append(struct term_log *log, uint64_t term)
     assert(term >= term_log_last(log));
     assert(term > 0);
     log->last_index++;
-    if (log->count > 0 && log->runs[log->count - 1].term == term) {
+    if (log->count > 0 && log->last.term == term) {
         return;
     }
     if (log->count == log->capacity) {
@@ -40,6 +46,7 @@ void term_log_append(struct term_log *log, uint64_t term)
         log->runs = mem_resize(log->runs, log->capacity * sizeof *log->runs);
     }
     log->runs[log->count++] = (struct term_run){.first_index = log->last_index, .term = term};
+    note_last(log);
 }
 
 void term_log_cut(struct term_log *log, uint64_t index)
@@ -52,6 +59,7 @@ void term_log_cut(struct term_log *log, uint64_t index)
     while (log->count > 0 && log->runs[log->count - 1].first_index >= index) {
         log->count--;
     }
+    note_last(log);
 }
 
 void term_log_trim(struct term_log *log, uint64_t base_index)
@@ -72,12 +80,16 @@ void term_log_trim(struct term_log *log, uint64_t base_index)
     if (log->count > 0 && log->runs[0].first_index <= base_index) {
         log->runs[0].first_index = base_index + 1;
     }
+    note_last(log);
 }
 
 static const struct term_run *run_of(const struct term_log *log, uint64_t index)
 {
     assert(index > log->base_index);
     assert(index <= log->last_index);
+    if (index >= log->last.first_index) {
+        return &log->last;
+    }
     unsigned at = log->count - 1;
     while (log->runs[at].first_index > index) {
         at--;
@@ -98,7 +110,7 @@ uint64_t term_log_at(const struct term_log *log, uint64_t index)
 
 uint64_t term_log_last(const struct term_log *log)
 {
-    return log->count > 0 ? log->runs[log->count - 1].term : log->base_term;
+    return log->last.term;
 }
 
 uint64_t term_log_run_start(const struct term_log *log, uint64_t index)

@@ -16,6 +16,7 @@ struct term_run {
 struct term_log {
     uint64_t base_index, base_term;
     uint64_t last_index;         /* >= base_index */
+    struct term_run last;        /* a copy of the last run: the one that is asked for; without runs: base's term */
     struct term_run *runs;       /* ascending; the first starts at base_index + 1 */
     unsigned count, capacity;
 };
