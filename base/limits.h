@@ -34,6 +34,9 @@
 /* The allocator. */
 #define MALLOC_MAPPED_SIZE_MIN KIB(256) /* from here on a block is given back to the system when it is freed */
 #define MALLOC_KEPT_SIZE_MAX MIB(8)     /* free memory kept at the end of a thread's heap: less means page faults */
+#define BLOCK_STEP 64                   /* sizes of small blocks: a line of the processor's caches */
+#define BLOCK_SIZE_MAX KIB(2)           /* to here: an entry, a request's frame with a record of 1 KiB */
+#define BLOCK_SPARE_SIZE_MAX KIB(512)   /* of one size, by each shard */
 #define SHARED_CACHED_SIZE_MIN KIB(256) /* mapped blocks of payload are kept for reuse from here on */
 #define SHARED_CACHED_SIZE_MAX MIB(4)   /* to here: frames and fetches of clients' default sizes are below */
 #define SHARED_CACHE_SIZE_MAX MIB(8)    /* by each shard */

@@ -1,4 +1,6 @@
-/* The count follows the usual rules: whoever acquires already holds a reference, so the increment needs no order; the
+/* Small blocks are base/blocks.h's, which keeps them by size; large ones are kept here.
+ *
+ * The count follows the usual rules: whoever acquires already holds a reference, so the increment needs no order; the
  * decrement releases what its thread did with the block, and the last one acquires all of that before the memory goes.
  *
  * The cache of a thread is a list, the latest freed first: what was in use a moment ago is in the processor's cache as
@@ -8,6 +10,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/blocks.h"
 #include "base/limits.h"
 #include "base/mem.h"
 
@@ -91,10 +94,18 @@ void shared_cache_close(void)
     cache.is_open = false;
 }
 
+static bool is_small(size_t size)
+{
+    return size <= BLOCK_SIZE_MAX - sizeof(struct shared);
+}
+
 /* Sizes that are kept are four to a power of two, so that most that are asked for find one; what is behind the size is
  * not touched, and so is no memory yet. */
 static size_t round_up(size_t size)
 {
+    if (is_small(size)) {
+        return block_room(sizeof(struct shared) + size) - sizeof(struct shared);
+    }
     if (!cache.is_open || size < SHARED_CACHED_SIZE_MIN || size > SHARED_CACHED_SIZE_MAX) {
         return size;
     }
@@ -116,7 +127,7 @@ struct shared *shared_new(size_t size)
     struct shared *block = size >= SHARED_CACHED_SIZE_MIN ? cache_take(size) : NULL;
     if (block == NULL) {
         size_t capacity = round_up(size);
-        block = mem_alloc_raw(sizeof *block + capacity);
+        block = is_small(size) ? block_take(sizeof *block + capacity) : mem_alloc_raw(sizeof *block + capacity);
         set_capacity(block, capacity);
     }
     block->size = size;
@@ -157,7 +168,9 @@ void shared_release(struct shared *block)
     }
     uint32_t before = __atomic_fetch_sub(&block->references, 1, __ATOMIC_ACQ_REL);
     assert(before > 0 && before < REFERENCE_COUNT_MAX);
-    if (before == 1 && !cache_put(block)) {
+    if (before == 1 && is_small(block->capacity)) {
+        block_give(block, sizeof *block + block->capacity);
+    } else if (before == 1 && !cache_put(block)) {
         mem_free(block);
     }
 }

@@ -22,6 +22,7 @@
 #include <time.h>
 
 #include "base/assert.h"
+#include "base/blocks.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/shared.h"
@@ -395,6 +396,7 @@ struct env *uv_env_env(struct uv_env *uv)
 
 void uv_env_run(struct uv_env *uv)
 {
+    blocks_open();
     shared_cache_open();
     for (;;) {
         uv_run(&uv->loop, UV_RUN_DEFAULT);
@@ -405,6 +407,7 @@ void uv_env_run(struct uv_env *uv)
         }
     }
     shared_cache_close();
+    blocks_close();
     assert(uv->is_stopping);
 }
 

@@ -9,6 +9,7 @@
 
 #include "broker/conn.h"
 #include "base/assert.h"
+#include "base/blocks.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/trace.h"
@@ -309,6 +310,7 @@ static void conns_on_sweep(struct timer *timer)
     close_idle(conns);
     close_holders(conns);
     shared_cache_trim();
+    blocks_trim();
     pool_trim(&conns->request_pool);
     budget_wake(&conns->budget); /* for what other shards have returned */
     env_timer(conns->env, &conns->sweep, SWEEP_US);

@@ -3,14 +3,19 @@
 #include "replication/entry.h"
 
 #include "base/assert.h"
+#include "base/blocks.h"
 #include "base/limits.h"
-#include "base/mem.h"
 
 #include <string.h>
 
+static size_t size_of(unsigned slice_count)
+{
+    return sizeof(struct entry) + slice_count * sizeof(struct slice);
+}
+
 static struct entry *entry_alloc(enum entry_kind kind, uint64_t index, uint64_t term, unsigned count)
 {
-    struct entry *entry = mem_alloc_raw(sizeof *entry + count * sizeof entry->slices[0]);
+    struct entry *entry = block_take(size_of(count));
     *entry = (struct entry){.index = index, .term = term, .references = 1, .kind = kind, .slice_count = count};
     return entry;
 }
@@ -55,7 +60,7 @@ void entry_release(struct entry *entry)
     for (unsigned i = 0; i < entry->slice_count; i++) {
         slice_release(&entry->slices[i]);
     }
-    mem_free(entry);
+    block_give(entry, size_of(entry->slice_count));
 }
 
 static bool is_of(const struct entry *entry, const struct shared *block)

@@ -14,7 +14,8 @@
 
 enum {
     RETRY_CLOSE_COUNT = 8,
-    SPARE_BUFFER_COUNT = 4, /* while others are in use: one is written and the next begun, at the same place in memory */
+    SPARE_BUFFER_COUNT =
+        4, /* while others are in use: one is written and the next begun, at the same place in memory */
 };
 
 #define BUFFER_BLOCK_SIZE (sizeof(struct segment_buffer) + SEGMENT_BUFFER_SIZE)
@@ -27,7 +28,7 @@ struct log_files {
     bool is_closing;
     struct list buffers; /* segment_buffer.link */
     size_t buffered_size;
-    struct pool pool; /* of buffers of the usual size */
+    struct pool pool;   /* of buffers of the usual size */
     struct timer flush; /* set while there are buffers */
     bool is_held;       /* some of them found no space */
     void *full_owner;

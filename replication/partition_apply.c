@@ -15,7 +15,9 @@
 
 /* ---- Batches ---- */
 
-enum { BATCHES_ON_STACK = 16 }; /* most entries have no more */
+enum {
+    BATCHES_ON_STACK = 16
+}; /* most entries have no more */
 
 /* Reads all of the command's batches before the first one is applied. */
 static enum err read_batches(struct partition_command_reader *reader, const struct partition_command *command,
@@ -145,7 +147,8 @@ static enum err apply_batches_entry(struct partition *partition, const struct en
     if (err == OK) {
         struct partition_proposal *proposal = begin_entry(partition, entry, command);
         if (proposal != NULL) {
-            metrics_observe(partition->env->metrics, METRIC_COMMIT_US, partition->applied[0].us - proposal->proposed_us);
+            metrics_observe(partition->env->metrics, METRIC_COMMIT_US,
+                            partition->applied[0].us - proposal->proposed_us);
         }
         apply_batches(partition, entry, command, proposal, batches);
         partition_proposal_free(partition, proposal);

@@ -18,7 +18,7 @@
 enum {
     PROPOSAL_KEPT_COUNT = 8, /* requests of a proposal that is kept for the next entry */
     SLICES_ON_STACK = 17,    /* of an entry */
-    RETRY_US = 5000, /* between attempts while the group takes no proposals */
+    RETRY_US = 5000,         /* between attempts while the group takes no proposals */
     COPY_BELOW_SHARE =
         4, /* a batch below a quarter of its block is copied: an entry must not pin many times its size */
 };
