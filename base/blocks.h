@@ -13,5 +13,5 @@ void blocks_trim(void);  /* frees what was not used since the call before: once 
 void blocks_close(void); /* frees all, keeps nothing any more */
 
 void *block_take(size_t size) __attribute__((returns_nonnull)); /* size > 0; not zeroed */
-void block_give(void *memory, size_t size);                     /* as taken, or up to block_room() of that; NULL allowed */
+void block_give(void *memory, size_t size);                     /* as taken, up to block_room(); NULL allowed */
 size_t block_room(size_t size);                                 /* bytes of a block taken for `size`; any thread */

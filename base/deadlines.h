@@ -1,10 +1,10 @@
-/* Deadlines that are hardly ever reached, thousands at a time: requests that wait, and are answered long before. Setting
- * one and taking it back touch only its neighbours; a timer of the heap (env.h) would move others about, and those lie
- * in requests that the processor's caches have forgotten.
+/* Deadlines that are hardly ever reached, thousands at a time: requests that wait, and are answered long before.
+ * Setting one and taking it back touch only its neighbours; a timer of the heap (env.h) would move others about, and
+ * those lie in requests that the processor's caches have forgotten.
  *
- * A wheel of DEADLINE_SLOT_COUNT slots, each DEADLINE_TICK_US wide: a deadline lies in the slot where it falls, or in the
- * furthest one, and is looked at when the wheel comes there: due, or further on. So it is up to two ticks late, never
- * early. Who owns the wheel lets it turn, by a timer of that width while anything is set.
+ * A wheel of DEADLINE_SLOT_COUNT slots, each DEADLINE_TICK_US wide: a deadline lies in the slot where it falls, or in
+ * the furthest one, and is looked at when the wheel comes there: due, or further on. So it is up to two ticks late,
+ * never early. Who owns the wheel lets it turn, by a timer of that width while anything is set.
  * Pure; runs on: one thread at a time. */
 #pragma once
 
@@ -39,5 +39,5 @@ static inline void deadline_init(struct deadline *deadline, void (*cb)(struct de
 void deadlines_set(struct deadlines *deadlines, struct deadline *deadline, int64_t due_us);
 void deadlines_cancel(struct deadlines *deadlines, struct deadline *deadline); /* set or not */
 static inline bool deadlines_is_empty(const struct deadlines *deadlines) { return deadlines->count == 0; }
-/* Calls those that are due at `now_us`; each of them is not set any more when it is called, and may set or cancel any. */
+/* Calls those that are due at `now_us`; each is not set any more when it is called, and may set or cancel any. */
 void deadlines_run(struct deadlines *deadlines, int64_t now_us);

@@ -21,10 +21,10 @@ struct shared *shared_new(size_t size);            /* one reference; not zeroed 
 struct shared *shared_resize(struct shared *block, size_t size); /* only while the count is 1; may move */
 struct shared *shared_acquire(struct shared *block);
 void shared_release(struct shared *block);         /* NULL allowed */
-/* Small blocks are taken from base/blocks.h. Blocks from SHARED_CACHED_SIZE_MIN to SHARED_CACHED_SIZE_MAX that a thread frees are kept for it, up to
- * SHARED_CACHE_SIZE_MAX: their pages are there, those of a new one must each be asked from the system. A block is taken
- * for a size that it does not exceed by more than a quarter. Before shared_cache_open(), and with AddressSanitizer,
- * nothing is kept. */
+/* Small blocks are base/blocks.h's. Blocks from SHARED_CACHED_SIZE_MIN to SHARED_CACHED_SIZE_MAX that a thread frees
+ * are kept for it, up to SHARED_CACHE_SIZE_MAX: their pages are there, those of a new one must each be asked from the
+ * system. A block is taken for a size that it does not exceed by more than a quarter. Before shared_cache_open(), and
+ * with AddressSanitizer, nothing is kept. */
 void shared_cache_open(void);
 void shared_cache_trim(void);  /* frees what was not used since the call before: once in a while */
 void shared_cache_close(void); /* frees all, keeps nothing any more */

@@ -1,5 +1,5 @@
-/* Decoding, and defaults. A struct begins as a copy of its defaults; one walk over its descriptors reads the fields that
- * the version has; then the tagged section overrides what it names. A failed read sticks in the reader, so only
+/* Decoding, and defaults. A struct begins as a copy of its defaults; one walk over its descriptors reads the fields
+ * that the version has; then the tagged section overrides what it names. A failed read sticks in the reader, so only
  * loops that depend on the input look at it. Depth is the depth of the schema, which kgen bounds: no input can make it
  * recurse deeper. */
 #include "proto/codec.h"

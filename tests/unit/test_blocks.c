@@ -27,8 +27,8 @@ START_TEST(the_latest_given_is_taken_first)
 }
 END_TEST
 
-/* Goal: sizes that are not kept, and blocks taken before anything is kept, go back to the allocator or are kept, without
- * a byte lost. Method: AddressSanitizer and the leak check; every byte that is promised is written. */
+/* Goal: sizes that are not kept, and blocks taken before anything is kept, go back to the allocator or are kept,
+ * without a byte lost. Method: AddressSanitizer and the leak check; every byte that is promised is written. */
 START_TEST(any_size_at_any_time)
 {
     static const size_t sizes[] = {1, BLOCK_STEP, BLOCK_SIZE_MAX - 1, BLOCK_SIZE_MAX, BLOCK_SIZE_MAX + 1, MIB(1)};
