@@ -94,20 +94,12 @@ void shared_cache_close(void)
     cache.is_open = false;
 }
 
-static bool is_small(size_t size)
-{
-    return size <= BLOCK_SIZE_MAX - sizeof(struct shared);
-}
-
 /* Sizes that are kept are four to a power of two, so that most that are asked for find one; what is behind the size is
  * not touched, and so is no memory yet. */
 static size_t round_up(size_t size)
 {
-    if (is_small(size)) {
-        return block_room(sizeof(struct shared) + size) - sizeof(struct shared);
-    }
     if (!cache.is_open || size < SHARED_CACHED_SIZE_MIN || size > SHARED_CACHED_SIZE_MAX) {
-        return size;
+        return block_room(sizeof(struct shared) + size) - sizeof(struct shared);
     }
     size_t step = SHARED_CACHED_SIZE_MIN / 4;
     while (size > 8 * step) {
@@ -127,7 +119,7 @@ struct shared *shared_new(size_t size)
     struct shared *block = size >= SHARED_CACHED_SIZE_MIN ? cache_take(size) : NULL;
     if (block == NULL) {
         size_t capacity = round_up(size);
-        block = is_small(size) ? block_take(sizeof *block + capacity) : mem_alloc_raw(sizeof *block + capacity);
+        block = block_take(sizeof *block + capacity);
         set_capacity(block, capacity);
     }
     block->size = size;
@@ -168,10 +160,8 @@ void shared_release(struct shared *block)
     }
     uint32_t before = __atomic_fetch_sub(&block->references, 1, __ATOMIC_ACQ_REL);
     assert(before > 0 && before < REFERENCE_COUNT_MAX);
-    if (before == 1 && is_small(block->capacity)) {
+    if (before == 1 && !cache_put(block)) {
         block_give(block, sizeof *block + block->capacity);
-    } else if (before == 1 && !cache_put(block)) {
-        mem_free(block);
     }
 }
 

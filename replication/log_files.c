@@ -14,8 +14,7 @@
 
 enum {
     RETRY_CLOSE_COUNT = 8,
-    SPARE_BUFFER_COUNT =
-        4, /* while others are in use: one is written and the next begun, at the same place in memory */
+    SPARE_BUFFER_COUNT = 4, /* while others are in use: the next one begins where the last was written from */
 };
 
 #define BUFFER_BLOCK_SIZE (sizeof(struct segment_buffer) + SEGMENT_BUFFER_SIZE)

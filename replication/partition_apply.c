@@ -16,8 +16,8 @@
 /* ---- Batches ---- */
 
 enum {
-    BATCHES_ON_STACK = 16
-}; /* most entries have no more */
+    BATCHES_ON_STACK = 16, /* most entries have no more */
+};
 
 /* Reads all of the command's batches before the first one is applied. */
 static enum err read_batches(struct partition_command_reader *reader, const struct partition_command *command,
